@@ -1,0 +1,48 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all lint format bench lock clean distclean
+
+SHELL := /bin/bash
+BIN := .venv/bin
+PACKAGES := preprocessing trainer serving tfx_pipeline
+CHECKED := $(PACKAGES) $(wildcard tests benchmarks setup.py)
+
+# Arguments for demo, test and bench: make test ARGS="-k merge"
+ARGS ?=
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: ## .venv with the locked dependencies and mtmh in it; quick when nothing changed
+	@scripts/setup.sh
+
+demo: setup ## real data, the whole way: preprocess, train, evaluate, export, serve, sample questions
+	@$(BIN)/mtmh demo $(ARGS)
+
+test: lint ## linters, types, unit and property tests, a small end-to-end test
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-all: lint ## test, and all that is slow
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## ruff and mypy --strict
+	@$(BIN)/ruff check $(CHECKED)
+	@$(BIN)/ruff format --check $(CHECKED)
+	@$(BIN)/mypy --strict $(PACKAGES)
+
+format: setup ## what ruff can mend by itself
+	@$(BIN)/ruff check --fix $(CHECKED)
+	@$(BIN)/ruff format $(CHECKED)
+
+bench: setup ## tables of speed, memory and quality
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+lock: setup ## requirements.lock anew from requirements.in; keeps versions that still fit (ARGS=--upgrade: newest)
+	@$(BIN)/uv pip compile requirements.in --quiet --python-version 3.10 --python-platform linux \
+		--generate-hashes --custom-compile-command "make lock" --output-file requirements.lock $(ARGS)
+
+clean: ## remove build products, caches and what the demo made; keeps .venv
+	@rm -rf build dist *.egg-info demo .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . \( -name .venv -o -name .git \) -prune -o -type d -name __pycache__ -exec rm -rf {} +
+
+distclean: clean ## clean, and remove .venv
+	@rm -rf .venv

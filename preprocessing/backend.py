@@ -1,0 +1,21 @@
+"""The one import of TensorFlow: Keras flavour, log level and the libraries that must share one TensorFlow.
+
+Every module that needs TensorFlow or TensorFlow Recommenders takes them from here::
+
+    from preprocessing.backend import tf, tfrs
+"""
+
+import os
+import warnings
+
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # oneDNN may reorder sums from one run to the next
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import tensorflow as tf
+    import tensorflow_recommenders as tfrs
+
+tf.get_logger().setLevel("ERROR")
+
+__all__ = ["tf", "tfrs"]

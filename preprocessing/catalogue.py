@@ -1,0 +1,158 @@
+"""Validates items and builds the catalogue: distinct, ordered by id, so that an index means the same everywhere."""
+
+import dataclasses
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from preprocessing.parse import check_id
+from preprocessing.rows import BadRow, RawBatch
+
+MAX_DIMENSION: Final = 65_536
+_SEPARATORS: Final = re.compile(r"[\s,;|]+")
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """One item: its texts, its category names, and the vector it brings, float32 [D], if any."""
+
+    item_id: str
+    title: str
+    description: str
+    categories: tuple[str, ...]
+    embedding: npt.NDArray[np.float32] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class ItemRow:
+    """An item with its place in the input and, to be shown should it turn out bad, the row as it stood."""
+
+    file: int
+    line: int
+    item: Item
+    raw: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Catalogue:
+    """The items ordered by id (bytewise), and the rows of other files' or lines' items that had to give way."""
+
+    items: list[Item]
+    bad: list[tuple[int, BadRow]]
+
+
+def parse_items(
+    batch: RawBatch, file_index: int, max_field_bytes: int, *, read_embedding: bool
+) -> tuple[list[ItemRow], list[BadRow]]:
+    """Validates one batch of the file with the given number; bad rows come by line."""
+    rows: list[ItemRow] = []
+    bad = list(batch.bad)
+    columns = batch.columns
+    for i, line in enumerate(batch.lines.tolist()):
+        values = {role: column[i] for role, column in columns.items()}
+        if not read_embedding:
+            values.pop("embedding", None)
+        item, reason, detail = _item(values, max_field_bytes)
+        if item is None:
+            bad.append(BadRow(line, reason, detail, batch.raw(i)))
+        else:
+            rows.append(ItemRow(file_index, line, item, batch.raw(i)))
+    return rows, sorted(bad, key=lambda row: row.line)
+
+
+def build_catalogue(rows: Iterable[ItemRow]) -> Catalogue:
+    """Keeps the first row of each id, by file and line, whose vector has the dimension that most vectors have."""
+    ordered = sorted(rows, key=lambda row: (row.file, row.line))
+    dimensions = Counter(len(row.item.embedding) for row in ordered if row.item.embedding is not None)
+    dimension = min(dimensions, key=lambda size: (-dimensions[size], size)) if dimensions else 0
+    first: dict[str, ItemRow] = {}
+    bad: list[tuple[int, BadRow]] = []
+    for row in ordered:
+        item = row.item
+        if item.embedding is not None and len(item.embedding) != dimension:
+            detail = f"the embedding has {len(item.embedding)} numbers, most have {dimension}"
+            bad.append((row.file, BadRow(row.line, "bad_embedding", detail, row.raw)))
+        elif (earlier := first.setdefault(item.item_id, row)) is not row:
+            detail = f"item {item.item_id!r} stands in line {earlier.line} of file {earlier.file} already"
+            bad.append((row.file, BadRow(row.line, "duplicate_item", detail, row.raw)))
+    items = [first[name].item for name in sorted(first, key=lambda name: name.encode("utf-8"))]
+    return Catalogue(items, bad)
+
+
+def split_categories(value: Any) -> tuple[str, ...]:
+    """Category names of a `|`-separated text or a list, trimmed, each once, in their order.
+
+    Raises:
+      TypeError: it is neither, or the list holds something else than texts and numbers.
+    """
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        names: Sequence[Any] = value.split("|")
+    elif isinstance(value, list | tuple):
+        names = [name for name in value if name is not None]
+    else:
+        raise TypeError("categories are neither text nor a list")
+    if any(isinstance(name, bool) or not isinstance(name, str | int) for name in names):
+        raise TypeError("categories hold something else than texts")
+    trimmed = (str(name).strip() for name in names)
+    return tuple(dict.fromkeys(name for name in trimmed if name))
+
+
+def parse_embedding(value: Any) -> npt.NDArray[np.float32] | None:
+    """A vector from a list of numbers, or from a text of numbers; ``None`` where there is none.
+
+    Raises:
+      ValueError: something in it is no finite number, or it is empty or far too long.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str):
+        text = value.strip()
+        if not text:
+            return None
+        value = json.loads(text) if text.startswith("[") else _SEPARATORS.split(text)
+        if not isinstance(value, list):
+            raise ValueError("no list of numbers")
+        if any(isinstance(number, bool) or not isinstance(number, int | float | str) for number in value):
+            raise ValueError("not all entries are numbers")
+        value = [float(number) for number in value]
+    if not isinstance(value, list) or not 0 < len(value) <= MAX_DIMENSION:
+        raise ValueError(f"no list of 1 to {MAX_DIMENSION} numbers")
+    if any(isinstance(number, bool) or not isinstance(number, int | float) for number in value):
+        raise ValueError("not all entries are numbers")
+    # A double above float32's range would turn into an infinity.
+    if not all(math.isfinite(number) and abs(number) < 3e38 for number in value):
+        raise ValueError("not all entries are finite")
+    return np.array(value, np.float32)
+
+
+def _item(values: dict[str, Any], max_field_bytes: int) -> tuple[Item | None, str, str]:
+    item_id, reason, detail = check_id("item_id", values.get("item_id"))
+    if reason:
+        return None, reason, detail
+    title, description = ((values.get(role) or "").strip() for role in ("title", "description"))
+    if "\0" in title or "\0" in description:
+        return None, "nul_byte", "a text holds a NUL byte"
+    try:
+        categories = split_categories(values.get("categories"))
+        size = sum(len(name.encode("utf-8")) for name in categories)
+    except TypeError as error:
+        return None, "wrong_type", str(error)
+    except UnicodeError as error:
+        return None, "bad_encoding", str(error)
+    if size > max_field_bytes:
+        return None, "field_too_long", f"categories have {size} bytes, at most {max_field_bytes} are taken"
+    if any("\0" in name for name in categories):
+        return None, "nul_byte", "a category holds a NUL byte"
+    try:
+        embedding = parse_embedding(values.get("embedding"))
+    except (ValueError, OverflowError, RecursionError) as error:
+        return None, "bad_embedding", str(error)
+    return Item(item_id, title, description, categories, embedding), "", ""

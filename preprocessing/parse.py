@@ -1,0 +1,316 @@
+"""Validates interactions: columns of text become columns of numbers, and every other row gets its reason."""
+
+import dataclasses
+import datetime
+import functools
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from preprocessing.config import InputConfig
+from preprocessing.errors import UserError
+from preprocessing.rows import BadRow, RawBatch
+
+MAX_ID_BYTES: Final = 512
+LAST_SECOND: Final = 7_258_118_400.0
+"""2200-01-01, in unix seconds."""
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Valid interactions as columns.
+
+    Attributes:
+      users: distinct user ids, UTF-8.
+      user: int32 [n], place in ``users``.
+      sessions: distinct session ids, UTF-8; one empty one where the log has none.
+      session: int32 [n], place in ``sessions``.
+      item: int32 [n], item indices.
+      timestamp: float64 [n], unix seconds.
+      position: int64 [n], place in the input: number of the file times 2^40, plus the line.
+    """
+
+    users: list[bytes]
+    user: npt.NDArray[np.int32]
+    sessions: list[bytes]
+    session: npt.NDArray[np.int32]
+    item: npt.NDArray[np.int32]
+    timestamp: npt.NDArray[np.float64]
+    position: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Number of rows n."""
+        return len(self.item)
+
+
+@dataclasses.dataclass(frozen=True)
+class Validated:
+    """What became of a batch: the valid rows, the bad ones by line, good ones dropped by rule, and all read."""
+
+    rows: Rows
+    bad: list[BadRow]
+    dropped: dict[str, int]
+    rows_in: int
+
+
+def parse_time(text: str) -> float:
+    """Unix seconds of a time written as a number or in ISO 8601; without a zone it is UTC.
+
+    Raises:
+      ValueError: it is neither.
+    """
+    text = text.strip()
+    if _NUMBER.fullmatch(text):
+        return float(text)
+    if text[-1:] in ("Z", "z"):
+        text = text[:-1] + "+00:00"
+    return _iso(text)
+
+
+def _iso(text: str) -> float:
+    # Python 3.10 reads fractions of three or six digits only, and +HH:MM but neither +HHMM nor +HH.
+    match = re.fullmatch(r"(\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2})[.,](\d{1,9})(.*)", text)
+    if match:
+        text = f"{match[1]}.{match[2][:6].ljust(6, '0')}{match[3]}"
+    match = re.fullmatch(r"(\d{4}-\d{2}-\d{2}[T ].*[+-]\d{2})(\d{2})?", text)
+    if match:
+        text = f"{match[1]}:{match[2] or '00'}"
+    moment = datetime.datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)).timestamp()
+
+
+def check_id(role: str, text: str | None) -> tuple[str, str, str]:
+    """An id without surrounding spaces, and the reason and detail of why it cannot be used, if so."""
+    text = (text or "").strip(" ")
+    if not text:
+        return "", f"missing_{role}", f"{role} is empty"
+    if "\0" in text:
+        return text, "nul_byte", f"{role} holds a NUL byte"
+    if _CONTROL.search(text):
+        return text, "control_character", f"{role} holds a control character"
+    if len(text) * 4 > MAX_ID_BYTES and len(text.encode("utf-8")) > MAX_ID_BYTES:
+        return text, "field_too_long", f"{role} has {len(text.encode('utf-8'))} bytes, at most {MAX_ID_BYTES} are taken"
+    return text, "", ""
+
+
+def check_time(text: str | None) -> tuple[float, str, str]:
+    """Unix seconds, and the reason and detail of why they cannot be used, if so."""
+    if text is None or not text.strip():
+        return 0.0, "missing_timestamp", "timestamp is empty"
+    try:
+        seconds = parse_time(text)
+    except (ValueError, OverflowError):
+        return 0.0, "bad_timestamp", f"{_short(text)} is neither unix seconds nor ISO 8601"
+    if not math.isfinite(seconds):
+        return 0.0, "bad_timestamp", f"{_short(text)} is not a finite number"
+    if seconds < 0:
+        return 0.0, "negative_timestamp", f"{_short(text)} is before 1970"
+    if seconds >= LAST_SECOND:
+        hint = "; milliseconds?" if seconds / 1000 < LAST_SECOND else ""
+        return 0.0, "timestamp_out_of_range", f"{_short(text)} seconds are beyond the year 2200{hint}"
+    return seconds, "", ""
+
+
+def check_value(text: str | None) -> tuple[float, str, str]:
+    """A finite number, and the reason and detail of why it cannot be used, if so."""
+    if text is None or not text.strip():
+        return 0.0, "missing_value", "value is empty, and input.min_value needs it"
+    if _NUMBER.fullmatch(text.strip()) and math.isfinite(float(text)):
+        return float(text), "", ""
+    return 0.0, "bad_value", f"{_short(text)} is not a finite number"
+
+
+def _check_session(text: str | None) -> tuple[str, str, str]:
+    # Rows without a session id share the empty one, so that the user's other rows stay together.
+    return check_id("session_id", text) if text and text.strip(" ") else ("", "", "")
+
+
+class InteractionParser:
+    """Validates batches of one file of interactions against the catalogue and the configuration's filters."""
+
+    def __init__(self, config: InputConfig, item_index: Mapping[str, int]):
+        """Takes the configuration and each known item's index."""
+        self._min_value = config.min_value
+        self._events = frozenset(event.strip() for event in config.events)
+        self._item_index = item_index
+
+    def parse(self, batch: RawBatch, file_index: int) -> Validated:
+        """Validates one batch of the file with the given number."""
+        count = len(batch.lines)
+        columns = batch.columns
+        dropped = {"blank_line": batch.blank_lines}
+        if not count:
+            return Validated(empty_rows(), batch.bad, dropped, batch.rows_in)
+        faults = _Faults(count)
+        users, user = faults.apply(columns.get("user_id"), functools.partial(check_id, "user_id"))
+        items, item = faults.apply(columns.get("item_id"), self._check_item)
+        times, time = faults.apply(columns.get("timestamp"), check_time)
+        sessions, session = [""], np.zeros(count, np.int32)
+        if "session_id" in columns:
+            sessions, session = faults.apply(columns["session_id"], _check_session)
+        keep = faults.good()
+        if self._events:
+            keep = self._drop(dropped, "event_filter", keep, self._event_kept(columns.get("event"), count))
+        if self._min_value is not None:
+            values, value = faults.apply(columns.get("value"), check_value, among=keep)
+            keep &= faults.good()
+            large = np.array(values, np.float64)[value] >= self._min_value
+            keep = self._drop(dropped, "below_min_value", keep, large)
+        bad = sorted([*batch.bad, *faults.rows(batch)], key=lambda row: row.line)
+        distinct_users, user = _compact(users, user[keep])
+        distinct_sessions, session = _compact(sessions, session[keep])
+        rows = Rows(
+            users=distinct_users,
+            user=user,
+            sessions=distinct_sessions,
+            session=session,
+            item=np.array(items, np.int32)[item[keep]],
+            timestamp=np.array(times, np.float64)[time[keep]],
+            position=batch.lines[keep] + (file_index << 40),
+        )
+        return Validated(rows, bad, dropped, batch.rows_in)
+
+    def _check_item(self, text: str | None) -> tuple[int, str, str]:
+        name, reason, detail = check_id("item_id", text)
+        if reason:
+            return 0, reason, detail
+        index = self._item_index.get(name)
+        if index is None:
+            return 0, "unknown_item", f"{_short(name)} is not in the catalogue"
+        return index, "", ""
+
+    def _event_kept(self, column: Sequence[Any] | None, count: int) -> npt.NDArray[np.bool_]:
+        if column is None:
+            return np.zeros(count, np.bool_)
+        distinct, codes = _distinct(column)
+        kept = np.array([(text or "").strip() in self._events for text in distinct], np.bool_)
+        return np.asarray(kept[codes])
+
+    @staticmethod
+    def _drop(
+        dropped: dict[str, int], rule: str, keep: npt.NDArray[np.bool_], passing: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.bool_]:
+        left = keep & passing
+        dropped[rule] = int(keep.sum() - left.sum())
+        return np.asarray(left)
+
+
+class _Faults:
+    """The first fault of each row, found by checking distinct values instead of rows."""
+
+    def __init__(self, count: int):
+        self._count = count
+        self._of_row = np.full(count, -1, np.int32)
+        self._known: list[tuple[str, str]] = []
+
+    def apply(
+        self,
+        column: Sequence[Any] | None,
+        check: Callable[[str | None], tuple[Any, str, str]],
+        among: npt.NDArray[np.bool_] | None = None,
+    ) -> tuple[list[Any], npt.NDArray[np.int32]]:
+        """Checks a column, or its rows ``among``; returns checked distinct values and each row's place in them."""
+        distinct, codes = _distinct(column) if column is not None else ([None], np.zeros(self._count, np.int32))
+        values: list[Any] = []
+        fault = np.full(len(distinct), -1, np.int32)
+        for i, text in enumerate(distinct):
+            value, reason, detail = check(text)
+            values.append(value)
+            if reason:
+                fault[i] = len(self._known)
+                self._known.append((reason, detail))
+        of_row = fault[codes]
+        if among is not None:
+            of_row = np.where(among, of_row, -1)
+        self._of_row = np.where(self._of_row < 0, of_row, self._of_row)
+        return values, codes
+
+    def good(self) -> npt.NDArray[np.bool_]:
+        """Rows without a fault so far."""
+        return np.asarray(self._of_row < 0)
+
+    def rows(self, batch: RawBatch) -> list[BadRow]:
+        """The rows with a fault."""
+        bad: list[BadRow] = []
+        for i in np.flatnonzero(self._of_row >= 0).tolist():
+            reason, detail = self._known[self._of_row[i]]
+            bad.append(BadRow(int(batch.lines[i]), reason, detail, batch.raw(i)))
+        return bad
+
+
+def _distinct(column: Sequence[Any]) -> tuple[list[str | None], npt.NDArray[np.int32]]:
+    """Distinct values of a column of text, and each row's place among them."""
+    encoded = pa.array(column, pa.string()).dictionary_encode(null_encoding="encode")
+    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int32, copy=False)
+
+
+def _compact(values: Sequence[str], codes: npt.NDArray[np.int32]) -> tuple[list[bytes], npt.NDArray[np.int32]]:
+    """Only the values that occur, as UTF-8."""
+    used, places = np.unique(codes, return_inverse=True)
+    return [values[i].encode("utf-8") for i in used], places.astype(np.int32)
+
+
+def empty_rows() -> Rows:
+    """No rows at all."""
+    none = np.zeros(0, np.int32)
+    return Rows([], none, [], none, none, np.zeros(0, np.float64), np.zeros(0, np.int64))
+
+
+def concat_rows(parts: Sequence[Rows]) -> Rows:
+    """All rows of the parts, one part after the other."""
+    if not parts:
+        return empty_rows()
+    users: dict[bytes, int] = {}
+    sessions: dict[bytes, int] = {}
+    return Rows(
+        user=np.concatenate([_merge(users, part.users)[part.user] for part in parts]),
+        session=np.concatenate([_merge(sessions, part.sessions)[part.session] for part in parts]),
+        item=np.concatenate([part.item for part in parts]),
+        timestamp=np.concatenate([part.timestamp for part in parts]),
+        position=np.concatenate([part.position for part in parts]),
+        users=list(users),
+        sessions=list(sessions),
+    )
+
+
+def _merge(known: dict[bytes, int], values: Sequence[bytes]) -> npt.NDArray[np.int32]:
+    """Places of the values in ``known``, to which new ones are added."""
+    return np.array([known.setdefault(value, len(known)) for value in values], np.int32)
+
+
+def take_rows(rows: Rows, chosen: npt.NDArray[Any]) -> Rows:
+    """The chosen rows, in that order, with only their own users and sessions."""
+    user, user_places = np.unique(rows.user[chosen], return_inverse=True)
+    session, session_places = np.unique(rows.session[chosen], return_inverse=True)
+    return Rows(
+        users=[rows.users[i] for i in user],
+        user=user_places.astype(np.int32),
+        sessions=[rows.sessions[i] for i in session],
+        session=session_places.astype(np.int32),
+        item=rows.item[chosen],
+        timestamp=rows.timestamp[chosen],
+        position=rows.position[chosen],
+    )
+
+
+def parse_split_time(text: str) -> float:
+    """The configured split time in unix seconds.
+
+    Raises:
+      UserError: it is no time.
+    """
+    seconds, _, detail = check_time(text)
+    if detail:
+        raise UserError(f"split.time: {detail}; expected for example 1325376000 or 2012-01-01")
+    return seconds
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:60] + "...")

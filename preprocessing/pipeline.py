@@ -1,0 +1,241 @@
+# mypy: allow-untyped-calls
+"""The preprocessing as one Beam pipeline: from an interaction log and a catalogue to TFRecords and a manifest.
+
+Items come first: the catalogue gives every item its index, and interactions name items by it. Interactions are
+validated file by file and gathered by user; the split time is known once all have been seen; then each partition of
+the users becomes sequences, pairs and eval triggers, whose counts go into the items' files.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+import apache_beam as beam
+from apache_beam.pvalue import AsList, AsSingleton, PCollection
+from apache_beam.transforms.combiners import ToListCombineFn
+
+from preprocessing.config import PreprocessingConfig
+from preprocessing.errors import UserError
+from preprocessing.finish import Finish, load_result
+from preprocessing.interaction_steps import (
+    ITEM_COUNTS,
+    TARGET_COUNTS,
+    TIMES,
+    CheckInteractions,
+    ReadInteractions,
+    SplitTime,
+    WritePairs,
+)
+from preprocessing.item_steps import (
+    FITTED,
+    IDS,
+    BuildCatalogue,
+    EncodeItems,
+    FitTeacher,
+    ItemFile,
+    ReadItems,
+    WriteItems,
+)
+from preprocessing.job import ACCOUNT, Job
+from preprocessing.onnx_encoder import check_directory
+from preprocessing.parse import Rows, empty_rows, parse_split_time
+from preprocessing.publish import staged
+from preprocessing.read_csv import csv_delimiter
+from preprocessing.runner import parse_options, run_pipeline
+from preprocessing.schema import Manifest
+from preprocessing.sources import (
+    INTERACTIONS,
+    ITEM_TABLE,
+    SourceFile,
+    check_headers,
+    find_sources,
+    total_text_bytes,
+)
+from preprocessing.statistics import AddCounts
+
+_SHARD_BYTES: Final = 32 << 20
+_MIN_SHARDS: Final = 2
+_MAX_SHARDS: Final = 10_000
+_MAX_WINDOW: Final = 1_000
+_LOGGER: Final = logging.getLogger("mtmh.preprocessing")
+
+
+def preprocess(
+    config: PreprocessingConfig,
+    interactions: Sequence[str],
+    items: Sequence[str],
+    output: str,
+    beam_args: Sequence[str] = (),
+) -> Manifest:
+    """Runs the preprocessing.
+
+    Args:
+      config: all that decides the bytes of the output.
+      interactions: files or globs, local or on any Beam filesystem.
+      items: likewise.
+      output: the directory to write; an earlier output there is replaced when the new one is complete.
+      beam_args: Beam's pipeline options; by default the run is local, in one process.
+
+    Returns:
+      The manifest that was written.
+
+    Raises:
+      UserError: the input, the configuration or an option is at fault. Dead letters written so far are left in
+        ``output/dead_letters``, or in ``output.rejected/dead_letters`` when ``output`` holds an earlier output;
+        nothing else changes.
+    """
+    begun = time.monotonic()
+    check_config(config)
+    options = parse_options(beam_args)
+    item_sources = find_sources(ITEM_TABLE, items, config.input)
+    sources = find_sources(INTERACTIONS, interactions, config.input)
+    check_headers(item_sources, config.input)
+    check_headers(sources, config.input)
+    with staged(output) as staging:
+        job = Job(config, staging.directory, staging.rejected, count_shards(config, (*item_sources, *sources)))
+        run_pipeline(lambda pipeline: build(pipeline, job, sources, item_sources), options)
+        manifest = load_result(staging.directory)
+        staging.publish(file.path for file in manifest.files)
+    _LOGGER.info(
+        "done in %.1f s: %d items, %d users, %d pairs, %d eval triggers",
+        time.monotonic() - begun,
+        manifest.num_items,
+        manifest.num_users,
+        manifest.num_pairs,
+        manifest.num_triggers,
+    )
+    return manifest
+
+
+def build(
+    pipeline: beam.Pipeline, job: Job, sources: Sequence[SourceFile], item_sources: Sequence[SourceFile]
+) -> PCollection[Manifest]:
+    """Adds the whole preprocessing to a pipeline that writes below ``job.directory``."""
+    catalogue = (
+        pipeline
+        | "Item files" >> beam.Create(list(item_sources))
+        | "Spread item files" >> beam.Reshuffle()
+        | "Read items" >> beam.ParDo(ReadItems(job)).with_output_types(tuple[int, ItemFile])
+        | "All items" >> beam.GroupByKey()
+        | "Build catalogue" >> beam.ParDo(BuildCatalogue(job)).with_outputs(IDS, ACCOUNT, FITTED, main="shards")
+    )
+    ids = AsSingleton(catalogue[IDS])
+    read = (
+        pipeline
+        | "Interaction files" >> beam.Create(list(sources))
+        | "Spread interaction files" >> beam.Reshuffle()
+        | "Read interactions" >> beam.ParDo(ReadInteractions(job), ids).with_outputs(TIMES, ACCOUNT, main="rows")
+    )
+    checked = (
+        read[ACCOUNT]
+        | "All accounts" >> beam.CombineGlobally(ToListCombineFn())
+        | "Check interactions" >> beam.ParDo(CheckInteractions(job))
+    )
+    split_time = AsSingleton(
+        read[TIMES]
+        | "Add times" >> beam.CombineGlobally(AddCounts())
+        | "Find split" >> beam.ParDo(SplitTime(job.config.split), AsSingleton(checked))
+    )
+    pairs = (
+        (
+            # Every partition writes its files, also one that no user falls into.
+            pipeline
+            | "Partitions" >> beam.Create(list(range(job.shards)))
+            | "No rows" >> beam.Map(_without_rows).with_output_types(tuple[int, Rows]),
+            read["rows"] | "By user" >> beam.Map(_as_is).with_output_types(tuple[int, Rows]),
+        )
+        | "Rows" >> beam.Flatten()
+        | "Gather users" >> beam.GroupByKey()
+        | "Write pairs"
+        >> beam.ParDo(WritePairs(job), split_time).with_outputs(ITEM_COUNTS, TARGET_COUNTS, main="results")
+    )
+    item_counts = pairs[ITEM_COUNTS] | "Add item counts" >> beam.CombineGlobally(AddCounts())
+    target_counts = pairs[TARGET_COUNTS] | "Add target counts" >> beam.CombineGlobally(AddCounts())
+    encoder = catalogue[FITTED] | "Fit teacher" >> beam.ParDo(FitTeacher(job), AsSingleton(checked))
+    item_files = (
+        catalogue["shards"]
+        | "Spread items" >> beam.Reshuffle()
+        | "Encode items" >> beam.ParDo(EncodeItems(job), AsSingleton(encoder))
+        | "Write items" >> beam.ParDo(WriteItems(job), ids, AsSingleton(item_counts), AsSingleton(target_counts))
+    )
+    manifest: PCollection[Manifest] = (
+        pipeline
+        | "Once" >> beam.Create([None])
+        | "Finish"
+        >> beam.ParDo(
+            Finish(job),
+            AsSingleton(catalogue[ACCOUNT]),
+            AsSingleton(checked),
+            AsList(pairs["results"]),
+            AsList(item_files),
+            split_time,
+        )
+    )
+    return manifest
+
+
+def check_config(config: PreprocessingConfig) -> None:
+    """Checks what the types of the configuration leave open.
+
+    Raises:
+      UserError: a value is out of its range.
+    """
+    rules: tuple[tuple[str, Any, bool, str], ...] = (
+        ("pairs.window", config.pairs.window, 1 <= config.pairs.window <= _MAX_WINDOW, f"1 to {_MAX_WINDOW}"),
+        ("pairs.max_seconds", config.pairs.max_seconds, _none_or_positive(config.pairs.max_seconds), "above 0"),
+        ("pairs.distance_decay", config.pairs.distance_decay, 0 < config.pairs.distance_decay <= 1, "above 0, up to 1"),
+        (
+            "input.session_gap_seconds",
+            config.input.session_gap_seconds,
+            _none_or_positive(config.input.session_gap_seconds),
+            "above 0",
+        ),
+        ("input.max_user_rows", config.input.max_user_rows, config.input.max_user_rows >= 2, "2 or more"),
+        ("input.max_bad_share", config.input.max_bad_share, 0 <= config.input.max_bad_share <= 1, "0 to 1"),
+        ("input.max_field_bytes", config.input.max_field_bytes, config.input.max_field_bytes >= 1, "1 or more"),
+        ("split.quantile", config.split.quantile, 0 < config.split.quantile < 1, "above 0 and below 1"),
+        ("teacher.dimension", config.teacher.dimension, config.teacher.dimension >= 1, "1 or more"),
+        ("teacher.max_tokens", config.teacher.max_tokens, config.teacher.max_tokens >= 2, "2 or more"),
+        (
+            "output.shards",
+            config.output.shards,
+            config.output.shards is None or 1 <= config.output.shards <= _MAX_SHARDS,
+            f"1 to {_MAX_SHARDS}",
+        ),
+        (
+            "input.min_value",
+            config.input.min_value,
+            config.input.min_value is None or math.isfinite(config.input.min_value),
+            "a finite number",
+        ),
+        ("seed", config.seed, 0 <= config.seed < 2**32, "0 to 2^32 - 1"),
+    )
+    for name, value, good, expected in rules:
+        if not good:
+            raise UserError(f"{name} is {value}; expected {expected}")
+    csv_delimiter(config.input.delimiter)
+    if config.split.time is not None:
+        parse_split_time(config.split.time)
+    if config.teacher.kind == "onnx":
+        check_directory(config.teacher)
+
+
+def count_shards(config: PreprocessingConfig, sources: Sequence[SourceFile]) -> int:
+    """Number of files of each kind: it follows from configuration and input alone, never from the workers."""
+    if config.output.shards is not None:
+        return config.output.shards
+    return min(max(_MIN_SHARDS, math.ceil(total_text_bytes(sources) / _SHARD_BYTES)), _MAX_SHARDS)
+
+
+def _without_rows(partition: int) -> tuple[int, Rows]:
+    return partition, empty_rows()
+
+
+def _as_is(element: tuple[int, Rows]) -> tuple[int, Rows]:
+    return element
+
+
+def _none_or_positive(value: float | None) -> bool:
+    return value is None or value > 0

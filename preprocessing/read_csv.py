@@ -1,0 +1,235 @@
+"""Reads CSV files: exact about quoting, and never losing good rows to a broken one."""
+
+import csv
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import numpy as np
+
+from preprocessing.errors import UserError
+from preprocessing.lines import MAX_LINE_BYTES, read_lines
+from preprocessing.rows import RAW_BYTES, BadRow, FileFault, RawBatch, shown
+
+_MAX_RECORD_LINES: Final = 50
+_UNCLOSED: Final = "unexpected end of data"
+_ONE_LINE_ROLES: Final = ("user_id", "item_id", "timestamp", "session_id", "event", "value")
+
+csv.field_size_limit(2 * MAX_LINE_BYTES)
+
+
+def parse_header(line: bytes, delimiter: str) -> list[str]:
+    """Column names of a CSV header; raises ``ValueError`` when it is none."""
+    text = line.rstrip(b"\r").decode("utf-8")
+    try:
+        return [name.strip() for name in next(csv.reader([text], delimiter=delimiter, strict=True), [])]
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
+
+
+def csv_delimiter(text: str) -> str:
+    """The configured field separator; a tab may be spelled out.
+
+    Raises:
+      UserError: it is not one character that can separate fields.
+    """
+    delimiter = "\t" if text == "\\t" else text
+    if len(delimiter) != 1 or delimiter in '"\r\n\0 ':
+        raise UserError(f"input.delimiter is {text!r}; expected one character such as ',' ';' '|' or '\\t'")
+    return delimiter
+
+
+def read_csv(
+    path: str, columns: Mapping[str, str], delimiter: str, max_field_bytes: int
+) -> Iterator[RawBatch | FileFault]:
+    """Yields the rows of a CSV file in batches, and at the end what is wrong with the file, if anything.
+
+    Args:
+      path: the file, plain or gzip; its first line is the header.
+      columns: the column's name in the file for each role.
+      delimiter: one character.
+      max_field_bytes: rows with a longer field are bad.
+    """
+    parser: _Parser | None = None
+    for block in read_lines(path):
+        if isinstance(block, FileFault):
+            if parser is not None:
+                yield parser.finish()
+                parser = None
+            yield block
+            return
+        if parser is None:
+            head, newline, rest = block.data.partition(b"\n")
+            if block.fault == "line_too_long":
+                yield FileFault("bad_header", "its first line is longer than 1 MiB")
+                return
+            if block.fault:
+                continue
+            try:
+                header = parse_header(head, delimiter)
+            except ValueError as error:
+                yield FileFault("bad_header", f"its first line is no CSV header: {error}")
+                return
+            parser = _Parser(header, columns, delimiter, max_field_bytes)
+            if newline:
+                yield parser.feed(block.first + 1, rest)
+        elif block.fault:
+            yield parser.broken(block.first, block.data, block.fault)
+        else:
+            yield parser.feed(block.first, block.data)
+    if parser is not None:
+        yield parser.finish()
+
+
+class _Parser:
+    """Takes blocks of lines apart; an unclosed quote at the end of a block waits for the next one."""
+
+    def __init__(self, header: list[str], columns: Mapping[str, str], delimiter: str, max_field_bytes: int):
+        self._width = len(header)
+        self._at = {role: header.index(name) for role, name in columns.items() if name in header}
+        self._one_line = [at for role, at in self._at.items() if role in _ONE_LINE_ROLES]
+        self._delimiter = delimiter
+        self._max_field_bytes = max_field_bytes
+        self._waiting: list[bytes] = []
+        self._waiting_first = 0
+
+    def feed(self, first: int, data: bytes) -> RawBatch:
+        """Rows of the lines in ``data``, of which the first is line ``first``."""
+        if not self._waiting and b'"' not in data and b"\0" not in data:
+            batch = self._plain(first, data)
+            if batch is not None:
+                return batch
+        lines = data.split(b"\n")
+        if self._waiting:
+            lines, first = self._waiting + lines, self._waiting_first
+            self._waiting = []
+        return self._records(first, lines, final=False)
+
+    def broken(self, line: int, head: bytes, fault: str) -> RawBatch:
+        """A line of which only the head is there: it is bad, and a quote that waits for its end is unclosed."""
+        batch = self.finish()
+        detail = {"line_too_long": "the line is longer than 1 MiB"}.get(fault, "the file breaks off in this line")
+        mark = f"... [cut at {RAW_BYTES} bytes]" if fault == "line_too_long" else ""
+        batch.bad.append(BadRow(line, fault, detail, shown(head) + mark))
+        return batch
+
+    def finish(self) -> RawBatch:
+        """Rows of the lines that still waited for a closing quote."""
+        lines, self._waiting = self._waiting, []
+        return self._records(self._waiting_first, lines, final=True)
+
+    def _plain(self, first: int, data: bytes) -> RawBatch | None:
+        """The quick way for a block without anything unusual in it; ``None`` when there is something."""
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError:
+            return None
+        lines = text.split("\n")
+        if "\r" in text:
+            lines = [line.removesuffix("\r") for line in lines]
+        delimiter = self._delimiter
+        fields = [line.split(delimiter) for line in lines]
+        if set(map(len, fields)) != {self._width} or 4 * max(map(len, lines)) > self._max_field_bytes:
+            return None
+        if self._width == 1 and not all(map(str.strip, lines)):
+            return None
+        by_column = list(zip(*fields, strict=True))
+        return RawBatch(
+            lines=np.arange(first, first + len(lines), dtype=np.int64),
+            columns={role: list(by_column[at]) for role, at in self._at.items()},
+            raw=lines.__getitem__,
+            bad=[],
+            blank_lines=0,
+        )
+
+    def _records(self, first: int, lines: list[bytes], *, final: bool) -> RawBatch:
+        numbers: list[int] = []
+        rows: list[list[str]] = []
+        raws: list[bytes] = []
+        bad: list[BadRow] = []
+        blank = 0
+        at = 0
+        while at < len(lines):
+            line = lines[at].removesuffix(b"\r")
+            number = first + at
+            if not line.strip():
+                blank += 1
+                at += 1
+                continue
+            fields, reason, detail, used = self._record(lines, at, line, final=final)
+            if used == 0:
+                self._waiting, self._waiting_first = lines[at:], number
+                break
+            if reason:
+                bad.append(BadRow(number, reason, detail, shown(line)))
+            else:
+                numbers.append(number)
+                rows.append(fields)
+                raws.append(line if used == 1 else b"\n".join(lines[at : at + used]))
+            at += used
+        return RawBatch(
+            lines=np.array(numbers, dtype=np.int64),
+            columns={role: [row[column] for row in rows] for role, column in self._at.items()},
+            raw=lambda i: shown(raws[i]),
+            bad=bad,
+            blank_lines=blank,
+        )
+
+    def _record(self, lines: list[bytes], at: int, line: bytes, *, final: bool) -> tuple[list[str], str, str, int]:
+        """Fields, or a reason and its detail, and the lines used: 0 when the block ends before the record does."""
+        if b"\0" in line:
+            return [], "nul_byte", "the row holds a NUL byte", 1
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            return [], "bad_encoding", f"not UTF-8 at byte {error.start} of the row", 1
+        if '"' not in text:
+            return *self._checked(text.split(self._delimiter)), 1
+        fields, problem = self._strict([text])
+        if not problem:
+            return *self._checked(fields), 1
+        if problem != _UNCLOSED:
+            return [], "bad_quoting", problem, 1
+        return self._extended(lines, at, text, final=final)
+
+    def _extended(self, lines: list[bytes], at: int, text: str, *, final: bool) -> tuple[list[str], str, str, int]:
+        """A record that goes on over the following lines, if it is one beyond doubt."""
+        unclosed: tuple[list[str], str, str, int] = ([], "unclosed_quote", "a quoted field is never closed", 1)
+        parts = [text + "\n"]
+        size = len(text)
+        for count in range(2, _MAX_RECORD_LINES + 1):
+            if at + count > len(lines):
+                return unclosed if final else ([], "", "", 0)
+            line = lines[at + count - 1]
+            size += len(line) + 1
+            if size > MAX_LINE_BYTES or b"\0" in line:
+                return unclosed
+            try:
+                parts.append(line.decode("utf-8") + "\n")
+            except UnicodeDecodeError:
+                return unclosed
+            if b'"' not in line:
+                continue
+            fields, error = self._strict(parts)
+            if error == _UNCLOSED:
+                continue
+            if error or len(fields) != self._width or any("\n" in fields[column] for column in self._one_line):
+                return unclosed
+            return *self._checked(fields), count
+        return unclosed
+
+    def _strict(self, lines: list[str]) -> tuple[list[str], str]:
+        """Fields of exactly one record, or what is wrong with it."""
+        try:
+            records = list(csv.reader(lines, delimiter=self._delimiter, strict=True))
+        except csv.Error as error:
+            return [], str(error)
+        return (records[0], "") if len(records) == 1 else ([], "a record ends before its line does")
+
+    def _checked(self, fields: list[str]) -> tuple[list[str], str, str]:
+        if len(fields) != self._width:
+            return [], "wrong_field_count", f"{len(fields)} fields, the header has {self._width}"
+        limit = self._max_field_bytes
+        for field in fields:
+            if 4 * len(field) > limit and len(field.encode("utf-8")) > limit:
+                return [], "field_too_long", f"a field of {len(field.encode('utf-8'))} bytes, at most {limit} are taken"
+        return fields, "", ""

@@ -1,0 +1,154 @@
+"""The teacher: what each item is about, as an L2-normalised vector."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from preprocessing.catalogue import Item
+from preprocessing.config import TeacherConfig
+from preprocessing.errors import UserError
+
+FIT_ITEMS: Final = 200_000
+"""The `lsa` teacher is fitted on at most this many items, evenly spread over the catalogue."""
+_MAX_FEATURES: Final = 200_000
+_WORD: Final = r"(?u)\b\w+\b"
+_LOGGER: Final = logging.getLogger("mtmh.preprocessing")
+
+
+class Encoder(Protocol):
+    """Turns items into vectors."""
+
+    @property
+    def dimension(self) -> int:
+        """D."""
+
+    def encode(self, items: Sequence[Item]) -> npt.NDArray[np.float32]:
+        """Vectors float32 [n, D] with norm 1, or 0 for items of which the encoder has nothing to say."""
+
+
+def item_text(item: Item, *, with_categories: bool) -> str:
+    """What a teacher reads of an item: the title, then a description that adds to it, then the categories."""
+    parts = [item.title]
+    if item.description and item.description.casefold() not in item.title.casefold():
+        # A description often begins with the title; saying it twice would only weigh it more.
+        if item.title and item.description.casefold().startswith(item.title.casefold()):
+            parts = [item.description]
+        else:
+            parts.append(item.description)
+    if with_categories and item.categories:
+        parts.append(", ".join(item.categories))
+    return ". ".join(part for part in parts if part)
+
+
+def fit_sample(count: int) -> npt.NDArray[np.int64]:
+    """Indices of the items that the `lsa` teacher is fitted on."""
+    size = min(count, FIT_ITEMS)
+    return np.arange(size, dtype=np.int64) * count // max(size, 1)
+
+
+def normalised(vectors: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Rows scaled to norm 1; rows of (next to) no length become zero."""
+    wide = vectors.astype(np.float64)
+    norms = np.sqrt(np.einsum("nd,nd->n", wide, wide))[:, None]
+    unit = np.divide(wide, norms, out=np.zeros_like(wide), where=norms > 1e-12)
+    return unit.astype(np.float32)
+
+
+class LsaEncoder:
+    """TF-IDF of words and of letters within words, reduced by a truncated SVD."""
+
+    def __init__(self, vectorizer: Any, components: npt.NDArray[np.float32], *, with_categories: bool):
+        """Takes a fitted vectorizer, or None for a catalogue without text, and float32 components [V, D]."""
+        self._vectorizer = vectorizer
+        self._components = components
+        self._with_categories = with_categories
+
+    @property
+    def dimension(self) -> int:
+        """D."""
+        return int(self._components.shape[1])
+
+    def encode(self, items: Sequence[Item]) -> npt.NDArray[np.float32]:
+        """Vectors float32 [n, D], zero for items without any known word."""
+        if self._vectorizer is None:
+            return np.zeros((len(items), self.dimension), np.float32)
+        texts = [item_text(item, with_categories=self._with_categories) for item in items]
+        return normalised(self._vectorizer.transform(texts) @ self._components)
+
+
+def fit_lsa(items: Sequence[Item], config: TeacherConfig, seed: int, *, with_categories: bool) -> LsaEncoder:
+    """Fits the `lsa` teacher; the same items, configuration and seed give the same encoder.
+
+    Raises:
+      UserError: no item has any text.
+    """
+    # These imports take seconds, and only the worker that fits needs them.
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from threadpoolctl import threadpool_limits
+
+    texts = [item_text(item, with_categories=with_categories) for item in items]
+    if not any(texts):
+        raise UserError(
+            "no item has a title or a description, so teacher.kind=lsa has nothing to read; add text to the items "
+            "(see input.columns.title), or bring vectors in a column and set teacher.kind=column"
+        )
+    vectorizer = TfidfVectorizer(sublinear_tf=True, token_pattern=_WORD, max_features=_MAX_FEATURES, dtype=np.float32)
+    try:
+        matrix = vectorizer.fit_transform(texts)
+    except ValueError as error:
+        raise UserError(
+            f"teacher.kind=lsa finds no words in the items' texts ({error}); use another teacher"
+        ) from error
+    documents, words = matrix.shape
+    dimension = max(1, min(config.dimension, documents - 1, words - 1))
+    if dimension >= min(documents, words):
+        # One item, or one word in all: there is nothing to decompose, each text is as near as can be to any other.
+        components = np.ones((words, 1), np.float32)
+    else:
+        # With one thread the sums of BLAS have one order, and the bytes do not depend on the machine's load.
+        with threadpool_limits(1):
+            svd = TruncatedSVD(dimension, algorithm="randomized", n_iter=5, random_state=seed)
+            svd.fit(matrix)
+        components = np.ascontiguousarray(svd.components_.T, np.float32)
+    _LOGGER.info("lsa teacher: fitted on %d items, %d terms, %d dimensions", documents, words, components.shape[1])
+    return LsaEncoder(vectorizer, components, with_categories=with_categories)
+
+
+class ColumnEncoder:
+    """The vectors that the catalogue brings."""
+
+    def __init__(self, dimension: int):
+        """Takes D, see ``column_encoder``."""
+        self._dimension = dimension
+
+    @property
+    def dimension(self) -> int:
+        """D."""
+        return self._dimension
+
+    def encode(self, items: Sequence[Item]) -> npt.NDArray[np.float32]:
+        """Vectors float32 [n, D], zero for items without one."""
+        vectors = np.zeros((len(items), self._dimension), np.float32)
+        for row, item in enumerate(items):
+            if item.embedding is not None:
+                vectors[row] = item.embedding
+        return normalised(vectors)
+
+
+def column_encoder(items: Sequence[Item]) -> ColumnEncoder:
+    """The encoder for ``teacher.kind=column``.
+
+    Raises:
+      UserError: no item brings a vector.
+    """
+    dimension = next((len(item.embedding) for item in items if item.embedding is not None), 0)
+    if not dimension:
+        raise UserError(
+            "teacher.kind=column, but no item has a vector in the column that input.columns.embedding names; "
+            "add the column or choose another teacher"
+        )
+    return ColumnEncoder(dimension)

@@ -1,0 +1,113 @@
+"""Orders each user's rows, cuts them into sequences, removes repeats and caps heavy users.
+
+The order of the rules: sequences are cut on all valid rows, then repeats go, then the cap counts what is left. So a
+robot that reloads one page is a repeat first, and the cap keeps a user's latest distinct engagements.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from preprocessing.parse import Rows, take_rows
+
+
+@dataclasses.dataclass(frozen=True)
+class Sequences:
+    """Engagements in sequences: one sequence after the other, each by time.
+
+    Attributes:
+      item: int32 [n], item indices.
+      timestamp: float64 [n], unix seconds.
+      sequence: int64 [n], ascending number of the sequence; pairs never cross it.
+      num_users: users with at least one row.
+      repeats: rows removed because the row before them in the sequence has the same item.
+      capped: rows removed because their user has too many.
+    """
+
+    item: npt.NDArray[np.int32]
+    timestamp: npt.NDArray[np.float64]
+    sequence: npt.NDArray[np.int64]
+    num_users: int
+    repeats: int
+    capped: int
+
+
+def build_sequences(rows: Rows, split_time: float, gap_seconds: float | None, max_user_rows: int) -> Sequences:
+    """Turns the rows of a group of users, in any order, into their sequences.
+
+    A sequence is what a user did under one session id, cut further where a pause exceeds ``gap_seconds``. Rows of the
+    same time stay in the order of the input. The cap applies to both sides of ``split_time`` apart, to the
+    latest ``max_user_rows`` of each; where it leaves a hole between the sides, the sequence ends at the hole.
+    """
+    user = _ranks(rows.users)[rows.user]
+    session = _ranks(rows.sessions)[rows.session]
+    order = np.lexsort((rows.position, rows.timestamp, session, user))
+    user, session = user[order], session[order]
+    item, timestamp, position = rows.item[order], rows.timestamp[order], rows.position[order]
+
+    starts = _changes(user) | _changes(session)
+    if gap_seconds is not None:
+        starts[1:] |= np.diff(timestamp) > gap_seconds
+    session_number = np.cumsum(starts)
+
+    keep = _changes(item) | starts
+    repeats = len(item) - int(keep.sum())
+    user, item, session_number = user[keep], item[keep], session_number[keep]
+    timestamp, position = timestamp[keep], position[keep]
+
+    late = timestamp >= split_time
+    keep = _latest(user, late, timestamp, position, max_user_rows)
+    holed = np.isin(user, np.unique(user[~keep & late]))
+    ends = _changes(session_number) | (_changes(late) & holed)
+    sequence: npt.NDArray[np.int64] = np.cumsum(ends)
+    return Sequences(
+        item=item[keep],
+        timestamp=timestamp[keep],
+        sequence=sequence[keep],
+        num_users=len(np.unique(user[keep])),
+        repeats=repeats,
+        capped=int(len(keep) - keep.sum()),
+    )
+
+
+def split_by_user(rows: Rows, partition_of_user: npt.NDArray[np.int64]) -> list[tuple[int, Rows]]:
+    """Rows by the partition of their user; ``partition_of_user`` goes with ``rows.users``."""
+    partition = partition_of_user[rows.user]
+    order = np.argsort(partition, kind="stable")
+    numbers, begins = np.unique(partition[order], return_index=True)
+    return [
+        (int(number), take_rows(rows, chosen))
+        for number, chosen in zip(numbers, np.split(order, begins[1:]), strict=True)
+    ]
+
+
+def _latest(
+    user: npt.NDArray[Any],
+    late: npt.NDArray[np.bool_],
+    timestamp: npt.NDArray[np.float64],
+    position: npt.NDArray[np.int64],
+    limit: int,
+) -> npt.NDArray[np.bool_]:
+    """Marks the latest ``limit`` rows of each user on each side of the split."""
+    order = np.lexsort((position, timestamp, late, user))
+    group = np.cumsum(_changes(user[order]) | _changes(late[order]))
+    group_ends = np.searchsorted(group, group, side="right")
+    keep = np.empty(len(user), np.bool_)
+    keep[order] = group_ends - np.arange(len(user)) <= limit
+    return keep
+
+
+def _changes(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Marks each value that differs from the one before it, and the first."""
+    changed = np.ones(len(values), np.bool_)
+    changed[1:] = values[1:] != values[:-1]
+    return changed
+
+
+def _ranks(names: list[bytes]) -> npt.NDArray[np.int64]:
+    """Bytewise rank of each name, which no order of arrival changes."""
+    ranks = np.empty(len(names), np.int64)
+    ranks[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
+    return ranks

@@ -1,0 +1,211 @@
+"""Finds the input files and checks their headers before anything is run."""
+
+import dataclasses
+import difflib
+import glob
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from preprocessing.config import Columns, InputConfig
+from preprocessing.errors import UserError
+from preprocessing.files import filesystems, is_local
+from preprocessing.lines import read_lines
+from preprocessing.read_csv import csv_delimiter, parse_header, read_csv
+from preprocessing.read_jsonl import parse_object, read_jsonl
+from preprocessing.rows import FileFault, RawBatch
+
+INTERACTIONS: Final = "interactions"
+ITEM_TABLE: Final = "items"
+REQUIRED_ROLES: Final[Mapping[str, tuple[str, ...]]] = {
+    INTERACTIONS: ("user_id", "item_id", "timestamp"),
+    ITEM_TABLE: ("item_id",),
+}
+OPTIONAL_ROLES: Final[Mapping[str, tuple[str, ...]]] = {
+    INTERACTIONS: ("event", "value", "session_id"),
+    ITEM_TABLE: ("title", "description", "categories", "embedding"),
+}
+_FORMATS: Final = {
+    ".csv": "csv",
+    ".csv.gz": "csv",
+    ".jsonl": "jsonl",
+    ".jsonl.gz": "jsonl",
+    ".ndjson": "jsonl",
+    ".ndjson.gz": "jsonl",
+    ".json": "jsonl",
+    ".json.gz": "jsonl",
+    ".parquet": "parquet",
+}
+_GZIP_RATIO: Final = 4
+"""Text in an interaction log shrinks by about this much; only the number of shards follows from it."""
+_JSON_HEAD_LINES: Final = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceFile:
+    """One input file: its table, place among the table's sorted files, path, format and size in bytes."""
+
+    table: str
+    index: int
+    path: str
+    format: str
+    bytes: int
+
+    @property
+    def text_bytes(self) -> int:
+        """Size of the content, estimated for compressed files."""
+        return self.bytes * (_GZIP_RATIO if self.path.endswith(".gz") else 1)
+
+
+def find_sources(table: str, patterns: Sequence[str], config: InputConfig) -> tuple[SourceFile, ...]:
+    """Expands files and globs to the sorted files of a table.
+
+    Raises:
+      UserError: a pattern matches nothing, or a file's format cannot be told.
+    """
+    if isinstance(patterns, str) or not patterns:
+        raise UserError(f"no {table} files given; expected at least one path or glob: --{table} PATH")
+    sizes: dict[str, int] = {}
+    for pattern in patterns:
+        found = _match(pattern)
+        if not found:
+            raise UserError(f"{table}: no file matches {pattern}; give an existing file or a glob that matches one")
+        sizes.update(found)
+    return tuple(
+        SourceFile(table, index, path, _format(path, config), sizes[path]) for index, path in enumerate(sorted(sizes))
+    )
+
+
+def check_headers(sources: Sequence[SourceFile], config: InputConfig) -> None:
+    """Checks that every readable file has the columns that its table needs.
+
+    Files that cannot be read are left to the run, which accounts for them; but some file must be readable.
+
+    Raises:
+      UserError: a column is missing or named twice, or no file has any data.
+    """
+    table = sources[0].table
+    faults: list[str] = []
+    found: set[str] = set()
+    for source in sources:
+        names = column_names(source, config)
+        if isinstance(names, FileFault):
+            faults.append(f"{source.path}: {names.reason} ({names.detail})")
+            continue
+        found.update(names)
+        for role in (*REQUIRED_ROLES[table], *_needed_by_rules(table, config)):
+            name = getattr(config.columns, role)
+            if name not in names:
+                raise UserError(_missing(source, role, name, names))
+            if names.count(name) > 1:
+                raise UserError(f"{source.path} has {names.count(name)} columns named {name!r}; rename all but one")
+    if len(faults) == len(sources):
+        raise UserError(f"no {table} file can be read: {'; '.join(faults[:3])}; give files with data in them")
+    defaults = Columns()
+    for role in OPTIONAL_ROLES[table]:
+        name = getattr(config.columns, role)
+        if name != getattr(defaults, role) and name not in found:
+            raise UserError(
+                f"input.columns.{role} is {name!r}, but no {table} file has that column; "
+                f"found: {', '.join(sorted(found))}"
+            )
+
+
+def column_names(source: SourceFile, config: InputConfig) -> list[str] | FileFault:
+    """Names of the columns of a file, or why they cannot be read."""
+    if source.format == "parquet":
+        return _parquet_names(source.path)
+    names: dict[str, None] = {}
+    for block in read_lines(source.path):
+        if isinstance(block, FileFault):
+            return block
+        if block.fault:
+            return FileFault(block.fault, "its first line cannot be read")
+        lines = block.data.split(b"\n", _JSON_HEAD_LINES)[:_JSON_HEAD_LINES]
+        if source.format == "csv":
+            try:
+                return parse_header(lines[0], csv_delimiter(config.delimiter))
+            except UnicodeDecodeError as error:
+                raise UserError(f"{source.path} is not UTF-8 text; save it as UTF-8") from error
+            except ValueError as error:
+                raise UserError(f"{source.path}: its first line is no CSV header: {error}") from error
+        for line in lines:
+            try:
+                names.update(dict.fromkeys(parse_object(line.decode("utf-8"))))
+            except ValueError:
+                continue
+        break
+    if not names:
+        raise UserError(f"{source.path}: none of its first lines is a JSON object; expected JSON Lines")
+    return list(names)
+
+
+def read_source(source: SourceFile, config: InputConfig) -> Iterator[RawBatch | FileFault]:
+    """Yields the rows of a file in batches, and at the end what is wrong with the file, if anything."""
+    roles = (*REQUIRED_ROLES[source.table], *OPTIONAL_ROLES[source.table])
+    columns = {role: getattr(config.columns, role) for role in roles}
+    if source.format == "csv":
+        return read_csv(source.path, columns, csv_delimiter(config.delimiter), config.max_field_bytes)
+    if source.format == "jsonl":
+        return read_jsonl(source.path, columns, config.max_field_bytes)
+    from preprocessing.read_parquet import read_parquet
+
+    return read_parquet(source.path, columns, config.max_field_bytes)
+
+
+def _match(pattern: str) -> dict[str, int]:
+    """Paths and sizes of the files that a path or glob stands for."""
+    if is_local(pattern):
+        # A plain path may hold glob characters; Beam's matcher would not find it.
+        paths = [pattern] if os.path.isfile(pattern) else glob.glob(pattern, recursive=True)
+        return {path: os.path.getsize(path) for path in paths if os.path.isfile(path)}
+    try:
+        (result,) = filesystems().match([pattern])
+    except Exception as error:
+        raise UserError(f"cannot list {pattern}: {error}") from error
+    return {metadata.path: metadata.size_in_bytes for metadata in result.metadata_list}
+
+
+def _format(path: str, config: InputConfig) -> str:
+    if config.format != "auto":
+        return config.format
+    name = path.rsplit("/", 1)[-1].lower()
+    for ending, kind in _FORMATS.items():
+        if name.endswith(ending):
+            return kind
+    raise UserError(
+        f"cannot tell the format of {path} by its name; expected one of {', '.join(_FORMATS)}, "
+        "or say it: --set input.format=csv"
+    )
+
+
+def _needed_by_rules(table: str, config: InputConfig) -> tuple[str, ...]:
+    """Optional columns that the configuration's filters read."""
+    if table != INTERACTIONS:
+        return ()
+    return (*(("event",) if config.events else ()), *(("value",) if config.min_value is not None else ()))
+
+
+def _missing(source: SourceFile, role: str, name: str, names: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name.lower(), [other.lower() for other in names], n=1, cutoff=0.4)
+    nearest = next((other for other in names if close and other.lower() == close[0]), "NAME")
+    return (
+        f"{source.path} has no column {name!r}; found: {', '.join(map(repr, names)) or 'none'}; "
+        f"say which one it is: --set input.columns.{role}={nearest}"
+    )
+
+
+def _parquet_names(path: str) -> list[str] | FileFault:
+    import pyarrow as pa
+
+    from preprocessing.read_parquet import parquet_columns
+
+    try:
+        return parquet_columns(path)
+    except (OSError, pa.ArrowException) as error:
+        return FileFault("corrupt_parquet", str(error))
+
+
+def total_text_bytes(sources: Sequence[SourceFile]) -> int:
+    """Estimated size of all files' content."""
+    return sum(source.text_bytes for source in sources)

@@ -1,0 +1,76 @@
+# mypy: allow-untyped-calls
+"""Exact counts in sparse form: distinct values with how often each occurs."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import numpy.typing as npt
+
+Counts = tuple[npt.NDArray[Any], npt.NDArray[np.int64]]
+"""Distinct values, ascending, and int64 counts, of the same length."""
+
+
+def count_values(values: npt.NDArray[Any]) -> Counts:
+    """Counts of the distinct values of an array."""
+    distinct, counts = np.unique(values, return_counts=True)
+    return distinct, counts.astype(np.int64)
+
+
+def add_counts(parts: Iterable[Counts]) -> Counts:
+    """Counts of everything that the parts counted."""
+    parts = list(parts)
+    if not parts:
+        return np.zeros(0), np.zeros(0, np.int64)
+    if len(parts) == 1:
+        return parts[0]
+    distinct, places = np.unique(np.concatenate([values for values, _ in parts]), return_inverse=True)
+    total = np.zeros(len(distinct), np.int64)
+    np.add.at(total, places, np.concatenate([counts for _, counts in parts]))
+    return distinct, total
+
+
+def quantile(counts: Counts, share: float) -> float:
+    """The value at place ``floor(share * n)`` of all n values in ascending order, or the last.
+
+    Raises:
+      ValueError: there are no values.
+    """
+    values, numbers = counts
+    if not len(values):
+        raise ValueError("no values to take a quantile of")
+    ends = np.cumsum(numbers)
+    total = int(ends[-1])
+    place = min(math.floor(share * total), total - 1)
+    return float(values[np.searchsorted(ends, place, side="right")])
+
+
+def dense(counts: Counts, size: int) -> npt.NDArray[np.int64]:
+    """Counts of the values 0 to ``size - 1``."""
+    values, numbers = counts
+    filled = np.zeros(size, np.int64)
+    filled[values.astype(np.int64)] = numbers
+    return filled
+
+
+class AddCounts(beam.CombineFn):
+    """Adds sparse counts; runners combine them before they are shuffled."""
+
+    def create_accumulator(self) -> list[Counts]:
+        """Nothing counted yet."""
+        return []
+
+    def add_input(self, accumulator: list[Counts], element: Counts) -> list[Counts]:
+        """Adds one part, merging now and then so that the memory follows the distinct values."""
+        accumulator.append(element)
+        return [add_counts(accumulator)] if len(accumulator) >= 16 else accumulator
+
+    def merge_accumulators(self, accumulators: Iterable[list[Counts]]) -> list[Counts]:
+        """Adds what was counted apart."""
+        return [add_counts(part for accumulator in accumulators for part in accumulator)]
+
+    def extract_output(self, accumulator: list[Counts]) -> Counts:
+        """The counts of all parts."""
+        return add_counts(accumulator)

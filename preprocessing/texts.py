@@ -1,0 +1,65 @@
+"""Values of typed formats (JSON, Parquet) as the text that the validation reads."""
+
+import datetime
+import decimal
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+TEXT_ROLES: Final = ("user_id", "item_id", "timestamp", "event", "value", "session_id", "title", "description")
+NUMBER_ROLES: Final = ("timestamp", "value")
+
+
+def text_of(role: str, value: Any) -> str | None:
+    """A scalar as text: whole numbers as ids without a point, times as unix seconds.
+
+    Raises:
+      TypeError: it is a list, an object or a truth value.
+    """
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{role} is a truth value")
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        if role in NUMBER_ROLES or not value.is_integer():
+            # Pandas writes a missing id in a column of numbers as NaN.
+            return None if value != value and role not in NUMBER_ROLES else repr(value)
+        return str(int(value))
+    if isinstance(value, decimal.Decimal):
+        return str(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
+    if isinstance(value, datetime.datetime):
+        moment = value if value.tzinfo else value.replace(tzinfo=datetime.timezone.utc)
+        return repr(moment.timestamp())
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    raise TypeError(f"{role} is {_kind(value)}")
+
+
+def scalar_texts(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with its scalars as text; ``categories`` and ``embedding`` stay as they are.
+
+    Raises:
+      TypeError: a scalar has a type that cannot be read as one.
+      UnicodeError: a text that has no encoding in UTF-8.
+    """
+    values: dict[str, Any] = {}
+    for role, value in row.items():
+        if role in TEXT_ROLES:
+            text = text_of(role, value)
+            if text is not None and not text.isascii():
+                text.encode("utf-8")
+            values[role] = text
+        else:
+            values[role] = value
+    return values
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, list):
+        return "a list"
+    return "an object" if isinstance(value, dict) else f"of type {type(value).__name__}"

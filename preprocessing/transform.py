@@ -1,0 +1,57 @@
+"""In-graph features of an item: what turns raw strings into the encoder's inputs, in training and in serving alike.
+
+Only TensorFlow ops are used, so that the graph travels into the SavedModel and an item that the model never saw can
+be asked for by its title.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from preprocessing.backend import tf
+
+_WORD_BREAK = r"[^\p{L}\p{N}]+"
+
+
+def text_tokens(title: Any, description: Any, *, buckets: int, length: int) -> Any:
+    """Hashed word unigrams and bigrams of title and description.
+
+    Args:
+      title: string [n].
+      description: string [n].
+      buckets: number of hash buckets.
+      length: most tokens kept of an item.
+
+    Returns:
+      int32 [n, length], in [1, buckets]; 0 pads.
+    """
+    text = tf.strings.join([title, description], separator=" ")
+    words = tf.strings.split(
+        tf.strings.strip(tf.strings.regex_replace(tf.strings.lower(text, encoding="utf-8"), _WORD_BREAK, " "))
+    )
+    grams = tf.concat([words, tf.strings.ngrams(words, 2)], axis=1)
+    hashed = tf.ragged.map_flat_values(lambda gram: tf.strings.to_hash_bucket_fast(gram, buckets) + 1, grams)
+    return tf.cast(hashed.to_tensor(0, shape=[None, length]), tf.int32)
+
+
+def split_categories(categories: Any) -> Any:
+    """Splits ``|``-separated categories: string [n] to a ragged string [n, (categories)], without empty ones."""
+    parts = tf.strings.split(categories, "|")
+    stripped = tf.ragged.map_flat_values(tf.strings.strip, parts)
+    return tf.ragged.boolean_mask(stripped, tf.not_equal(stripped, ""))
+
+
+class CategoryLookup(tf.keras.layers.Layer):
+    """Maps category names to ids: 0 pads, 1 stands for unknown, 2 and up for the vocabulary."""
+
+    def __init__(self, vocabulary: Sequence[str], length: int, name: str = "category_lookup") -> None:
+        """Args are the category names in order of id, and the most categories kept of an item."""
+        super().__init__(name=name)
+        self._length = length
+        self.size = len(vocabulary) + 2
+        self._lookup = tf.keras.layers.StringLookup(
+            vocabulary=list(vocabulary) or ["\0"], mask_token="", num_oov_indices=1
+        )
+
+    def call(self, categories: Any) -> Any:
+        """Maps ragged string [n, (categories)] to int32 [n, length]."""
+        return tf.cast(self._lookup(categories.to_tensor("", shape=[None, self._length])), tf.int32)

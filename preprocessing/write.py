@@ -1,0 +1,106 @@
+"""Writes the output's TFRecord files."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from preprocessing.catalogue import Item
+from preprocessing.pairs import Pairs, Triggers
+from preprocessing.records import encode_example, write_records
+from preprocessing.schema import (
+    CATEGORIES,
+    CONTENT_VECTOR,
+    DESCRIPTION,
+    EVAL,
+    FILE_STEMS,
+    INTERACTION_COUNT,
+    ITEM_ID,
+    ITEM_INDEX,
+    ITEMS,
+    PAIRS,
+    TARGET,
+    TARGET_COUNT,
+    TARGETS_OF_TRIGGER,
+    TITLE,
+    TRIGGER,
+    WEIGHT,
+    OutputFile,
+)
+
+
+def shard_path(kind: str, shard: int, shards: int) -> str:
+    """Path of a file of the given kind (``items``, ``pairs``, ``eval``) below the output directory."""
+    return f"{kind}/{FILE_STEMS[kind]}-{shard:05d}-of-{shards:05d}.tfrecord.gz"
+
+
+def write_items(
+    directory: str,
+    shard: int,
+    shards: int,
+    first: int,
+    items: Sequence[Item],
+    vectors: npt.NDArray[np.float32],
+    interaction_count: npt.NDArray[np.int64],
+    target_count: npt.NDArray[np.int64],
+) -> OutputFile:
+    """Writes the items of consecutive indices from ``first`` on.
+
+    Args:
+      directory: the output directory.
+      shard: number of the file.
+      shards: number of files of this kind.
+      first: index of the first item.
+      items: n items.
+      vectors: float32 [n, D].
+      interaction_count: int64 [n].
+      target_count: int64 [n].
+    """
+
+    def records() -> Iterator[bytes]:
+        for i, item in enumerate(items):
+            values: list[tuple[Any, list[Any]]] = [
+                (ITEM_INDEX, [first + i]),
+                (ITEM_ID, [item.item_id.encode("utf-8")]),
+                (TITLE, [item.title.encode("utf-8")]),
+                (DESCRIPTION, [item.description.encode("utf-8")]),
+                (CATEGORIES, [name.encode("utf-8") for name in item.categories]),
+                (CONTENT_VECTOR, vectors[i].tolist()),
+                (INTERACTION_COUNT, [int(interaction_count[i])]),
+                (TARGET_COUNT, [int(target_count[i])]),
+            ]
+            yield encode_example(values)
+
+    return write_records(directory, shard_path(ITEMS, shard, shards), records())
+
+
+def write_pairs(directory: str, shard: int, shards: int, blocks: Iterable[Pairs]) -> OutputFile:
+    """Writes blocks of training pairs, an Example each."""
+    records = (
+        encode_example(
+            [
+                (TRIGGER, block.trigger.tolist()),
+                (TARGETS_OF_TRIGGER, block.targets_of_trigger.tolist()),
+                (TARGET, block.target.tolist()),
+                (WEIGHT, block.weight.tolist()),
+            ]
+        )
+        for block in blocks
+    )
+    return write_records(directory, shard_path(PAIRS, shard, shards), records)
+
+
+def write_triggers(directory: str, shard: int, shards: int, blocks: Iterable[Triggers]) -> OutputFile:
+    """Writes blocks of eval triggers, an Example each."""
+    records = (
+        encode_example(
+            [
+                (TRIGGER, block.trigger.tolist()),
+                (TARGETS_OF_TRIGGER, block.targets_of_trigger.tolist()),
+                (TARGET, block.target.tolist()),
+            ]
+        )
+        for block in blocks
+    )
+    return write_records(directory, shard_path(EVAL, shard, shards), records)

@@ -1,0 +1,54 @@
+"""Options of the export: retrieval defaults, index and SavedModel."""
+
+import dataclasses
+
+from preprocessing.options import option
+
+
+@dataclasses.dataclass(frozen=True)
+class RetrievalConfig:
+    """Exported defaults and bounds of retrieval."""
+
+    k: int = option(50, "answers when a request names no k")
+    relevance_weight: float | None = option(
+        None, "w, the dial when a request names none; by default the exporter's rule sets it"
+    )
+    recall_kept: float = option(
+        0.95, "the rule for that dial: the largest w that keeps this share of the recall at the best w"
+    )
+    max_k: int = option(1000, "most answers to one request")
+    trigger_decay: float = option(0.9, "weight of the n-th of several triggers is this to the power n - 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class IndexConfig:
+    """The ScaNN index."""
+
+    kind: str = option(
+        "auto",
+        "`exact`: ScaNN's brute-force scorer; `tree`: partitions, quantised scoring and exact rescoring; "
+        "`auto`: exact below 20,000 items, tree from there on",
+        choices=("auto", "exact", "tree"),
+    )
+    leaves: int | None = option(None, "partitions of the tree; by default the square root of the catalogue's size")
+    leaves_to_search: int | None = option(None, "partitions searched; by default a tenth of them, at least 10")
+    reorder: int | None = option(None, "candidates of each head rescored exactly; by default 300, or max_k if larger")
+    min_recall: float = option(0.95, "floor of index recall@50, the least over the dial; an export below it is refused")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig:
+    """What the SavedModel carries."""
+
+    titles: bool = option(True, "carry titles and categories for the `describe` signature")
+    warmup_requests: int = option(16, "requests recorded for the server to replay before a version is available")
+
+
+@dataclasses.dataclass(frozen=True)
+class ServingConfig:
+    """All that decides an exported SavedModel, given a trained model."""
+
+    seed: int = 0
+    retrieval: RetrievalConfig = dataclasses.field(default_factory=RetrievalConfig)
+    index: IndexConfig = dataclasses.field(default_factory=IndexConfig)
+    export: ExportConfig = dataclasses.field(default_factory=ExportConfig)

@@ -1,0 +1,306 @@
+"""Exports a trained model as one SavedModel: encoder, index, ids, signatures and warm-up requests."""
+
+import dataclasses
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preprocessing.backend import tf
+from preprocessing.errors import UserError
+from preprocessing.read import ItemTable, read_items, read_triggers
+from preprocessing.transform import CategoryLookup, split_categories, text_tokens
+from serving.config import ServingConfig
+from serving.index import IndexPlan, plan_index
+from serving.push import publish, staged
+from serving.retriever import RetrievalDefaults, Retriever
+from serving.signatures import (
+    DESCRIBE,
+    EMBED,
+    RETRIEVE,
+    RETRIEVE_BY_CONTENT,
+    SERVING_DEFAULT,
+    SIGNATURES,
+)
+from serving.warmup import write_warmup
+from trainer.artefact import DialPoint, ModelDescription, load_model
+from trainer.catalogue import Catalogue
+from trainer.encoder import ItemInputs
+from trainer.evaluate import retrieve_exact
+from trainer.model import ItemVectors, MTMHModel
+
+logger = logging.getLogger("mtmh.serving")
+
+MODEL_CARD: Final = "assets.extra/mtmh.json"
+GATE_DIAL: Final = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
+"""Settings of the dial at which the index is measured; the least counts."""
+GATE_K: Final = 50
+_GATE_TRIGGERS: Final = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportResult:
+    """What was published.
+
+    Attributes:
+      directory: the version directory.
+      plan: parameters of the index.
+      index_recall: index recall@50 against exact search, by setting of the dial.
+      relevance_weight: the exported default.
+    """
+
+    directory: Path
+    plan: IndexPlan
+    index_recall: dict[float, float]
+    relevance_weight: float
+
+
+def export(examples: Path, model_directory: Path, base: Path, config: ServingConfig) -> ExportResult:
+    """Exports a trained model to a new version below ``base``.
+
+    Args:
+      examples: the preprocessing's output that the model was trained on.
+      model_directory: the trained model, see `trainer.artefact`.
+      base: directory of versions; its last component is the model's name.
+      config: options.
+
+    Raises:
+      UserError: an artefact is missing or damaged, or the index finds less than the configured floor.
+    """
+    items = read_items(str(examples))
+    model, catalogue, description = load_model(model_directory, items)
+    vectors = model.embed_catalogue()
+    plan = plan_index(len(items.ids), config.index)
+    defaults = RetrievalDefaults(
+        k=config.retrieval.k,
+        relevance_weight=default_weight(description, config),
+        max_k=config.retrieval.max_k,
+        trigger_decay=config.retrieval.trigger_decay,
+    )
+    with staged(base) as directory:
+        id_file = directory.with_name(f"{directory.name}-item_ids.txt")
+        try:
+            started = time.monotonic()
+            retriever = Retriever(items.ids, vectors, items.interaction_count, plan, defaults, id_file)
+            logger.info(
+                "index: %s over %d items in %.1f s", plan.kind, len(items.ids), time.monotonic() - started
+            )
+            triggers = _gate_triggers(examples, len(items.ids), config.seed)
+            index_recall = measure_index(retriever, vectors, triggers)
+            _check_floor(index_recall, plan, config)
+            module = ServingModule(retriever, model, catalogue, description, items if config.export.titles else None)
+            version = directory / "version"
+            tf.saved_model.save(
+                module,
+                str(version),
+                signatures=module.signatures(),
+                options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
+            )
+        finally:
+            id_file.unlink(missing_ok=True)
+        popular = np.argsort(-items.interaction_count, kind="stable")[: config.export.warmup_requests]
+        write_warmup(version, base.name, [items.ids[row] for row in popular], description.content_dimension)
+        card = _model_card(items, description, plan, defaults, index_recall)
+        (version / MODEL_CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+        target = publish(version, base)
+    logger.info(
+        "published %s: index recall@%d at least %.3f, default relevance weight %.2f",
+        target, GATE_K, min(index_recall.values()), defaults.relevance_weight,
+    )
+    return ExportResult(target, plan, index_recall, defaults.relevance_weight)
+
+
+def default_weight(description: ModelDescription, config: ServingConfig) -> float:
+    """The exported dial: as configured, or the most relevant setting that keeps the configured share of recall."""
+    if config.retrieval.relevance_weight is not None:
+        return config.retrieval.relevance_weight
+    if not description.dial:
+        return 0.0
+    return dial_by_rule(description.dial, config.retrieval.recall_kept)
+
+
+def dial_by_rule(dial: tuple[DialPoint, ...], recall_kept: float) -> float:
+    """The largest weight up to which recall never falls below ``recall_kept`` times the best recall of the dial."""
+    ordered = sorted(dial, key=lambda point: point.relevance_weight)
+    floor = recall_kept * max(point.recall for point in ordered)
+    fit = [point.relevance_weight for point in ordered if point.recall >= floor]
+    return max(fit)
+
+
+def measure_index(retriever: Retriever, vectors: ItemVectors, triggers: NDArray[np.int64]) -> dict[float, float]:
+    """Share of the exact best 50 that the index finds, for each setting of the dial.
+
+    Args:
+      retriever: the deployed search.
+      vectors: what exact search looks at.
+      triggers: [T], catalogue rows to ask for.
+    """
+    found: dict[float, float] = {}
+    k = min(GATE_K, len(vectors.relevance) - 1)
+    if k < 1:
+        return {weight: 1.0 for weight in GATE_DIAL}
+    search = tf.function(retriever.answer, reduce_retracing=True)
+    for weight in GATE_DIAL:
+        exact = retrieve_exact(vectors, triggers, k=k, relevance_weight=weight)
+        hits = 0
+        for start in range(0, len(triggers), 100):
+            rows = triggers[start : start + 100]
+            answer = search(
+                tf.constant(vectors.engagement_trigger[rows]),
+                tf.constant(vectors.relevance[rows]),
+                tf.fill([len(rows)], tf.constant(weight, tf.float32)),
+                tf.fill([len(rows)], k),
+                tf.constant(rows[:, np.newaxis], tf.int32),
+                tf.fill([len(rows)], True),
+            )
+            answered = retriever.rows_of(answer["item_id"]).numpy()
+            hits += sum(
+                len(np.intersect1d(left, right))
+                for left, right in zip(answered, exact[start : start + 100], strict=True)
+            )
+        found[weight] = hits / (len(triggers) * k)
+    return found
+
+
+def _gate_triggers(examples: Path, num_items: int, seed: int) -> NDArray[np.int64]:
+    """What the index is measured with: a seeded sample of real triggers and of the catalogue, half and half."""
+    asked = np.unique(read_triggers(str(examples)).trigger)
+    rng = np.random.default_rng(seed)
+    return np.unique(
+        np.concatenate(
+            [rng.permutation(asked)[: _GATE_TRIGGERS // 2], rng.permutation(num_items)[: _GATE_TRIGGERS // 2]]
+        )
+    )
+
+
+def _check_floor(index_recall: dict[float, float], plan: IndexPlan, config: ServingConfig) -> None:
+    weight, least = min(index_recall.items(), key=lambda entry: entry[1])
+    if least < config.index.min_recall:
+        raise UserError(
+            f"export refused: the {plan.kind} index finds {least:.3f} of the exact best {GATE_K} at relevance weight "
+            f"{weight}, below index.min_recall {config.index.min_recall}; raise index.leaves_to_search (now "
+            f"{plan.leaves_to_search} of {plan.leaves}) or index.reorder (now {plan.reorder}), or use index.kind=exact"
+        )
+
+
+def _model_card(
+    items: ItemTable,
+    description: ModelDescription,
+    plan: IndexPlan,
+    defaults: RetrievalDefaults,
+    index_recall: dict[float, float],
+) -> dict[str, Any]:
+    return {
+        "items": len(items.ids),
+        "dimension": description.model.dimension,
+        "content_dimension": description.content_dimension,
+        "model": dataclasses.asdict(description.model),
+        "epochs": description.epochs,
+        "refit": description.refit,
+        "index": dataclasses.asdict(plan),
+        "index_recall": {str(weight): value for weight, value in index_recall.items()},
+        "defaults": dataclasses.asdict(defaults),
+        "tensorflow": tf.__version__,
+    }
+
+
+class ServingModule(tf.Module):
+    """What is saved: the retriever, the encoder for items without an identity, and what items are called."""
+
+    def __init__(
+        self,
+        retriever: Retriever,
+        model: MTMHModel,
+        catalogue: Catalogue,
+        description: ModelDescription,
+        items: ItemTable | None,
+    ) -> None:
+        """Args are the parts; ``items`` are named by the ``describe`` signature, None leaves it without names."""
+        super().__init__(name="mtmh")
+        self._retriever = retriever
+        self._encode = _ContentEncoder(model, catalogue, description)
+        self._encoder_variables = list(model.variables)
+        self._lookup_tables = self._encode.trackables()
+        names = items.titles if items is not None else []
+        topics = ["|".join(categories) for categories in items.categories] if items is not None else []
+        self._titles = tf.Variable([*names, ""], trainable=False, name="titles")
+        self._topics = tf.Variable([*topics, ""], trainable=False, name="topics")
+        self._names = len(names)
+
+    def signatures(self) -> dict[str, Any]:
+        """The concrete functions of `serving.signatures`, by name."""
+        bodies = {
+            SERVING_DEFAULT: self._retriever.retrieve_default,
+            RETRIEVE: self._retriever.retrieve,
+            RETRIEVE_BY_CONTENT: self._retrieve_by_content,
+            EMBED: self._retriever.embed,
+            DESCRIBE: self._describe,
+        }
+        functions = {}
+        for name, body in bodies.items():
+            inputs = {
+                tensor.name: tf.TensorSpec(tensor.shape, tf.dtypes.as_dtype(tensor.dtype), tensor.name)
+                for tensor in SIGNATURES[name].inputs
+            }
+            functions[name] = tf.function(body).get_concrete_function(**inputs)
+        return functions
+
+    def _retrieve_by_content(
+        self, title: Any, description: Any, categories: Any, content_vector: Any, relevance_weight: Any, k: Any
+    ) -> dict[str, Any]:
+        engagement, relevance, askable = self._encode(title, description, categories, content_vector)
+        nothing = tf.fill([tf.shape(title)[0], 1], -1)
+        return self._retriever.answer(engagement, relevance, relevance_weight, k, nothing, askable)
+
+    def _describe(self, item_id: Any) -> dict[str, Any]:
+        rows = self._retriever.rows_of(item_id)
+        rows = tf.where((rows >= 0) & (rows < self._names), rows, self._names)
+        return {"title": tf.gather(self._titles, rows), "categories": tf.gather(self._topics, rows)}
+
+
+class _ContentEncoder:
+    """Encodes items by what is said of them; a plain object, so that saving tracks its variables but not Keras calls."""
+
+    def __init__(self, model: MTMHModel, catalogue: Catalogue, description: ModelDescription) -> None:
+        self._model = model
+        self._config = description.model
+        self._num_items = catalogue.num_items
+        self._content_dimension = description.content_dimension
+        self._lookup = CategoryLookup(catalogue.vocabulary, catalogue.categories.shape[1])
+
+    def trackables(self) -> list[Any]:
+        """Tables that the graph needs and a SavedModel has to carry."""
+        return [self._lookup]
+
+    def __call__(self, title: Any, description: Any, categories: Any, content_vector: Any) -> tuple[Any, Any, Any]:
+        """Engagement trigger and relevance vectors float32 [B, d], and whether anything was said of an item, [B]."""
+        tokens = text_tokens(title, description, buckets=self._config.text_buckets, length=self._config.text_tokens)
+        names = split_categories(categories)
+        content = self._checked(content_vector)
+        engagement, _, relevance = self._model.embed(
+            ItemInputs(
+                index=tf.fill(tf.shape(title), self._num_items),
+                tokens=tokens,
+                categories=self._lookup(names),
+                content=content,
+            )
+        )
+        askable = tf.reduce_any(tokens > 0, axis=1) | (names.row_lengths() > 0) | tf.reduce_any(content != 0.0, axis=1)
+        return engagement, relevance, askable
+
+    def _checked(self, content_vector: Any) -> Any:
+        """The vectors, normalised; a width other than D is taken for "absent", and has to be all zero."""
+        width = tf.shape(content_vector)[1]
+        matches = tf.equal(width, self._content_dimension)
+        absent = tf.reduce_all(tf.equal(content_vector, 0.0))
+        tf.debugging.Assert(
+            matches | absent,
+            [f"content_vector must have {self._content_dimension} values a row, or be all zero where absent; it has", width],
+        )
+        zeros = tf.zeros([tf.shape(content_vector)[0], self._content_dimension])
+        vectors = tf.cond(matches, lambda: content_vector, lambda: zeros)
+        return tf.math.l2_normalize(tf.where(tf.math.is_finite(vectors), vectors, 0.0), axis=1)

@@ -1,0 +1,108 @@
+"""ScaNN behind TFRS's index interface: exact or tree, without phantom items."""
+
+import dataclasses
+import math
+import uuid
+from typing import Any
+
+from preprocessing.backend import tf, tfrs
+from serving.config import IndexConfig
+
+TREE_FROM = 20_000
+"""Catalogue size from which ``index.kind=auto`` builds a tree."""
+
+
+@dataclasses.dataclass(frozen=True)
+class IndexPlan:
+    """The parameters of an index, with nothing left to a rule.
+
+    Attributes:
+      kind: ``exact`` or ``tree``.
+      leaves, leaves_to_search: partitions of the tree, and how many of them a query visits; 0 for ``exact``.
+      reorder: candidates that the tree rescores with exact vectors; 0 for ``exact``.
+    """
+
+    kind: str
+    leaves: int
+    leaves_to_search: int
+    reorder: int
+
+
+def plan_index(num_items: int, config: IndexConfig) -> IndexPlan:
+    """Settles the parameters of an index by the size of the catalogue, where the configuration leaves them open."""
+    kind = config.kind if config.kind != "auto" else ("tree" if num_items >= TREE_FROM else "exact")
+    if kind == "exact":
+        return IndexPlan("exact", 0, 0, 0)
+    leaves = min(config.leaves or max(1, round(math.sqrt(num_items))), max(1, num_items))
+    searched = min(config.leaves_to_search or max(10, math.ceil(leaves / 10)), leaves)
+    return IndexPlan("tree", leaves, searched, min(config.reorder or 300, num_items))
+
+
+class ScannIndex(tfrs.layers.factorized_top_k.TopK):
+    """Largest dot products by ScaNN, with k chosen by the request.
+
+    What `tfrs.layers.factorized_top_k.ScaNN` does not offer: the brute-force scorer, a number of neighbours that is a
+    tensor, and a mark on the slots for which ScaNN found nothing, which otherwise name the first candidate.
+    """
+
+    def __init__(self, plan: IndexPlan, k: int = 50, name: str | None = None) -> None:
+        """Args are the parameters of the index, and the neighbours returned when a call names none."""
+        super().__init__(k=k, name=name)
+        self._plan = plan
+        self._state: Any = None
+
+    def index(self, candidates: Any, identifiers: Any = None) -> "ScannIndex":
+        """Builds the index over ``candidates``, float32 [N, d]; answers name them by row.
+
+        Raises:
+          ValueError: identifiers are given, or the candidates are no matrix.
+        """
+        from scann.scann_ops.py import scann_ops
+
+        if identifiers is not None:
+            raise ValueError("ScannIndex answers with rows of the candidates; map them to identifiers outside")
+        if len(candidates.shape) != 2:
+            raise ValueError(f"candidates must be a matrix, got shape {candidates.shape}")
+        builder = scann_ops.builder(candidates, self._k, "dot_product")
+        if self._plan.kind == "tree":
+            builder = builder.tree(
+                num_leaves=self._plan.leaves,
+                num_leaves_to_search=self._plan.leaves_to_search,
+                training_sample_size=min(int(candidates.shape[0]), 250_000),
+                min_partition_size=1,
+            )
+            builder = builder.score_ah(dimensions_per_block=2, anisotropic_quantization_threshold=0.2)
+            builder = builder.reorder(self._plan.reorder)
+        else:
+            builder = builder.score_brute_force()
+        searcher = builder.build(shared_name=f"{self.name}/{uuid.uuid4()}")
+        self._state = searcher.serialize_to_module()
+        return self
+
+    def call(self, queries: Any, k: Any = None) -> tuple[Any, Any]:
+        """Searches.
+
+        Args:
+          queries: float32 [B, d].
+          k: int32 scalar, neighbours wanted.
+
+        Returns:
+          Scores float32 [B, k], falling, and candidate rows int32 [B, k]; -inf and -1 where ScaNN found nothing.
+        """
+        from scann.scann_ops.py import scann_ops
+
+        wanted = tf.convert_to_tensor(self._k if k is None else k, tf.int32)
+        searcher = scann_ops.searcher_from_module(self._state)
+        indices, scores = searcher.search_batched(
+            queries,
+            final_num_neighbors=wanted,
+            pre_reorder_num_neighbors=tf.maximum(wanted, self._plan.reorder) if self._plan.kind == "tree" else None,
+        )
+        shape = tf.stack([tf.shape(queries)[0], wanted])
+        indices, scores = tf.reshape(indices, shape), tf.reshape(scores, shape)
+        real = tf.math.is_finite(scores)
+        return tf.where(real, scores, -math.inf), tf.where(real, tf.cast(indices, tf.int32), -1)
+
+    def is_exact(self) -> bool:
+        """Whether the answers are those of an exhaustive search."""
+        return self._plan.kind == "exact"

@@ -1,0 +1,34 @@
+"""The one place where the server imports TensorFlow, and ScaNN's ops with it."""
+
+import functools
+import logging
+import os
+import threading
+from typing import Any
+
+_log = logging.getLogger("mtmh.serving")
+_lock = threading.Lock()
+
+
+@functools.cache
+def _import() -> Any:
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    import tensorflow as tf
+
+    tf.get_logger().setLevel(logging.CRITICAL)
+    try:
+        import scann  # noqa: F401  registers the ops that the `scann` flavour's graph names
+    except ModuleNotFoundError as error:
+        # The stock flavour needs no ScaNN; any other missing module is a broken installation and is raised.
+        if error.name != "scann":
+            raise
+        _log.warning("scann is not installed: only models of the stock flavour can be loaded")
+    return tf
+
+
+def tensorflow() -> Any:
+    """The ``tensorflow`` module, quiet, with ScaNN's ops registered. The first call takes seconds."""
+    with _lock:
+        return _import()

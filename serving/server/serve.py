@@ -1,0 +1,158 @@
+"""``mtmh serve``: the embedded model server, from a configuration to an exit code.
+
+A stand-in for TF Serving in development, tests and small deployments: one model, the same gRPC and REST API, version
+directories with hot swap after warm-up. Batching, many models and configuration files stay TF Serving's.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from preprocessing.errors import UserError
+from serving.server.config import ServerConfig
+from serving.server.gate import Gate
+from serving.server.grpc_api import GrpcServer
+from serving.server.rest_api import RestServer
+from serving.server.versions import Versions
+
+_log = logging.getLogger("mtmh.serving")
+
+
+class _Server:
+    """The parts of a running server, and what stops it."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        self._config = config
+        self.stopping = threading.Event()
+        self.empty = False
+        self._ready_said = False
+        gate = Gate(config.workers, config.queue)
+        self._versions = Versions(
+            Path(config.model_base_path), config.name, config.poll_seconds, self._on_available, self._on_nothing
+        )
+        self._grpc = GrpcServer(self._versions, gate, config.name, config.max_message_bytes)
+        self._rest = RestServer(self._versions, gate, config.max_message_bytes, config.grace_seconds)
+        self._addresses = ""
+
+    def start(self) -> None:
+        """Listens, then begins to load.
+
+        Raises:
+            UserError: a port is taken or the host is not this machine's.
+        """
+        host = self._config.host
+        port = _listen(self._grpc.listen, host, self._config.port, "--port")
+        self._addresses = f"gRPC {host}:{port}"
+        if self._config.rest_port >= 0:
+            rest_port = _listen(self._rest.listen, host, self._config.rest_port, "--rest-port")
+            self._addresses += f", REST http://{host}:{rest_port}"
+        _log.info("model %s from %s: listening on %s", self._config.name, self._config.model_base_path, self._addresses)
+        self._versions.start()
+
+    def drain(self) -> bool:
+        """Refuses new requests, lets those in flight finish within the grace, and closes.
+
+        Returns:
+            False when something still runs.
+        """
+        _log.info("stopping: requests in flight have %.0f s", self._config.grace_seconds)
+        finished = self._grpc.stop(self._config.grace_seconds)
+        self._rest.stop()
+        clean = finished.wait(self._config.grace_seconds + 1)
+        clean = self._versions.stop(0.5) and clean
+        _log.info("stopped" if clean else "stopped, with work unfinished")
+        return clean
+
+    def _on_available(self, version: int) -> None:
+        self._grpc.set_ready(True)
+        if not self._ready_said:
+            self._ready_said = True
+            # For the program that started the server: standard output has this one line.
+            print(f"ready: model {self._config.name} version {version}; {self._addresses}", flush=True)
+
+    def _on_nothing(self) -> None:
+        if self._config.require_version:
+            self.empty = True
+            self.stopping.set()
+
+
+def _listen(bind: Callable[[str, int], int], host: str, port: int, option: str) -> int:
+    try:
+        return bind(host, port)
+    except OSError as error:
+        raise UserError(
+            f"cannot listen on {host}:{port}: is another server running there? Stop it, or choose another port with "
+            f"{option} (0 picks a free one) or another address with --host"
+        ) from error
+
+
+@contextmanager
+def _signals(stopping: threading.Event) -> Iterator[None]:
+    """SIGTERM and SIGINT stop gracefully, the second one at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if stopping.is_set():
+            os._exit(128 + number)
+        stopping.set()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _log_to_stderr() -> None:
+    if not _log.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S"))
+        _log.addHandler(handler)
+        _log.setLevel(logging.INFO)
+        # TensorFlow's absl gives the root logger a handler: each line would come twice.
+        _log.propagate = False
+
+
+def serve(config: ServerConfig) -> int:
+    """Serves until SIGTERM or SIGINT.
+
+    Once a version answers, one line goes to standard output:
+    ``ready: model NAME version N; gRPC HOST:PORT, REST http://HOST:PORT``.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        UserError: the base path is no directory, a port is taken, or ``require_version`` is on and there is none.
+    """
+    if not config.model_base_path or not Path(config.model_base_path).is_dir():
+        raise UserError(
+            f"--model-base-path {config.model_base_path or '(empty)'}: no such directory; expected the directory whose "
+            "numeric subdirectories hold exported models, as WORKDIR/serving/mtmh after `mtmh run --workdir WORKDIR`"
+        )
+    _log_to_stderr()
+    server = _Server(config)
+    with _signals(server.stopping):
+        server.start()
+        server.stopping.wait()
+        clean = server.drain()
+    if server.empty:
+        raise UserError(
+            f"no version under {config.model_base_path} can be served: expected a numeric directory with a "
+            "saved_model.pb that loads; export one with `mtmh run` or `mtmh export`, or leave out --require-version"
+        )
+    if not clean:
+        # A thread that is still in TensorFlow would keep the interpreter from ending, or crash it on the way out.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+    return 0

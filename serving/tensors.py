@@ -1,0 +1,163 @@
+"""Between numpy arrays and ``TensorProto`` messages, the private ones of ``serving.wire`` or TensorFlow's own.
+
+Arrays of strings have dtype object and hold ``bytes``. Messages come from the network and are not trusted: every
+length is checked before memory is taken for it.
+"""
+
+import math
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+MAX_REPEATED: Final = 1 << 20
+"""Most elements that a tensor may stand for beyond those it carries (a ``*_val`` field may hold the first few only)."""
+_MAX_RANK: Final = 32
+"""numpy's bound on dimensions."""
+
+
+class TensorError(ValueError):
+    """A tensor message that contradicts itself, or whose type MTMH does not speak."""
+
+
+class _Type(NamedTuple):
+    name: str
+    dtype: np.dtype[Any]
+    field: str
+
+
+_TYPES: Final = {
+    1: _Type("float32", np.dtype(np.float32), "float_val"),
+    2: _Type("float64", np.dtype(np.float64), "double_val"),
+    3: _Type("int32", np.dtype(np.int32), "int_val"),
+    7: _Type("string", np.dtype(object), "string_val"),
+    9: _Type("int64", np.dtype(np.int64), "int64_val"),
+    10: _Type("bool", np.dtype(np.bool_), "bool_val"),
+}
+"""By number of ``tensorflow.DataType``."""
+_STRING: Final = 7
+_NUMBERS: Final = {kind.dtype: number for number, kind in _TYPES.items()}
+
+
+def type_name(number: int) -> str:
+    """The dtype's name (``string``, ``float32``, ...) for a number of ``tensorflow.DataType``."""
+    kind = _TYPES.get(number)
+    return kind.name if kind else f"DataType {number}"
+
+
+def numpy_dtype(number: int) -> np.dtype[Any]:
+    """The numpy dtype for a number of ``tensorflow.DataType``; object for strings.
+
+    Raises:
+        TensorError: MTMH does not speak this type.
+    """
+    kind = _TYPES.get(number)
+    if kind is None:
+        raise TensorError(f"tensors of DataType {number} are not supported")
+    return kind.dtype
+
+
+def fill(proto: Any, array: Array) -> None:
+    """Writes an array of any shape into an empty ``TensorProto``.
+
+    Numbers travel as ``tensor_content`` (little endian), strings (``bytes`` or ``str`` elements) as ``string_val``.
+
+    Raises:
+        TensorError: the array's dtype is not one that MTMH speaks.
+    """
+    number = _NUMBERS.get(np.dtype(object) if array.dtype.kind in "SU" else array.dtype)
+    if number is None:
+        raise TensorError(f"arrays of dtype {array.dtype} are not supported")
+    proto.dtype = number
+    for size in array.shape:
+        proto.tensor_shape.dim.add().size = size
+    if number == _STRING:
+        values = array.ravel().tolist()
+        proto.string_val.extend(value.encode() if isinstance(value, str) else value for value in values)
+    else:
+        proto.tensor_content = np.ascontiguousarray(array).tobytes()
+
+
+def _shape(proto: Any) -> tuple[int, ...]:
+    if proto.tensor_shape.unknown_rank:
+        raise TensorError("the tensor's shape is unknown")
+    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+    if len(shape) > _MAX_RANK or any(size < 0 for size in shape):
+        raise TensorError(f"the tensor's shape {list(shape)[:_MAX_RANK]} is not possible")
+    return shape
+
+
+def _split_strings(content: bytes, count: int) -> list[bytes]:
+    """TensorFlow's packing of strings in ``tensor_content``: all lengths as varints, then all bytes."""
+    lengths, at = [], 0
+    for _ in range(count):
+        length = shift = 0
+        while True:
+            if at >= len(content) or shift > 63:
+                raise TensorError("the tensor's content is cut short")
+            byte = content[at]
+            at += 1
+            length |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                break
+            shift += 7
+        lengths.append(length)
+    if at + sum(lengths) != len(content):
+        raise TensorError("the tensor's content does not match its shape")
+    strings = []
+    for length in lengths:
+        strings.append(content[at : at + length])
+        at += length
+    return strings
+
+
+def _from_content(content: bytes, kind: _Type, count: int) -> Array:
+    if kind.dtype == object:
+        if count > len(content):
+            raise TensorError("the tensor's content does not match its shape")
+        return _objects(_split_strings(content, count))
+    if len(content) != count * kind.dtype.itemsize:
+        raise TensorError(
+            f"the tensor's content has {len(content)} bytes, its shape asks for {count * kind.dtype.itemsize}"
+        )
+    return np.frombuffer(content, kind.dtype).copy()
+
+
+def _objects(values: Any) -> Array:
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def _from_values(values: Any, kind: _Type, count: int) -> Array:
+    if len(values) > count:
+        raise TensorError(f"the tensor carries {len(values)} values, its shape asks for {count}")
+    if count - len(values) > MAX_REPEATED:
+        raise TensorError(f"the tensor carries {len(values)} values, its shape asks for {count}: too many to repeat")
+    array = _objects(values) if kind.dtype == object else np.array(values, kind.dtype)
+    if len(values) == count:
+        return array
+    # TensorFlow's rule: the last value stands for those left out, and the type's zero when there is none.
+    last = array[-1:] if len(values) else np.full(1, b"" if kind.dtype == object else 0, kind.dtype)
+    return np.concatenate([array, np.repeat(last, count - len(values))])
+
+
+def to_array(proto: Any) -> Array:
+    """Reads a ``TensorProto``, in its ``tensor_content`` or its ``*_val`` form.
+
+    Returns:
+        An array of the message's shape; strings as dtype object holding ``bytes``.
+
+    Raises:
+        TensorError: lengths contradict the shape, or the type is not one that MTMH speaks.
+    """
+    kind = _TYPES.get(proto.dtype)
+    if kind is None:
+        raise TensorError(f"tensors of DataType {proto.dtype} are not supported")
+    shape = _shape(proto)
+    count = math.prod(shape)
+    if proto.tensor_content:
+        return _from_content(proto.tensor_content, kind, count).reshape(shape)
+    return _from_values(getattr(proto, kind.field), kind, count).reshape(shape)

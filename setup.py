@@ -1,0 +1,80 @@
+"""Packaging of MTMH. The versions that are tested together stand in requirements.lock; here are the ranges."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+PACKAGES = ("preprocessing", "trainer", "serving", "tfx_pipeline")
+
+# TFX 1.16, ScaNN 1.3.2 and TFRS share the binary interface of TensorFlow 2.16, hence the narrow ranges.
+REQUIREMENTS = [
+    "tensorflow>=2.16.2,<2.17",
+    "tf-keras>=2.16.0,<2.17",  # the Keras that TFRS and TFX are written for
+    "tensorflow-recommenders>=0.7.7,<0.8",  # tasks, retrieval layers
+    "scann>=1.3.2,<1.3.3",  # the index; 1.3.3 is built on TensorFlow 2.17
+    "tfx[kfp]>=1.16.0,<1.17",  # the pipeline, here and on Kubeflow
+    "tensorflow-serving-api>=2.16.1,<2.17",  # messages of PredictionService and ModelService
+    "apache-beam[dill,gcp]>=2.74.0,<2.75",  # the preprocessing; dill, which TFX's libraries expect of Beam
+    "setuptools<81",  # pkg_resources, which TFX's libraries import
+    "google-api-core<2.28",  # kfp 2.5
+    "google-cloud-aiplatform<1.75",  # kfp 2.5
+    "protobuf>=3.20.3,<4",  # what TFX 1.16 admits; our minimal messages in a private pool
+    "grpcio>=1.60",  # server and client
+    "grpcio-health-checking>=1.48.2,<1.49",  # health service; its later ones need protobuf 4
+    "aiohttp>=3.9,<4",  # REST
+    "google-crc32c>=1.5,<2",  # TFRecord checksums without TensorFlow
+    "numpy>=1.26,<2",
+    "scipy>=1.12,<2",  # sparse co-engagement counts of the baselines
+    "scikit-learn>=1.5,<2",  # the lsa teacher
+    "onnxruntime>=1.17,<2",  # the onnx teacher
+    "tokenizers>=0.19,<1",  # the onnx teacher
+    "pyarrow>=10,<11",  # Parquet input; TFX 1.16 admits no newer one
+    "pyarrow-hotfix>=0.6,<1",  # closes the hole of old pyarrow that files could run code through
+    "pandas>=1.5,<2",  # the demo's data; TFX 1.16 admits no newer one
+    "pyyaml>=6,<7",  # configuration
+    "rich>=13",  # tables on the terminal
+    "tqdm>=4.66,<5",  # progress
+    "threadpoolctl>=3.1,<4",  # one BLAS thread where sums must be the same on every machine
+]
+
+DEVELOPMENT = [
+    "grpc-stubs>=1.53",
+    "hypothesis>=6.100,<7",
+    "mypy>=1.10",
+    "packaging>=24",
+    "pip>=24",
+    "pytest>=8",
+    "pytest-timeout>=2.3,<3",
+    "ruff>=0.6",
+    "types-protobuf>=3.20,<4",
+    "types-PyYAML>=6,<7",
+    "types-tqdm>=4.66,<5",
+    "uv>=0.5",
+]
+
+README = Path(__file__).with_name("README.md")
+
+setup(
+    name="mtmh",
+    version="0.1.0",
+    description="Item-to-item retrieval with a dial between recall and semantic relevance: "
+    "one encoder, two heads, one TFX pipeline, served by TensorFlow Serving",
+    long_description=README.read_text(encoding="utf-8") if README.exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3.10",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+    keywords="recommender retrieval item-to-item tensorflow tfx scann",
+    python_requires="==3.10.*",
+    packages=find_packages(include=[pattern for name in PACKAGES for pattern in (name, f"{name}.*")]),
+    install_requires=REQUIREMENTS,
+    extras_require={"dev": DEVELOPMENT},
+    entry_points={"console_scripts": ["mtmh = tfx_pipeline.cli:main"]},
+    zip_safe=False,
+)

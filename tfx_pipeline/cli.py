@@ -1,0 +1,394 @@
+"""The ``mtmh`` command: one verb a step. A verb imports only what it needs."""
+
+import argparse
+import difflib
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from preprocessing.errors import UserError
+
+_DEBUG = "MTMH_TRACEBACK"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Faults are `UserError`: one line, with the nearest valid word."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see `{self.prog} --help`")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command line; returns its exit status."""
+    arguments, beam_args = _split_beam(list(sys.argv[1:] if argv is None else argv))
+    try:
+        return _run(arguments, beam_args)
+    except UserError as error:
+        print(f"mtmh: error: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("mtmh: interrupted; `mtmh run --resume …` goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        if os.environ.get(_DEBUG):
+            raise
+        subject = f" {error.filename}" if error.filename else ""
+        print(f"mtmh: error:{subject}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if os.environ.get(_DEBUG):
+            raise
+        print(
+            f"mtmh: internal error: {type(error).__name__}: {_one_line(error)[:500]} "
+            f"(this is a fault of mtmh; {_DEBUG}=1 shows where)",
+            file=sys.stderr,
+        )
+        return 70
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _split_beam(argv: list[str]) -> tuple[list[str], list[str]]:
+    """Cuts the arguments at ``--``: what follows is Beam's."""
+    if "--" in argv:
+        place = argv.index("--")
+        return argv[:place], argv[place + 1 :]
+    return argv, []
+
+
+def _run(argv: list[str], beam_args: list[str]) -> int:
+    parser = _build_parser(argv[0] if argv else "")
+    verbs = list(_VERBS)
+    if argv and not argv[0].startswith("-") and argv[0] not in verbs:
+        near = difflib.get_close_matches(argv[0], verbs, 1)
+        hint = f"did you mean `mtmh {near[0]}`?" if near else f"verbs are {', '.join(verbs)}"
+        raise UserError(f"there is no verb `{argv[0]}`; {hint}")
+    if not argv:
+        parser.print_help()
+        return 2
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        _refuse_unknown(arguments.parser, unknown)
+    if beam_args and not arguments.takes_beam:
+        raise UserError(f"`mtmh {argv[0]}` runs no Beam pipeline; leave out `-- {' '.join(beam_args)}`")
+    arguments.beam_args = beam_args
+    _set_up_logging(arguments)
+    status: int = arguments.function(arguments)
+    return status
+
+
+def _refuse_unknown(parser: argparse.ArgumentParser, unknown: list[str]) -> NoReturn:
+    options = [option for action in parser._actions for option in action.option_strings]
+    near = difflib.get_close_matches(unknown[0].split("=")[0], options, 1)
+    hint = f"did you mean {near[0]}?" if near else f"see `{parser.prog} --help`"
+    raise UserError(f"{parser.prog} takes no argument {unknown[0]}; {hint}")
+
+
+def _set_up_logging(arguments: argparse.Namespace) -> None:
+    """Our own lines on standard error; of others' only errors."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.ERROR,
+        format="%(asctime)s %(name)s: %(message)s",
+        datefmt="%H:%M:%S",
+    )
+    logging.getLogger("mtmh").setLevel(logging.WARNING if getattr(arguments, "quiet", False) else logging.INFO)
+
+
+# --- arguments ----------------------------------------------------------------------------------------------------
+
+
+def _build_parser(verb_in_use: str) -> argparse.ArgumentParser:
+    """The parser of the command line; only the verb in use pays for importing its options."""
+    parser = _Parser(
+        prog="mtmh",
+        description="Item-to-item retrieval with an engagement head and a relevance head.",
+        epilog="`mtmh VERB --help` shows a verb's options.",
+    )
+    parser.add_argument("--version", action="version", version=_LazyVersion())
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
+    for name, (help_text, add_arguments, function, takes_beam) in _VERBS.items():
+        beam = " What follows a lone `--` are Beam's pipeline options." if takes_beam else ""
+        verb = verbs.add_parser(name, help=help_text, description=f"{help_text[0].upper()}{help_text[1:]}.{beam}",
+                                allow_abbrev=False)
+        if name == verb_in_use:
+            add_arguments(verb)
+        verb.set_defaults(function=function, parser=verb, takes_beam=takes_beam)
+    return parser
+
+
+class _LazyVersion(str):
+    """The version, looked up only when asked for."""
+
+    def __mod__(self, _: object) -> str:
+        from importlib.metadata import version
+
+        return f"mtmh {version('mtmh')}"
+
+    def __str__(self) -> str:
+        return self % None
+
+
+def _add_inputs(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    parser.add_argument("--interactions", action="append", required=required, metavar="PATH",
+                        help="interaction log: file or glob, CSV, CSV.gz, JSON Lines or Parquet; may be repeated")
+    parser.add_argument("--items", action="append", required=required, metavar="PATH",
+                        help="item catalogue: likewise")
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", help="YAML configuration; by default the run's own, else defaults")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+                        help="one option, such as trainer.epochs=5; may be repeated")
+
+
+def _add_workdir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workdir", required=True, type=Path, metavar="DIR", help="where the run keeps what it makes")
+    parser.add_argument("--quiet", action="store_true", help="no progress lines")
+
+
+def _add_resume(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--resume", action="store_true", help="go on where an interrupted run stopped")
+
+
+def _run_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_inputs(parser)
+    _add_workdir(parser)
+    _add_config(parser)
+    _add_resume(parser)
+
+
+def _preprocess_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_inputs(parser)
+    _add_workdir(parser)
+    _add_config(parser)
+
+
+def _train_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_workdir(parser)
+    _add_config(parser)
+    _add_resume(parser)
+
+
+def _step_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_workdir(parser)
+    _add_config(parser)
+
+
+def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    _step_arguments(parser)
+    parser.add_argument("--relevance-weight", type=_weight, metavar="W", help="one setting of the dial, 0 to 1")
+
+
+def _serve_arguments(parser: argparse.ArgumentParser) -> None:
+    import dataclasses
+
+    from serving.server.config import ServerConfig
+
+    for field in dataclasses.fields(ServerConfig):
+        flag = "--" + field.name.replace("_", "-")
+        doc = field.metadata["doc"].replace("%", "%%")
+        if isinstance(field.default, bool):
+            parser.add_argument(flag, action="store_true", help=doc)
+        else:
+            parser.add_argument(flag, type=type(field.default), default=field.default, metavar=field.name.upper(),
+                                required=field.name == "model_base_path", help=f"{doc} (default: {field.default})")
+
+
+def _query_arguments(parser: argparse.ArgumentParser) -> None:
+    from serving.client import DEFAULT_ADDRESS, DEFAULT_MODEL
+
+    parser.add_argument("--item", action="append", default=[], metavar="ID",
+                        help="a trigger item; several are one history, the most recent first")
+    parser.add_argument("--title", default="", help="title of an item that the model never saw")
+    parser.add_argument("--description", default="", help="its description")
+    parser.add_argument("--category", action="append", default=[], help="one of its categories; may be repeated")
+    parser.add_argument("--k", type=_positive, metavar="K", help="answers wanted; by default as exported")
+    parser.add_argument("--relevance-weight", type=_weight, metavar="W",
+                        help="the dial: 0 engagement only, 1 relevance only; by default as exported")
+    parser.add_argument("--exclude", action="append", default=[], metavar="ID", help="never answer with this item")
+    parser.add_argument("--address", default=DEFAULT_ADDRESS, help="host:port of the server's gRPC API (%(default)s)")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="the model's name there (%(default)s)")
+    parser.add_argument("--timeout", type=float, default=10.0, metavar="S", help="seconds to wait (%(default)s)")
+    parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
+
+
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_inputs(parser, required=False)
+    parser.add_argument("--workdir", type=Path, default=Path("demo"), metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--item", action="append", default=[], metavar="ID", help="ask for these items at the end")
+    parser.add_argument("--quiet", action="store_true", help="no progress lines")
+    _add_config(parser)
+
+
+def _weight(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+_weight.__name__ = "number"
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return value
+
+
+_positive.__name__ = "whole number"
+
+
+# --- verbs --------------------------------------------------------------------------------------------------------
+
+
+def _run_verb(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from tfx_pipeline.config import load_config
+    from tfx_pipeline.steps import Inputs, run
+    from tfx_pipeline.tables import metrics_notes, metrics_table
+    from tfx_pipeline.workdir import Workdir
+
+    workdir = Workdir(arguments.workdir)
+    config = load_config(arguments.config, arguments.overrides)
+    inputs = Inputs(tuple(arguments.interactions), tuple(arguments.items))
+    scores, exported = run(workdir, config, inputs, arguments.beam_args, resume=arguments.resume)
+    console = Console(highlight=False)
+    console.print(metrics_table([(config.model.name, score) for score in scores]))
+    console.print(metrics_notes(scores[0]), style="dim")
+    console.print(f"published {exported.directory}", soft_wrap=True)
+    console.print(f"serve it: mtmh serve --model-base-path {workdir.serving}", soft_wrap=True)
+    return 0
+
+
+def _preprocess_verb(arguments: argparse.Namespace) -> int:
+    from tfx_pipeline.config import load_config
+    from tfx_pipeline.steps import Inputs, preprocess_step
+    from tfx_pipeline.workdir import Workdir
+
+    workdir = Workdir(arguments.workdir)
+    config = load_config(arguments.config, arguments.overrides)
+    workdir.prepare()
+    workdir.store_config(config)
+    inputs = Inputs(tuple(arguments.interactions), tuple(arguments.items))
+    preprocess_step(workdir, config, inputs, arguments.beam_args)
+    print(workdir.examples)
+    return 0
+
+
+def _train_verb(arguments: argparse.Namespace) -> int:
+    from tfx_pipeline.steps import train_step
+
+    workdir, config = _existing(arguments)
+    train_step(workdir, config, resume=arguments.resume)
+    print(workdir.model(config.model.name))
+    return 0
+
+
+def _export_verb(arguments: argparse.Namespace) -> int:
+    from tfx_pipeline.steps import export_step
+
+    workdir, config = _existing(arguments)
+    print(export_step(workdir, config).directory)
+    return 0
+
+
+def _evaluate_verb(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from tfx_pipeline.steps import evaluate_step
+    from tfx_pipeline.tables import metrics_notes, metrics_table
+
+    workdir, config = _existing(arguments)
+    scores = evaluate_step(workdir, config, arguments.relevance_weight)
+    console = Console(highlight=False)
+    console.print(metrics_table([(config.model.name, score) for score in scores]))
+    console.print(metrics_notes(scores[0]), style="dim")
+    return 0
+
+
+def _existing(arguments: argparse.Namespace) -> Any:
+    """Work directory and configuration of a step that builds on earlier ones."""
+    from tfx_pipeline.workdir import Workdir
+
+    workdir = Workdir(arguments.workdir)
+    if not workdir.root.is_dir():
+        raise UserError(f"the work directory {workdir.root} does not exist; `mtmh preprocess` makes it")
+    workdir.prepare()
+    return workdir, workdir.load_config(arguments.config, arguments.overrides)
+
+
+def _serve_verb(arguments: argparse.Namespace) -> int:
+    import dataclasses
+
+    from serving.server.config import ServerConfig
+
+    config = ServerConfig(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(ServerConfig)})
+    from serving.server.serve import serve
+
+    return serve(config)
+
+
+def _query_verb(arguments: argparse.Namespace) -> int:
+    from serving.query import Question, print_json, print_table, query
+
+    question = Question(
+        items=tuple(arguments.item),
+        title=arguments.title,
+        description=arguments.description,
+        categories=tuple(arguments.category),
+        k=arguments.k,
+        relevance_weight=arguments.relevance_weight,
+        exclude=tuple(arguments.exclude),
+    )
+    reply = query(question, arguments.address, arguments.model, arguments.timeout)
+    (print_json if arguments.json else print_table)(reply)
+    return 0
+
+
+def _demo_verb(arguments: argparse.Namespace) -> int:
+    from tfx_pipeline.config import load_config
+    from tfx_pipeline.demo import DemoRequest, demo
+
+    if bool(arguments.interactions) != bool(arguments.items):
+        raise UserError("one's own data needs both --interactions and --items")
+    demo(
+        DemoRequest(
+            interactions=tuple(arguments.interactions or ()),
+            items=tuple(arguments.items or ()),
+            workdir=arguments.workdir,
+            triggers=tuple(arguments.item),
+            config=arguments.config,
+            overrides=tuple(arguments.overrides),
+            beam_args=tuple(arguments.beam_args),
+        )
+    )
+    return 0
+
+
+_Verb = tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int], bool]
+
+_VERBS: dict[str, _Verb] = {
+    "run": ("everything from a log to a published model", _run_arguments, _run_verb, True),
+    "preprocess": ("turn a log and a catalogue into TFRecords", _preprocess_arguments, _preprocess_verb, True),
+    "train": ("train a model on preprocessed examples", _train_arguments, _train_verb, False),
+    "evaluate": ("score a trained model by exact retrieval", _evaluate_arguments, _evaluate_verb, False),
+    "export": ("publish a trained model for serving", _step_arguments, _export_verb, False),
+    "serve": ("serve published versions over gRPC and REST", _serve_arguments, _serve_verb, False),
+    "query": ("ask a running server", _query_arguments, _query_verb, False),
+    "demo": ("the whole way on real data", _demo_arguments, _demo_verb, True),
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""Tables of metrics for people."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainer.evaluate import Scores
+
+_COLUMNS = (
+    ("recall", "recall@{k}"),
+    ("relevance", "relevance@{k}"),
+    ("topic_match", "topic match@{k}"),
+    ("coverage", "coverage"),
+    ("tail_share", "tail share"),
+    ("recall_cold", "cold recall"),
+)
+
+
+def metrics_table(rows: "Sequence[tuple[str, Scores]]") -> Any:
+    """One row a model and dial setting; a `rich` table."""
+    from rich.table import Table
+
+    k = rows[0][1].k
+    table = Table(box=None, pad_edge=False)
+    table.add_column("model")
+    table.add_column("dial", justify="right")
+    for _, title in _COLUMNS:
+        table.add_column(title.format(k=k), justify="right", no_wrap=True)
+    for name, scores in rows:
+        values = [scores.values.get(metric) for metric, _ in _COLUMNS]
+        table.add_row(name, f"{scores.relevance_weight:g}", *("–" if value is None else f"{value:.3f}" for value in values))
+    return table
+
+
+def metrics_notes(scores: "Scores") -> str:
+    """What the numbers stand for, in a line or two."""
+    judge = (
+        "topic match is judged by categories that neither model nor teacher saw"
+        if scores.topic_match_independent
+        else "topic match is not independent here: model and teacher see the categories (features.categories)"
+    )
+    return (
+        f"{scores.num_triggers:,} triggers after the split, {scores.num_pairs:,} (trigger, target) pairs, and "
+        f"{scores.num_cold_pairs:,} with an item unseen in training (cold recall); {judge}."
+    )

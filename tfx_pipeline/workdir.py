@@ -1,0 +1,98 @@
+"""Where a run keeps what it makes."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from preprocessing.errors import UserError
+from tfx_pipeline.config import RunConfig, dump_config, load_config
+
+
+@dataclasses.dataclass(frozen=True)
+class Workdir:
+    """The directories and files of a run below one directory."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.root / "config.yaml"
+
+    @property
+    def examples(self) -> Path:
+        """The preprocessing's output."""
+        return self.root / "examples"
+
+    @property
+    def inputs(self) -> Path:
+        """Fingerprint of what the examples were made of."""
+        return self.root / "examples.inputs.json"
+
+    @property
+    def serving(self) -> Path:
+        """Versions of the exported model."""
+        return self.root / "serving" / "mtmh"
+
+    def training(self, model: str) -> Path:
+        """One model's training: checkpoints, TensorBoard logs, result."""
+        return self.root / "training" / model
+
+    def model(self, model: str) -> Path:
+        """A trained model."""
+        return self.training(model) / "model"
+
+    def metrics(self, model: str) -> Path:
+        """A model's metrics as JSON."""
+        return self.root / "metrics" / f"{model}.json"
+
+    def prepare(self) -> None:
+        """Creates the directory.
+
+        Raises:
+          UserError: it cannot be created or written to.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot create the work directory {self.root}: {error.strerror}") from None
+        if not os.access(self.root, os.W_OK):
+            raise UserError(f"the work directory {self.root} is not writable; name another with --workdir")
+
+    def require_examples(self) -> None:
+        """Raises `UserError` where no preprocessing has finished."""
+        if not (self.examples / "manifest.json").exists():
+            raise UserError(f"{self.root} holds no examples; run `mtmh preprocess --workdir {self.root}` first")
+
+    def load_config(self, path: str | None, overrides: Sequence[str]) -> RunConfig:
+        """The configuration of a step: ``path``, else the run's own, else defaults; with overrides."""
+        if path is None and self.config.exists():
+            path = str(self.config)
+        return load_config(path, overrides)
+
+    def store_config(self, config: RunConfig) -> None:
+        """Keeps the resolved configuration with the run."""
+        self.config.write_text(dump_config(config), encoding="utf-8")
+
+
+def input_fingerprint(config: RunConfig, tables: dict[str, Sequence[str]]) -> str:
+    """Identifies what examples are made of: the configuration, and path, size and time of every local input file.
+
+    Raises:
+      UserError: a pattern matches nothing.
+    """
+    from preprocessing.sources import find_sources
+
+    files = []
+    for table, patterns in sorted(tables.items()):
+        for source in find_sources(table, patterns, config.input):
+            try:
+                status = os.stat(source.path)
+                files.append([table, source.path, status.st_size, status.st_mtime_ns])
+            except OSError:
+                files.append([table, source.path, -1, -1])
+    document = json.dumps([dataclasses.asdict(config.preprocessing), files], sort_keys=True)
+    return hashlib.sha256(document.encode("utf-8")).hexdigest()

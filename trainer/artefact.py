@@ -1,0 +1,123 @@
+"""The trained model on disk: weights, configuration and what the trainer learnt about the dial."""
+
+import dataclasses
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any, Final
+
+from preprocessing.backend import tf
+from preprocessing.config import FeaturesConfig
+from preprocessing.errors import UserError
+from preprocessing.read import ItemTable
+from trainer.catalogue import Catalogue, build_catalogue
+from trainer.config import LossConfig, ModelConfig
+from trainer.model import MTMHModel
+
+DESCRIPTION: Final = "model.json"
+WEIGHTS: Final = "weights"
+FORMAT_VERSION: Final = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class DialPoint:
+    """Recall@K and relevance@K at one setting of the dial, on the triggers used for early stopping."""
+
+    relevance_weight: float
+    recall: float
+    relevance: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelDescription:
+    """What rebuilds a model besides its weights.
+
+    Attributes:
+      features, model, loss, seed: the configuration that it was built with.
+      num_items, content_dimension, vocabulary: what the data decided, checked when the weights meet a catalogue.
+      epochs: epochs that the weights were trained for.
+      dial: recall and relevance along the dial.
+      refit: whether the rows after the split were trained on.
+    """
+
+    features: FeaturesConfig
+    model: ModelConfig
+    loss: LossConfig
+    seed: int
+    num_items: int
+    content_dimension: int
+    vocabulary: tuple[str, ...]
+    epochs: int
+    dial: tuple[DialPoint, ...]
+    refit: bool
+
+
+def save_model(directory: Path, model: MTMHModel, description: ModelDescription) -> None:
+    """Writes a model beside ``directory`` and puts it in place in one step, replacing an earlier one."""
+    staging = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}")
+    staging.mkdir(parents=True)
+    tf.train.Checkpoint(model=model).write(str(staging / WEIGHTS))
+    document = {"format_version": FORMAT_VERSION, **dataclasses.asdict(description)}
+    (staging / DESCRIPTION).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if directory.exists():
+        retired = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}")
+        os.rename(directory, retired)
+        os.rename(staging, directory)
+        shutil.rmtree(retired)
+    else:
+        os.rename(staging, directory)
+
+
+def load_description(directory: Path) -> ModelDescription:
+    """Reads ``model.json``.
+
+    Raises:
+      UserError: it is missing, damaged or of another format.
+    """
+    path = directory / DESCRIPTION
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{directory} holds no trained model ({DESCRIPTION} is missing); run `mtmh train` first") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged ({error}); train the model again") from None
+    if document.pop("format_version", None) != FORMAT_VERSION:
+        raise UserError(f"{path} was written by another version of mtmh; train the model again")
+    try:
+        return ModelDescription(
+            features=FeaturesConfig(**document.pop("features")),
+            model=ModelConfig(**document.pop("model")),
+            loss=LossConfig(**document.pop("loss")),
+            vocabulary=tuple(document.pop("vocabulary")),
+            dial=tuple(DialPoint(**point) for point in document.pop("dial")),
+            **document,
+        )
+    except (TypeError, KeyError) as error:
+        raise UserError(f"{path} is damaged ({error}); train the model again") from None
+
+
+def load_model(directory: Path, items: ItemTable) -> tuple[MTMHModel, Catalogue, ModelDescription]:
+    """Rebuilds a trained model on the catalogue that it was trained with.
+
+    Raises:
+      UserError: the model is missing, or belongs to other examples than ``items``.
+    """
+    description = load_description(directory)
+    catalogue = build_catalogue(
+        items, buckets=description.model.text_buckets, tokens=description.model.text_tokens
+    )
+    found = (catalogue.num_items, catalogue.content.shape[1], catalogue.vocabulary)
+    if found != (description.num_items, description.content_dimension, description.vocabulary):
+        raise UserError(
+            f"the model in {directory} was trained on another catalogue ({description.num_items} items, "
+            f"{description.content_dimension} content dimensions) than the examples' ({found[0]}, {found[1]}); "
+            "export it with the examples that it was trained on, or train again"
+        )
+    model = MTMHModel(catalogue, description.features, description.model, description.loss, description.seed)
+    try:
+        tf.train.Checkpoint(model=model).read(str(directory / WEIGHTS)).assert_existing_objects_matched()
+    except (AssertionError, tf.errors.OpError, ValueError) as error:
+        raise UserError(f"the weights in {directory} do not fit ({str(error)[:200]}); train the model again") from None
+    return model, catalogue, description

@@ -1,0 +1,165 @@
+"""Reads the preprocessed pairs as a stream of training batches."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preprocessing import schema
+from preprocessing.backend import tf
+from preprocessing.read import read_pairs, read_triggers
+
+_SHUFFLED_BLOCKS = 32
+"""Blocks mixed into one shuffle: about 260,000 pairs of as many groups of users."""
+_MERGED_PAIRS = 4_000_000
+"""Pairs counted at a time."""
+
+
+def _parse_block(record: Any) -> tuple[Any, Any, Any]:
+    features = {
+        schema.TRIGGER.name: tf.io.RaggedFeature(tf.int64),
+        schema.TARGETS_OF_TRIGGER.name: tf.io.RaggedFeature(tf.int64),
+        schema.TARGET.name: tf.io.RaggedFeature(tf.int64),
+        schema.WEIGHT.name: tf.io.RaggedFeature(tf.float32),
+    }
+    block = tf.io.parse_single_example(record, features)
+    target, lengths = block[schema.TARGET.name], block[schema.TARGETS_OF_TRIGGER.name]
+    weight = block[schema.WEIGHT.name]
+    weight = tf.cond(tf.size(weight) == tf.size(target), lambda: weight, lambda: tf.ones(tf.shape(target)))
+    return (
+        block[schema.TRIGGER.name],
+        tf.RaggedTensor.from_row_lengths(target, lengths),
+        tf.RaggedTensor.from_row_lengths(weight, lengths),
+    )
+
+
+def training_batches(
+    files: Sequence[str], *, batch_size: int, window: int, seed: int, epoch: int
+) -> Any:
+    """One epoch of shuffled batches; equal arguments give equal batches.
+
+    Args:
+      files: TFRecords of pairs.
+      batch_size: B, triggers of a batch.
+      window: W, most targets of a trigger.
+      seed: of the shuffle.
+      epoch: enters the seed, so that a resumed training sees what an uninterrupted one would.
+
+    Returns:
+      A `tf.data.Dataset` of ``trigger`` int32 [B], ``target`` int32 [B, W] and ``weight`` float32 [B, W]; weight 0 pads.
+    """
+
+    def dense_block(record: Any) -> tuple[Any, Any, Any]:
+        trigger, target, weight = _parse_block(record)
+        return (
+            tf.cast(trigger, tf.int32),
+            tf.cast(target.to_tensor(0, shape=[None, window]), tf.int32),
+            weight.to_tensor(0.0, shape=[None, window]),
+        )
+
+    def shuffle_rows(number: Any, block: tuple[Any, Any, Any]) -> dict[str, Any]:
+        trigger, target, weight = (column.flat_values if hasattr(column, "flat_values") else column for column in block)
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(tf.shape(trigger)[0]), seed=tf.stack([tf.cast(number, tf.int32), seed * 1009 + epoch])
+        )
+        return {
+            "trigger": tf.gather(trigger, order),
+            "target": tf.gather(target, order),
+            "weight": tf.gather(weight, order),
+        }
+
+    def concatenate(trigger: Any, target: Any, weight: Any) -> tuple[Any, Any, Any]:
+        return trigger.values, target.values, weight.values
+
+    blocks = tf.data.TFRecordDataset(list(files), compression_type=schema.COMPRESSION)
+    blocks = blocks.shuffle(1024, seed=seed * 1009 + epoch)
+    blocks = blocks.map(dense_block, num_parallel_calls=2, deterministic=True)
+    groups = blocks.ragged_batch(_SHUFFLED_BLOCKS).map(concatenate).enumerate().map(shuffle_rows, num_parallel_calls=2)
+    return groups.rebatch(batch_size, drop_remainder=False).prefetch(4)
+
+
+@dataclasses.dataclass(frozen=True)
+class PairSummary:
+    """What a training has to know of its pairs beforehand.
+
+    Attributes:
+      num_triggers, num_pairs: trigger events, and their pairs.
+      most_targets: W, most targets of one trigger event.
+      target_count: int64 [N], pairs whose target is the item.
+      known_row_splits: int64 [N + 1].
+      known_values: int32; the known targets of trigger i, ascending, are
+        ``known_values[known_row_splits[i]:known_row_splits[i + 1]]``.
+    """
+
+    num_triggers: int
+    num_pairs: int
+    most_targets: int
+    target_count: NDArray[np.int64]
+    known_row_splits: NDArray[np.int64]
+    known_values: NDArray[np.int32]
+
+
+def summarise_pairs(directory: Path, parts: Sequence[str], num_items: int, most_known: int) -> PairSummary:
+    """Reads all pairs once.
+
+    Args:
+      directory: the preprocessing's output.
+      parts: which of its parts hold pairs, `schema.PAIRS` and `schema.EVAL`.
+      num_items: N.
+      most_known: known targets kept of one trigger, the most frequent ones; bounds the memory.
+    """
+    triggers = pairs = most_targets = 0
+    target_count = np.zeros(num_items, dtype=np.int64)
+    keys = np.empty(0, dtype=np.int64)
+    counts = np.empty(0, dtype=np.int64)
+    pending: list[NDArray[np.int64]] = []
+    size = 0
+    for trigger, lengths, target in _columns(directory, parts):
+        triggers += len(trigger)
+        pairs += len(target)
+        most_targets = max(most_targets, int(lengths.max(initial=0)))
+        target_count += np.bincount(target, minlength=num_items)
+        pending.append(np.repeat(trigger, lengths) * num_items + target)
+        size += len(target)
+        if size >= _MERGED_PAIRS:
+            keys, counts = _merge(keys, counts, pending)
+            pending, size = [], 0
+    keys, counts = _merge(keys, counts, pending)
+    trigger = keys // num_items
+    order = np.lexsort((keys, -counts, trigger))
+    start = np.searchsorted(trigger, np.arange(num_items + 1))
+    rank = np.arange(len(keys)) - start[trigger]
+    kept = np.sort(keys[order[rank < most_known]])
+    return PairSummary(
+        num_triggers=triggers,
+        num_pairs=pairs,
+        most_targets=most_targets,
+        target_count=target_count,
+        known_row_splits=np.searchsorted(kept // num_items, np.arange(num_items + 1)).astype(np.int64),
+        known_values=(kept % num_items).astype(np.int32),
+    )
+
+
+def _columns(
+    directory: Path, parts: Sequence[str]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
+    """Trigger, targets of each trigger, and targets, block by block."""
+    if schema.PAIRS in parts:
+        for block in read_pairs(str(directory)):
+            yield block.trigger, block.targets_of_trigger, block.target
+    if schema.EVAL in parts:
+        triggers = read_triggers(str(directory))
+        yield triggers.trigger, np.diff(triggers.row_splits), triggers.target
+
+
+def _merge(
+    keys: NDArray[np.int64], counts: NDArray[np.int64], pending: list[NDArray[np.int64]]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Adds occurrences to sorted distinct keys and their counts."""
+    new_keys, new_counts = np.unique(np.concatenate([keys[:0], *pending]), return_counts=True)
+    merged, inverse = np.unique(np.concatenate([keys, new_keys]), return_inverse=True)
+    total = np.bincount(inverse, weights=np.concatenate([counts, new_counts]), minlength=len(merged))
+    return merged, total.astype(np.int64)

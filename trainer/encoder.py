@@ -1,0 +1,116 @@
+"""The shared item encoder: id, text, categories and content vector to one hidden representation."""
+
+import dataclasses
+from typing import Any
+
+from preprocessing.backend import tf
+from preprocessing.config import FeaturesConfig
+from trainer.config import ModelConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderSizes:
+    """Sizes that the data decide.
+
+    Attributes:
+      num_items: N, rows of the id table besides the one for unknown items.
+      num_categories: category ids, padding and unknown included.
+      content_dimension: D.
+    """
+
+    num_items: int
+    num_categories: int
+    content_dimension: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ItemInputs:
+    """Encoder inputs of n items.
+
+    Attributes:
+      index: int32 [n]; ``num_items`` stands for an item without an identity of its own.
+      tokens: int32 [n, T], 0 pads.
+      categories: int32 [n, C], 0 pads.
+      content: float32 [n, D]; a zero row is an absent vector.
+    """
+
+    index: Any
+    tokens: Any
+    categories: Any
+    content: Any
+
+
+class MeanEmbedding(tf.keras.layers.Layer):
+    """Mean embedding of the non-zero ids of each row: int32 [n, T] to float32 [n, dimension]; zero for an empty row.
+
+    A product with a sparse matrix, whose gradient is one dense table: a gather of every token and the sorting of its
+    gradient took most of a training step.
+    """
+
+    def __init__(self, size: int, dimension: int, name: str) -> None:
+        """Args are the number of ids, 0 included, and the width of an embedding."""
+        super().__init__(name=name)
+        self._size = size
+        self._table = self.add_weight(
+            name="embeddings",
+            shape=(size, dimension),
+            initializer=tf.keras.initializers.RandomNormal(stddev=dimension**-0.5),
+        )
+
+    def call(self, ids: Any) -> Any:
+        """Looks up int32 [n, T], 0 pads."""
+        present = tf.where(ids > 0)
+        share = tf.math.reciprocal_no_nan(tf.reduce_sum(tf.cast(ids > 0, tf.float32), axis=1))
+        bags = tf.SparseTensor(
+            indices=tf.stack([present[:, 0], tf.cast(tf.gather_nd(ids, present), tf.int64)], axis=1),
+            values=tf.gather(share, present[:, 0]),
+            dense_shape=tf.stack([tf.shape(ids, tf.int64)[0], self._size]),
+        )
+        return tf.sparse.sparse_dense_matmul(bags, self._table)
+
+
+class ItemEncoder(tf.keras.layers.Layer):
+    """Feature groups, concatenated, through a residual MLP: `ItemInputs` of n items to float32 [n, hidden].
+
+    Each feature group can be switched off. ``keep_id`` and ``keep_content`` are float32 [n, 1] masks of training: 0
+    hides an item's identity (the OOV row takes its place) or its content vector, so that either alone comes to be
+    enough.
+    """
+
+    def __init__(self, sizes: EncoderSizes, features: FeaturesConfig, model: ModelConfig) -> None:
+        super().__init__(name="item_encoder")
+        self._sizes = sizes
+        self._features = features
+        dimension = model.dimension
+        if features.ids:
+            self._ids = tf.keras.layers.Embedding(
+                sizes.num_items + 1,
+                dimension,
+                embeddings_initializer=tf.keras.initializers.RandomNormal(stddev=dimension**-0.5),
+                name="ids",
+            )
+        if features.text:
+            self._text = MeanEmbedding(model.text_buckets + 1, dimension, name="text")
+        if features.categories:
+            self._categories = MeanEmbedding(sizes.num_categories, dimension, name="categories")
+        self._project = tf.keras.layers.Dense(model.hidden, name="project")
+        self._widen = tf.keras.layers.Dense(model.hidden, activation="gelu", name="widen")
+        self._narrow = tf.keras.layers.Dense(model.hidden, name="narrow")
+
+    def call(self, items: ItemInputs, keep_id: Any = None, keep_content: Any = None) -> Any:
+        """Encodes n items to float32 [n, hidden]; ``keep_id``, ``keep_content``: float32 [n, 1] of 0 and 1."""
+        groups = []
+        if self._features.ids:
+            identity = self._ids(items.index)
+            if keep_id is not None:
+                stranger = self._ids(tf.fill(tf.shape(items.index)[:1], self._sizes.num_items)[:1])
+                identity = keep_id * identity + (1.0 - keep_id) * stranger
+            groups.append(identity)
+        if self._features.text:
+            groups.append(self._text(items.tokens))
+        if self._features.categories:
+            groups.append(self._categories(items.categories))
+        if self._features.content_vector:
+            groups.append(items.content if keep_content is None else keep_content * items.content)
+        hidden = self._project(tf.concat(groups, axis=1))
+        return hidden + self._narrow(self._widen(hidden))

@@ -1,0 +1,81 @@
+"""The heads on the shared encoder: two query towers and the engagement candidate projection."""
+
+from typing import Any
+
+from preprocessing.backend import tf
+
+
+class _Projection(tf.keras.layers.Layer):
+    """A linear map to the unit sphere: float32 [n, hidden] to L2-normalised [n, dimension]."""
+
+    def __init__(self, dimension: int, name: str) -> None:
+        super().__init__(name=name)
+        self._dense = tf.keras.layers.Dense(dimension, use_bias=False, name="dense")
+
+    def call(self, hidden: Any) -> Any:
+        return tf.math.l2_normalize(self._dense(hidden), axis=1, epsilon=1e-12)
+
+
+class EngagementQueryTower(_Projection):
+    """The trigger's side of co-engagement, which is not symmetric: what follows an item is not what it follows."""
+
+    def __init__(self, dimension: int) -> None:
+        super().__init__(dimension, name="engagement_query_tower")
+
+
+class EngagementCandidateTower(_Projection):
+    """The candidate's side of co-engagement."""
+
+    def __init__(self, dimension: int) -> None:
+        super().__init__(dimension, name="engagement_candidate_tower")
+
+
+class RelevanceQueryTower(tf.keras.layers.Layer):
+    """Both sides of relevance, which is symmetric.
+
+    The head starts as a projection of the teacher's own vector and learns what to add to it; where the vector is
+    absent (a zero row), the encoder's part stands alone.
+
+    """
+
+    def __init__(self, dimension: int, use_content: bool) -> None:
+        super().__init__(name="relevance_query_tower")
+        self._dense = tf.keras.layers.Dense(dimension, use_bias=False, name="dense")
+        self._use_content = use_content
+        if use_content:
+            self._content = tf.keras.layers.Dense(
+                dimension, use_bias=False, kernel_initializer="orthogonal", name="content"
+            )
+
+    def call(self, hidden: Any, content: Any) -> Any:
+        """Float32 [n, hidden] and [n, D] to L2-normalised [n, dimension]."""
+        vector = self._dense(hidden)
+        if self._use_content:
+            vector += self._content(content)
+        return tf.math.l2_normalize(vector, axis=1, epsilon=1e-12)
+
+    def initialise_content(self, components: Any) -> None:
+        """Sets the content projection: float32 [D, dimension], the teacher's principal axes."""
+        self._content.kernel.assign(components)
+
+
+class Temperature(tf.keras.layers.Layer):
+    """A learned softmax temperature, kept in [1/100, 1]."""
+
+    def __init__(self, initial: float, name: str) -> None:
+        super().__init__(name=name)
+        self._log_inverse = self.add_weight(
+            name="log_inverse",
+            shape=(),
+            initializer=tf.keras.initializers.Constant(-float(tf.math.log(initial))),
+            constraint=lambda value: tf.clip_by_value(value, 0.0, 4.605),
+        )
+
+    @property
+    def value(self) -> Any:
+        """The temperature, a float32 scalar."""
+        return tf.exp(-self._log_inverse)
+
+    def call(self, cosines: Any) -> Any:
+        """Cosines of any shape to logits of the same shape."""
+        return cosines * tf.exp(self._log_inverse)

@@ -1,0 +1,96 @@
+"""The losses of the joint objective, as TFRS tasks, and the arithmetic of sampled candidates."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preprocessing.backend import tf, tfrs
+
+_MASKED = -1e9
+
+
+def log_inclusion(
+    target_count: NDArray[np.int64], *, draws: float, uniform: int
+) -> NDArray[np.float32]:
+    """Log-probability that an item is among a batch's candidates, exact and never clipped.
+
+    A batch draws ``draws`` targets by their share p of the training pairs and ``uniform`` items uniformly with
+    replacement; an item is a candidate once, however often it is drawn:
+    ``1 - (1 - p) ** draws * (1 - 1/N) ** uniform``. Correcting a sampled softmax by it is the logQ correction of Yi
+    et al., "Sampling-bias-corrected neural modeling for large corpus item recommendations" (RecSys 2019).
+
+    Args:
+      target_count: [N], training pairs whose target is the item.
+      draws: targets of a batch.
+      uniform: uniform draws; N or more stand for the whole catalogue, each item being present for certain.
+
+    Returns:
+      float32 [N], at most 0; an item that can not be drawn gets the value of one expected once in all the pairs.
+    """
+    count = np.asarray(target_count, dtype=np.float64)
+    if uniform >= len(count):
+        return np.zeros(len(count), dtype=np.float32)
+    share = np.maximum(count, 1.0) / max(count.sum(), 1.0)
+    share = np.minimum(share, 1.0 - 1e-12)
+    log_absent = draws * np.log1p(-share)
+    if uniform:
+        log_absent += uniform * np.log1p(-1.0 / len(count))
+    return np.asarray(np.log(-np.expm1(log_absent)), dtype=np.float32)
+
+
+class EngagementTask(tf.keras.layers.Layer, tfrs.tasks.Task):
+    """Sampled softmax over the batch's candidates, for rows with several targets each.
+
+    With logits s, log-inclusion q and N(r) the candidates of row r that are not its known positives,
+
+      L_eng = sum_{r, t} w_rt (log(exp(s_rt - q_t) + sum_{j in N(r)} exp(s_rj - q_j)) - (s_rt - q_t)) / sum w
+    """
+
+    def __init__(self) -> None:
+        super().__init__(name="engagement_task")
+
+    def call(self, logits: Any, log_inclusion: Any, positives: Any, target_position: Any, weight: Any) -> Any:
+        """Computes the loss, a float32 scalar.
+
+        Args:
+          logits: float32 [B, C], rows against candidates.
+          log_inclusion: float32 [C].
+          positives: bool [B, C], candidates that are no negatives of the row: its own targets at least.
+          target_position: int32 [B, W], where among the candidates each target is; any valid one where weight is 0.
+          weight: float32 [B, W], 0 pads.
+        """
+        corrected = logits - log_inclusion[tf.newaxis, :]
+        negatives = tf.reduce_logsumexp(tf.where(positives, _MASKED, corrected), axis=1, keepdims=True)
+        target = tf.gather(corrected, target_position, batch_dims=1)
+        # log(exp(target) + exp(negatives)) - target
+        loss = tf.nn.softplus(negatives - target)
+        return tf.math.divide_no_nan(tf.reduce_sum(loss * weight), tf.reduce_sum(weight))
+
+
+class DistillationTask(tf.keras.layers.Layer, tfrs.tasks.Task):
+    """Cross-entropy of a head's softmax over candidates against the teacher's.
+
+      L_rel = mean_r [ H(softmax(cos_r / tau), softmax(s_r)) - H(softmax(cos_r / tau)) ]
+
+    The teacher's entropy is taken off, so that a perfect student scores 0. A candidate is never compared with itself.
+    """
+
+    def __init__(self, teacher_temperature: float, name: str) -> None:
+        super().__init__(name=name)
+        self._teacher_temperature = teacher_temperature
+
+    def call(self, logits: Any, teacher_cosine: Any, valid: Any) -> Any:
+        """Computes the loss, a float32 scalar.
+
+        Args:
+          logits: float32 [R, C], the head's logits of rows against candidates.
+          teacher_cosine: float32 [R, C].
+          valid: bool [R, C], pairs to compare: both sides known to the teacher, and different items.
+        """
+        row_valid = tf.reduce_any(valid, axis=1)
+        teacher = tf.nn.log_softmax(tf.where(valid, teacher_cosine / self._teacher_temperature, _MASKED), axis=1)
+        student = tf.nn.log_softmax(tf.where(valid, logits, _MASKED), axis=1)
+        divergence = tf.reduce_sum(tf.where(valid, tf.exp(teacher) * (teacher - student), 0.0), axis=1)
+        row_weight = tf.cast(row_valid, tf.float32)
+        return tf.math.divide_no_nan(tf.reduce_sum(divergence * row_weight), tf.reduce_sum(row_weight))
