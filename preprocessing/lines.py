@@ -40,14 +40,10 @@ def read_lines(path: str) -> Iterator[LineBlock | FileFault]:
     tail = b""
     discarding = False
     fault: FileFault | None = None
-    empty = True
     for piece in _contents(path):
         if isinstance(piece, FileFault):
             fault = piece
             break
-        if empty and piece:
-            empty = False
-            piece = piece.removeprefix(BOM)
         if discarding:
             end = piece.find(b"\n")
             if end < 0:
@@ -58,17 +54,19 @@ def read_lines(path: str) -> Iterator[LineBlock | FileFault]:
         end = data.rfind(b"\n")
         whole, tail = (data[:end], data[end + 1 :]) if end >= 0 else (b"", data)
         if end >= 0:
-            blocks, number = _bounded(number, whole)
+            blocks, number = _bounded(number, whole.removeprefix(BOM) if number == 1 else whole)
             yield from blocks
         if len(tail) > MAX_LINE_BYTES:
             yield LineBlock(number, tail[:RAW_BYTES], "line_too_long")
             number += 1
             tail, discarding = b"", True
+    if number == 1:
+        tail = tail.removeprefix(BOM)
     if tail:
         yield LineBlock(number, tail, fault.reason if fault else "")
     if fault:
         yield fault
-    elif empty:
+    elif number == 1 and not tail:
         yield FileFault("empty_file", "it holds no data")
 
 

@@ -19,6 +19,8 @@ from preprocessing.semantics import item_text, normalised
 MODEL: Final = "model.onnx"
 TOKENIZER: Final = "tokenizer.json"
 _KNOWN_INPUTS: Final = ("input_ids", "attention_mask", "token_type_ids")
+_SLICE: Final = 1024
+"""Texts handed to the threads at a time, since each waiting one takes memory."""
 _LOGGER: Final = logging.getLogger("mtmh.preprocessing")
 
 
@@ -88,7 +90,12 @@ class OnnxEncoder:
         encoded = np.zeros((len(distinct), self.dimension), np.float64)
         begun = reported = time.monotonic()
         with concurrent.futures.ThreadPoolExecutor(_threads()) as threads:
-            for place, vector in enumerate(threads.map(self._vector, distinct)):
+            vectors_of = (
+                vector
+                for first in range(0, len(distinct), _SLICE)
+                for vector in threads.map(self._vector, distinct[first : first + _SLICE])
+            )
+            for place, vector in enumerate(vectors_of):
                 encoded[place] = vector
                 now = time.monotonic()
                 if now - reported >= PROGRESS_SECONDS:

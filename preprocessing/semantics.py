@@ -13,7 +13,9 @@ from preprocessing.errors import UserError
 
 FIT_ITEMS: Final = 200_000
 """The `lsa` teacher is fitted on at most this many items, evenly spread over the catalogue."""
-_MAX_FEATURES: Final = 200_000
+_MAX_TERMS: Final = 100_000
+"""Words, and as many runs of letters."""
+_LETTERS: Final = (3, 4)
 _WORD: Final = r"(?u)\b\w+\b"
 _LOGGER: Final = logging.getLogger("mtmh.preprocessing")
 
@@ -60,9 +62,9 @@ def normalised(vectors: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
 class LsaEncoder:
     """TF-IDF of words and of letters within words, reduced by a truncated SVD."""
 
-    def __init__(self, vectorizer: Any, components: npt.NDArray[np.float32], *, with_categories: bool):
-        """Takes a fitted vectorizer, or None for a catalogue without text, and float32 components [V, D]."""
-        self._vectorizer = vectorizer
+    def __init__(self, vectorizers: Sequence[Any], components: npt.NDArray[np.float32], *, with_categories: bool):
+        """Takes fitted vectorizers with V terms in all, and components [V, D]."""
+        self._vectorizers = tuple(vectorizers)
         self._components = components
         self._with_categories = with_categories
 
@@ -72,20 +74,27 @@ class LsaEncoder:
         return int(self._components.shape[1])
 
     def encode(self, items: Sequence[Item]) -> npt.NDArray[np.float32]:
-        """Vectors float32 [n, D], zero for items without any known word."""
-        if self._vectorizer is None:
-            return np.zeros((len(items), self.dimension), np.float32)
+        """Vectors float32 [n, D], zero for items without any known term."""
         texts = [item_text(item, with_categories=self._with_categories) for item in items]
-        return normalised(self._vectorizer.transform(texts) @ self._components)
+        vectors = np.zeros((len(texts), self.dimension), np.float32)
+        first = 0
+        for vectorizer in self._vectorizers:
+            matrix = vectorizer.transform(texts)
+            vectors += matrix @ self._components[first : first + matrix.shape[1]]
+            first += matrix.shape[1]
+        return normalised(vectors)
 
 
 def fit_lsa(items: Sequence[Item], config: TeacherConfig, seed: int, *, with_categories: bool) -> LsaEncoder:
     """Fits the `lsa` teacher; the same items, configuration and seed give the same encoder.
 
+    Letters within words stand beside the words because catalogues abbreviate, inflect and misspell.
+
     Raises:
       UserError: no item has any text.
     """
     # These imports take seconds, and only the worker that fits needs them.
+    from scipy.sparse import hstack
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
     from threadpoolctl import threadpool_limits
@@ -96,26 +105,31 @@ def fit_lsa(items: Sequence[Item], config: TeacherConfig, seed: int, *, with_cat
             "no item has a title or a description, so teacher.kind=lsa has nothing to read; add text to the items "
             "(see input.columns.title), or bring vectors in a column and set teacher.kind=column"
         )
-    vectorizer = TfidfVectorizer(sublinear_tf=True, token_pattern=_WORD, max_features=_MAX_FEATURES, dtype=np.float32)
-    try:
-        matrix = vectorizer.fit_transform(texts)
-    except ValueError as error:
-        raise UserError(
-            f"teacher.kind=lsa finds no words in the items' texts ({error}); use another teacher"
-        ) from error
-    documents, words = matrix.shape
-    dimension = max(1, min(config.dimension, documents - 1, words - 1))
-    if dimension >= min(documents, words):
-        # One item, or one word in all: there is nothing to decompose, each text is as near as can be to any other.
-        components = np.ones((words, 1), np.float32)
+    common: dict[str, Any] = {"sublinear_tf": True, "max_features": _MAX_TERMS, "dtype": np.float32}
+    vectorizers, matrices = [], []
+    for vectorizer in (
+        TfidfVectorizer(token_pattern=_WORD, **common),
+        TfidfVectorizer(analyzer="char_wb", ngram_range=_LETTERS, **common),
+    ):
+        try:
+            matrices.append(vectorizer.fit_transform(texts))
+            vectorizers.append(vectorizer)
+        except ValueError:
+            # It finds no term at all: texts of nothing but punctuation have letters in this sense, but no words.
+            continue
+    matrix = hstack(matrices, format="csr")
+    documents, terms = matrix.shape
+    if terms <= config.dimension:
+        # Nothing to reduce: each term keeps a dimension of its own.
+        components = np.eye(terms, dtype=np.float32)
     else:
         # With one thread the sums of BLAS have one order, and the bytes do not depend on the machine's load.
         with threadpool_limits(1):
-            svd = TruncatedSVD(dimension, algorithm="randomized", n_iter=5, random_state=seed)
+            svd = TruncatedSVD(min(config.dimension, documents), algorithm="randomized", n_iter=5, random_state=seed)
             svd.fit(matrix)
         components = np.ascontiguousarray(svd.components_.T, np.float32)
-    _LOGGER.info("lsa teacher: fitted on %d items, %d terms, %d dimensions", documents, words, components.shape[1])
-    return LsaEncoder(vectorizer, components, with_categories=with_categories)
+    _LOGGER.info("lsa teacher: fitted on %d items, %d terms, %d dimensions", documents, terms, components.shape[1])
+    return LsaEncoder(vectorizers, components, with_categories=with_categories)
 
 
 class ColumnEncoder:

@@ -40,18 +40,17 @@ def split_categories(categories: Any) -> Any:
     return tf.ragged.boolean_mask(stripped, tf.not_equal(stripped, ""))
 
 
-class CategoryLookup(tf.keras.layers.Layer):
+class CategoryLookup(tf.Module):
     """Maps category names to ids: 0 pads, 1 stands for unknown, 2 and up for the vocabulary."""
 
-    def __init__(self, vocabulary: Sequence[str], length: int, name: str = "category_lookup") -> None:
+    def __init__(self, vocabulary: Sequence[str], length: int) -> None:
         """Args are the category names in order of id, and the most categories kept of an item."""
-        super().__init__(name=name)
+        super().__init__(name="category_lookup")
         self._length = length
-        self.size = len(vocabulary) + 2
-        self._lookup = tf.keras.layers.StringLookup(
-            vocabulary=list(vocabulary) or ["\0"], mask_token="", num_oov_indices=1
-        )
+        keys = tf.constant(["", *vocabulary])
+        ids = tf.constant([0, *range(2, 2 + len(vocabulary))], tf.int64)
+        self._ids = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, ids), default_value=1)
 
-    def call(self, categories: Any) -> Any:
+    def __call__(self, categories: Any) -> Any:
         """Maps ragged string [n, (categories)] to int32 [n, length]."""
-        return tf.cast(self._lookup(categories.to_tensor("", shape=[None, self._length])), tf.int32)
+        return tf.cast(self._ids.lookup(categories.to_tensor("", shape=[None, self._length])), tf.int32)

@@ -39,14 +39,16 @@ current() {
     compgen -G "$SITE/__editable__*mtmh*" >/dev/null
 }
 
-# Prints the interpreter behind $1, not that of a virtual environment, if it is a complete CPython 3.10 with headers.
+# Prints the interpreter behind $1, never that of a virtual environment (it may be our own, activated), if it is a
+# complete Python 3.10 with headers.
 python310() {
   "$1" -c '
 import ctypes, lzma, os, ssl, sys, sysconfig, zlib
 header = os.path.join(sysconfig.get_path("include"), "Python.h")
-if sys.version_info[:2] != (3, 10) or not os.path.exists(header):
+python = os.path.join(sys.base_prefix, "bin", "python3.10")
+if sys.version_info[:2] != (3, 10) or not os.path.exists(header) or not os.path.exists(python):
     sys.exit(1)
-print(sys._base_executable)' 2>/dev/null
+print(python)' 2>/dev/null
 }
 
 find_python() {

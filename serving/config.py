@@ -9,15 +9,17 @@ from preprocessing.options import option
 class RetrievalConfig:
     """Exported defaults and bounds of retrieval."""
 
-    k: int = option(50, "answers when a request names no k")
+    k: int = option(50, "answers when a request names no k", minimum=1)
     relevance_weight: float | None = option(
-        None, "w, the dial when a request names none; by default the exporter's rule sets it"
+        None, "w, the dial when a request names none; by default the exporter's rule sets it", minimum=0, maximum=1
     )
     recall_kept: float = option(
         0.95, "the rule for that dial: the largest w that keeps this share of the recall at the best w"
     )
-    max_k: int = option(1000, "most answers to one request")
-    trigger_decay: float = option(0.9, "weight of the n-th of several triggers is this to the power n - 1")
+    max_k: int = option(1000, "most answers to one request", minimum=1)
+    trigger_decay: float = option(
+        0.9, "weight of the n-th of several triggers is this to the power n - 1", above=0, maximum=1
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,10 +32,18 @@ class IndexConfig:
         "`auto`: exact below 20,000 items, tree from there on",
         choices=("auto", "exact", "tree"),
     )
-    leaves: int | None = option(None, "partitions of the tree; by default the square root of the catalogue's size")
-    leaves_to_search: int | None = option(None, "partitions searched; by default a tenth of them, at least 10")
-    reorder: int | None = option(None, "candidates of each head rescored exactly; by default 300, or max_k if larger")
-    min_recall: float = option(0.95, "floor of index recall@50, the least over the dial; an export below it is refused")
+    leaves: int | None = option(
+        None, "partitions of the tree; by default the square root of the catalogue's size", minimum=1
+    )
+    leaves_to_search: int | None = option(
+        None, "partitions searched; by default a tenth of them, at least 10", minimum=1
+    )
+    reorder: int | None = option(
+        None, "candidates of each head rescored exactly; by default 300, or max_k if larger", minimum=1
+    )
+    min_recall: float = option(
+        0.95, "floor of index recall@50, the least over the dial; an export below it is refused", minimum=0, maximum=1
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +51,9 @@ class ExportConfig:
     """What the SavedModel carries."""
 
     titles: bool = option(True, "carry titles and categories for the `describe` signature")
-    warmup_requests: int = option(16, "requests recorded for the server to replay before a version is available")
+    warmup_requests: int = option(
+        16, "requests recorded for the server to replay before a version is available", minimum=0
+    )
 
 
 @dataclasses.dataclass(frozen=True)

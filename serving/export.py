@@ -86,9 +86,7 @@ def export(examples: Path, model_directory: Path, base: Path, config: ServingCon
         try:
             started = time.monotonic()
             retriever = Retriever(items.ids, vectors, items.interaction_count, plan, defaults, id_file)
-            logger.info(
-                "index: %s over %d items in %.1f s", plan.kind, len(items.ids), time.monotonic() - started
-            )
+            logger.info("index: %s over %d items in %.1f s", plan.kind, len(items.ids), time.monotonic() - started)
             triggers = _gate_triggers(examples, len(items.ids), config.seed)
             index_recall = measure_index(retriever, vectors, triggers)
             _check_floor(index_recall, plan, config)
@@ -109,7 +107,10 @@ def export(examples: Path, model_directory: Path, base: Path, config: ServingCon
         target = publish(version, base)
     logger.info(
         "published %s: index recall@%d at least %.3f, default relevance weight %.2f",
-        target, GATE_K, min(index_recall.values()), defaults.relevance_weight,
+        target,
+        GATE_K,
+        min(index_recall.values()),
+        defaults.relevance_weight,
     )
     return ExportResult(target, plan, index_recall, defaults.relevance_weight)
 
@@ -142,7 +143,7 @@ def measure_index(retriever: Retriever, vectors: ItemVectors, triggers: NDArray[
     found: dict[float, float] = {}
     k = min(GATE_K, len(vectors.relevance) - 1)
     if k < 1:
-        return {weight: 1.0 for weight in GATE_DIAL}
+        return dict.fromkeys(GATE_DIAL, 1.0)
     search = tf.function(retriever.answer, reduce_retracing=True)
     for weight in GATE_DIAL:
         exact = retrieve_exact(vectors, triggers, k=k, relevance_weight=weight)
@@ -170,11 +171,11 @@ def _gate_triggers(examples: Path, num_items: int, seed: int) -> NDArray[np.int6
     """What the index is measured with: a seeded sample of real triggers and of the catalogue, half and half."""
     asked = np.unique(read_triggers(str(examples)).trigger)
     rng = np.random.default_rng(seed)
-    return np.unique(
-        np.concatenate(
-            [rng.permutation(asked)[: _GATE_TRIGGERS // 2], rng.permutation(num_items)[: _GATE_TRIGGERS // 2]]
-        )
+    half = _GATE_TRIGGERS // 2
+    triggers: NDArray[np.int64] = np.unique(
+        np.concatenate([rng.permutation(asked)[:half], rng.permutation(num_items)[:half]])
     )
+    return triggers
 
 
 def _check_floor(index_recall: dict[float, float], plan: IndexPlan, config: ServingConfig) -> None:
@@ -263,7 +264,7 @@ class ServingModule(tf.Module):
 
 
 class _ContentEncoder:
-    """Encodes items by what is said of them; a plain object, so that saving tracks its variables but not Keras calls."""
+    """Encodes items by what is said of them; no `tf.Module`, so that saving tracks its variables but not Keras calls."""
 
     def __init__(self, model: MTMHModel, catalogue: Catalogue, description: ModelDescription) -> None:
         self._model = model
@@ -299,7 +300,10 @@ class _ContentEncoder:
         absent = tf.reduce_all(tf.equal(content_vector, 0.0))
         tf.debugging.Assert(
             matches | absent,
-            [f"content_vector must have {self._content_dimension} values a row, or be all zero where absent; it has", width],
+            [
+                f"content_vector must have {self._content_dimension} values a row, or be all zero where absent; it has",
+                width,
+            ],
         )
         zeros = tf.zeros([tf.shape(content_vector)[0], self._content_dimension])
         vectors = tf.cond(matches, lambda: content_vector, lambda: zeros)

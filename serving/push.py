@@ -46,7 +46,9 @@ def publish(staging: Path, base: Path) -> Path:
 
 def versions(base: Path) -> list[int]:
     """The published versions, ascending."""
-    return sorted(int(path.name) for path in base.iterdir() if path.name.isascii() and path.name.isdigit() and path.is_dir())
+    return sorted(
+        int(path.name) for path in base.iterdir() if path.name.isascii() and path.name.isdigit() and path.is_dir()
+    )
 
 
 def _sync(path: Path) -> None:

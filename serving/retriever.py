@@ -172,9 +172,15 @@ class Retriever(tf.Module):
 
     def _blend(self, engagement: Any, relevance: Any, weight: Any, k: Any, size: Any, banned: Any) -> _Found:
         if self._plan.kind == "exact":
-            return self._ranked(engagement, relevance, weight, k, size, banned, *self._search_exact(
-                engagement, relevance, weight, size, banned
-            ))
+            return self._ranked(
+                engagement,
+                relevance,
+                weight,
+                k,
+                size,
+                banned,
+                *self._search_exact(engagement, relevance, weight, size, banned),
+            )
         return self._blend_tree(engagement, relevance, weight, k, size, banned)
 
     def _search_exact(
@@ -220,7 +226,12 @@ class Retriever(tf.Module):
 
             return dataclasses.astuple(
                 self._ranked(
-                    engagement, relevance, weight, k, size, banned,
+                    engagement,
+                    relevance,
+                    weight,
+                    k,
+                    size,
+                    banned,
                     top((1.0 - weight) * engagement, weight * relevance),
                     top(engagement, tf.zeros_like(relevance)),
                     top(tf.zeros_like(engagement), relevance),

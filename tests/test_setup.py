@@ -199,15 +199,14 @@ def test_a_fresh_environment_killed_broken_and_healed(tmp_path: Path) -> None:
 
     # The project alone is installed anew when it is not the editable one, or when its packaging changed.
     inode = (venv / "bin").stat().st_ino
-    assert "locked packages" in make_setup(tree)
     with (tree / "setup.py").open("a", encoding="utf-8") as file:
         file.write("# changed\n")
     assert "locked packages" in make_setup(tree)
     assert (venv / "bin").stat().st_ino == inode
 
-    # A deleted package, a Python that is gone.
+    # A deleted package, in a shell that has the environment activated; a Python that is gone.
     shutil.rmtree(site / "rich")
-    assert "locked packages" in make_setup(tree)
+    assert "locked packages" in make_setup(tree, PATH=f"{venv}/bin:{os.environ['PATH']}", VIRTUAL_ENV=str(venv))
     assert (site / "rich").is_dir()
     (venv / "bin/python").unlink()
     assert "locked packages" in make_setup(tree)

@@ -117,8 +117,9 @@ def _build_parser(verb_in_use: str) -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
     for name, (help_text, add_arguments, function, takes_beam) in _VERBS.items():
         beam = " What follows a lone `--` are Beam's pipeline options." if takes_beam else ""
-        verb = verbs.add_parser(name, help=help_text, description=f"{help_text[0].upper()}{help_text[1:]}.{beam}",
-                                allow_abbrev=False)
+        verb = verbs.add_parser(
+            name, help=help_text, description=f"{help_text[0].upper()}{help_text[1:]}.{beam}", allow_abbrev=False
+        )
         if name == verb_in_use:
             add_arguments(verb)
         verb.set_defaults(function=function, parser=verb, takes_beam=takes_beam)
@@ -138,16 +139,26 @@ class _LazyVersion(str):
 
 
 def _add_inputs(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    parser.add_argument("--interactions", action="append", required=required, metavar="PATH",
-                        help="interaction log: file or glob, CSV, CSV.gz, JSON Lines or Parquet; may be repeated")
-    parser.add_argument("--items", action="append", required=required, metavar="PATH",
-                        help="item catalogue: likewise")
+    parser.add_argument(
+        "--interactions",
+        action="append",
+        required=required,
+        metavar="PATH",
+        help="interaction log: file or glob, CSV, CSV.gz, JSON Lines or Parquet; may be repeated",
+    )
+    parser.add_argument("--items", action="append", required=required, metavar="PATH", help="item catalogue: likewise")
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="YAML configuration; by default the run's own, else defaults")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
-                        help="one option, such as trainer.epochs=5; may be repeated")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="one option, such as trainer.epochs=5; may be repeated",
+    )
 
 
 def _add_workdir(parser: argparse.ArgumentParser) -> None:
@@ -199,21 +210,36 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
         if isinstance(field.default, bool):
             parser.add_argument(flag, action="store_true", help=doc)
         else:
-            parser.add_argument(flag, type=type(field.default), default=field.default, metavar=field.name.upper(),
-                                required=field.name == "model_base_path", help=f"{doc} (default: {field.default})")
+            parser.add_argument(
+                flag,
+                type=type(field.default),
+                default=field.default,
+                metavar=field.name.upper(),
+                required=field.name == "model_base_path",
+                help=f"{doc} (default: {field.default})",
+            )
 
 
 def _query_arguments(parser: argparse.ArgumentParser) -> None:
     from serving.client import DEFAULT_ADDRESS, DEFAULT_MODEL
 
-    parser.add_argument("--item", action="append", default=[], metavar="ID",
-                        help="a trigger item; several are one history, the most recent first")
+    parser.add_argument(
+        "--item",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="a trigger item; several are one history, the most recent first",
+    )
     parser.add_argument("--title", default="", help="title of an item that the model never saw")
     parser.add_argument("--description", default="", help="its description")
     parser.add_argument("--category", action="append", default=[], help="one of its categories; may be repeated")
     parser.add_argument("--k", type=_positive, metavar="K", help="answers wanted; by default as exported")
-    parser.add_argument("--relevance-weight", type=_weight, metavar="W",
-                        help="the dial: 0 engagement only, 1 relevance only; by default as exported")
+    parser.add_argument(
+        "--relevance-weight",
+        type=_weight,
+        metavar="W",
+        help="the dial: 0 engagement only, 1 relevance only; by default as exported",
+    )
     parser.add_argument("--exclude", action="append", default=[], metavar="ID", help="never answer with this item")
     parser.add_argument("--address", default=DEFAULT_ADDRESS, help="host:port of the server's gRPC API (%(default)s)")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="the model's name there (%(default)s)")
@@ -358,7 +384,6 @@ def _query_verb(arguments: argparse.Namespace) -> int:
 
 
 def _demo_verb(arguments: argparse.Namespace) -> int:
-    from tfx_pipeline.config import load_config
     from tfx_pipeline.demo import DemoRequest, demo
 
     if bool(arguments.interactions) != bool(arguments.items):

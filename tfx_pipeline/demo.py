@@ -141,11 +141,10 @@ def _server(base: Path) -> Iterator[str]:
 
 def _wait_until_ready(process: "subprocess.Popen[str]") -> str:
     """Reads the server's ready line for its gRPC address."""
-    assert process.stdout is not None
     timer = threading.Timer(_START_SECONDS, process.kill)
     timer.start()
     try:
-        for line in process.stdout:
+        for line in process.stdout or ():
             found = re.match(r"ready: .*gRPC (\S+:\d+)", line)
             if found:
                 return found.group(1)

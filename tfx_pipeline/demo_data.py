@@ -104,7 +104,9 @@ def fetch_movielens(cache: Path | None = None) -> DemoData:
         _write(data.interactions, _interactions(ratings))
         _write(data.items, _items(ratings))
     except OSError as error:
-        raise UserError(f"cannot keep the demo's data in {directory}: {error.strerror or error}; set XDG_CACHE_HOME") from error
+        raise UserError(
+            f"cannot keep the demo's data in {directory}: {error.strerror or error}; set XDG_CACHE_HOME"
+        ) from error
     return data
 
 

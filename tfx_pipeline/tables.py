@@ -28,7 +28,9 @@ def metrics_table(rows: "Sequence[tuple[str, Scores]]") -> Any:
         table.add_column(title.format(k=k), justify="right", no_wrap=True)
     for name, scores in rows:
         values = [scores.values.get(metric) for metric, _ in _COLUMNS]
-        table.add_row(name, f"{scores.relevance_weight:g}", *("–" if value is None else f"{value:.3f}" for value in values))
+        table.add_row(
+            name, f"{scores.relevance_weight:g}", *("–" if value is None else f"{value:.3f}" for value in values)
+        )
     return table
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from preprocessing.errors import UserError
@@ -78,7 +78,7 @@ class Workdir:
         self.config.write_text(dump_config(config), encoding="utf-8")
 
 
-def input_fingerprint(config: RunConfig, tables: dict[str, Sequence[str]]) -> str:
+def input_fingerprint(config: RunConfig, tables: Mapping[str, Sequence[str]]) -> str:
     """Identifies what examples are made of: the configuration, and path, size and time of every local input file.
 
     Raises:

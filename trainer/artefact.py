@@ -80,7 +80,9 @@ def load_description(directory: Path) -> ModelDescription:
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{directory} holds no trained model ({DESCRIPTION} is missing); run `mtmh train` first") from None
+        raise UserError(
+            f"{directory} holds no trained model ({DESCRIPTION} is missing); run `mtmh train` first"
+        ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged ({error}); train the model again") from None
     if document.pop("format_version", None) != FORMAT_VERSION:
@@ -105,9 +107,7 @@ def load_model(directory: Path, items: ItemTable) -> tuple[MTMHModel, Catalogue,
       UserError: the model is missing, or belongs to other examples than ``items``.
     """
     description = load_description(directory)
-    catalogue = build_catalogue(
-        items, buckets=description.model.text_buckets, tokens=description.model.text_tokens
-    )
+    catalogue = build_catalogue(items, buckets=description.model.text_buckets, tokens=description.model.text_tokens)
     found = (catalogue.num_items, catalogue.content.shape[1], catalogue.vocabulary)
     if found != (description.num_items, description.content_dimension, description.vocabulary):
         raise UserError(

@@ -25,8 +25,6 @@ class Catalogue:
       categories: int32 [N, C], category ids, 0 pads.
       content: float32 [N, D], the teacher's L2-normalised vectors, zero rows where absent.
       known: bool [N], items with an interaction in training; the others share the OOV id embedding.
-      target_count: int64 [N], training pairs whose target is the item.
-      interaction_count: int64 [N], training rows that name the item.
       vocabulary: category names in order of id, from id 2 on.
     """
 
@@ -34,8 +32,6 @@ class Catalogue:
     categories: NDArray[np.int32]
     content: NDArray[np.float32]
     known: NDArray[np.bool_]
-    target_count: NDArray[np.int64]
-    interaction_count: NDArray[np.int64]
     vocabulary: tuple[str, ...]
 
     @property
@@ -69,14 +65,14 @@ def build_catalogue(items: ItemTable, *, buckets: int, tokens: int) -> Catalogue
         titles = tf.constant(items.titles[start:stop])
         descriptions = tf.constant(items.descriptions[start:stop])
         token_chunks.append(text_tokens(titles, descriptions, buckets=buckets, length=tokens).numpy())
-        ragged = tf.ragged.constant([list(names) for names in items.categories[start:stop]], dtype=tf.string, ragged_rank=1)
+        ragged = tf.ragged.constant(
+            [list(names) for names in items.categories[start:stop]], dtype=tf.string, ragged_rank=1
+        )
         category_chunks.append(lookup(ragged).numpy())
     return Catalogue(
         tokens=np.concatenate(token_chunks),
         categories=np.concatenate(category_chunks),
         content=items.content_vectors,
         known=items.interaction_count > 0,
-        target_count=items.target_count,
-        interaction_count=items.interaction_count,
         vocabulary=vocabulary,
     )

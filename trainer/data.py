@@ -36,9 +36,7 @@ def _parse_block(record: Any) -> tuple[Any, Any, Any]:
     )
 
 
-def training_batches(
-    files: Sequence[str], *, batch_size: int, window: int, seed: int, epoch: int
-) -> Any:
+def training_batches(files: Sequence[str], *, batch_size: int, window: int, seed: int, epoch: int) -> Any:
     """One epoch of shuffled batches; equal arguments give equal batches.
 
     Args:
@@ -49,7 +47,8 @@ def training_batches(
       epoch: enters the seed, so that a resumed training sees what an uninterrupted one would.
 
     Returns:
-      A `tf.data.Dataset` of ``trigger`` int32 [B], ``target`` int32 [B, W] and ``weight`` float32 [B, W]; weight 0 pads.
+      A `tf.data.Dataset` of ``trigger`` int32 [B], ``target`` int32 [B, W] and ``weight`` float32 [B, W], 0 where
+      ``target`` is padded.
     """
 
     def dense_block(record: Any) -> tuple[Any, Any, Any]:
@@ -74,7 +73,8 @@ def training_batches(
     def concatenate(trigger: Any, target: Any, weight: Any) -> tuple[Any, Any, Any]:
         return trigger.values, target.values, weight.values
 
-    blocks = tf.data.TFRecordDataset(list(files), compression_type=schema.COMPRESSION)
+    order = np.random.default_rng([seed, epoch]).permutation(len(files))
+    blocks = tf.data.TFRecordDataset([files[place] for place in order], compression_type=schema.COMPRESSION)
     blocks = blocks.shuffle(1024, seed=seed * 1009 + epoch)
     blocks = blocks.map(dense_block, num_parallel_calls=2, deterministic=True)
     groups = blocks.ragged_batch(_SHUFFLED_BLOCKS).map(concatenate).enumerate().map(shuffle_rows, num_parallel_calls=2)

@@ -116,7 +116,7 @@ def retrieve_exact(
 def nearest(
     queries: NDArray[np.float32], candidates: NDArray[np.float32], *, k: int, exclude: NDArray[np.int64]
 ) -> NDArray[np.int32]:
-    """The K candidates of largest dot product: [T, d] against [N, d], without candidate ``exclude[t]``; int32 [T, K]."""
+    """The K candidates of largest dot product, int32 [T, K]: [T, d] against [N, d], never candidate ``exclude[t]``."""
     number = len(candidates)
     found = np.full((len(queries), k), -1, dtype=np.int32)
     take = min(k, number - 1)
@@ -157,9 +157,7 @@ def evaluate(
         raise UserError("no trigger of the evaluation period to score; lower split.quantile so that rows come after it")
     unique = np.unique(judge.triggers.trigger)
     return [
-        score_lists(
-            unique, retrieve_exact(vectors, unique, k=config.k, relevance_weight=weight), judge, config, weight
-        )
+        score_lists(unique, retrieve_exact(vectors, unique, k=config.k, relevance_weight=weight), judge, config, weight)
         for weight in weights
     ]
 

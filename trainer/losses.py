@@ -10,9 +10,7 @@ from preprocessing.backend import tf, tfrs
 _MASKED = -1e9
 
 
-def log_inclusion(
-    target_count: NDArray[np.int64], *, draws: float, uniform: int
-) -> NDArray[np.float32]:
+def log_inclusion(target_count: NDArray[np.int64], *, draws: float, uniform: int) -> NDArray[np.float32]:
     """Log-probability that an item is among a batch's candidates, exact and never clipped.
 
     A batch draws ``draws`` targets by their share p of the training pairs and ``uniform`` items uniformly with
@@ -63,7 +61,6 @@ class EngagementTask(tf.keras.layers.Layer, tfrs.tasks.Task):
         corrected = logits - log_inclusion[tf.newaxis, :]
         negatives = tf.reduce_logsumexp(tf.where(positives, _MASKED, corrected), axis=1, keepdims=True)
         target = tf.gather(corrected, target_position, batch_dims=1)
-        # log(exp(target) + exp(negatives)) - target
         loss = tf.nn.softplus(negatives - target)
         return tf.math.divide_no_nan(tf.reduce_sum(loss * weight), tf.reduce_sum(weight))
 
@@ -76,8 +73,9 @@ class DistillationTask(tf.keras.layers.Layer, tfrs.tasks.Task):
     The teacher's entropy is taken off, so that a perfect student scores 0. A candidate is never compared with itself.
     """
 
-    def __init__(self, teacher_temperature: float, name: str) -> None:
-        super().__init__(name=name)
+    def __init__(self, teacher_temperature: float) -> None:
+        """Builds the task with the tau of the teacher's softmax."""
+        super().__init__(name="distillation_task")
         self._teacher_temperature = teacher_temperature
 
     def call(self, logits: Any, teacher_cosine: Any, valid: Any) -> Any:

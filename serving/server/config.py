@@ -4,6 +4,7 @@ import dataclasses
 import os
 from pathlib import Path
 
+from preprocessing.errors import UserError
 from preprocessing.options import option
 
 
@@ -22,6 +23,26 @@ class ServerConfig:
     queue: int = option(128, "requests that may wait for a thread; more are refused with RESOURCE_EXHAUSTED")
     grace_seconds: float = option(10.0, "how long requests in flight may take after SIGTERM")
     require_version: bool = option(False, "fail when no version can be served at the start, instead of waiting")
+
+    def __post_init__(self) -> None:
+        """Checks the ranges.
+
+        Raises:
+            UserError: a number is out of its range.
+        """
+        bounds = {
+            "port": (0, 65535),
+            "rest_port": (-1, 65535),
+            "poll_seconds": (0.01, 86400),
+            "max_message_bytes": (1024, 2**31 - 1),
+            "threads": (0, 1024),
+            "queue": (0, 1024),
+            "grace_seconds": (0, 3600),
+        }
+        for name, (least, most) in bounds.items():
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise UserError(f"--{name.replace('_', '-')} {value}: expected a number from {least} to {most}")
 
     @property
     def name(self) -> str:

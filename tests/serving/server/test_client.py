@@ -18,8 +18,8 @@ import sys, time
 start = time.perf_counter()
 import serving.client, serving.query
 print(time.perf_counter() - start)
-heavy = [name for name in ("tensorflow", "tensorflow_serving", "rich", "aiohttp", "scipy", "pandas") if name in sys.modules]
-print(heavy)
+heavy = {"tensorflow", "tensorflow_serving", "rich", "aiohttp", "scipy", "pandas"}
+print(sorted(heavy & set(sys.modules)))
 """
 
 

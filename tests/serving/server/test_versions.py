@@ -4,6 +4,7 @@ import itertools
 import shutil
 import threading
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from preprocessing.errors import UserError
 from serving.client import Client
+from serving.server.config import ServerConfig
 from tests.serving.server import toy_model
 from tests.serving.server.conftest import WARMUP_REQUESTS
 from tests.serving.server.server_process import ServerProcess, wait_for
@@ -163,7 +165,7 @@ def late(tmp_path_factory):
     root = tmp_path_factory.mktemp("late")
     base = root / "mtmh"
     base.mkdir()
-    yield ServerProcess.start(base, threads=1, queue=2), toy_model.export(root / "1", busy=400), base
+    return ServerProcess.start(base, threads=1, queue=2), toy_model.export(root / "1", busy=200), base
 
 
 def _health(address: str) -> int:
@@ -188,14 +190,22 @@ def test_a_server_waits_refuses_and_drains(late):
         _overload(server.address)
         _deadline(server.address)
 
-        with ThreadPoolExecutor(2) as pool:
+        with ThreadPoolExecutor(3) as pool:
             in_flight = [pool.submit(client.retrieve, ["item3"]) for _ in range(2)]
+            over_rest = pool.submit(_ask_rest, server.rest)
             time.sleep(0.15)
             code = server.stop()
         assert [each.result().version for each in in_flight] == [1, 1]
+        assert over_rest.result() == 200
         assert code == 0
         with pytest.raises(UserError, match="no server is reachable"):
             client.retrieve(["item3"])
+
+
+def _ask_rest(url: str) -> int:
+    request = urllib.request.Request(f"{url}/v1/models/mtmh:predict", b'{"instances": ["item3"]}')
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as response:
+        return response.status
 
 
 def _overload(address: str) -> None:
@@ -216,6 +226,11 @@ def _deadline(address: str) -> None:
         assert client.retrieve(["item3"]).results
 
 
+def test_numbers_out_of_range_are_a_users_mistake():
+    with pytest.raises(UserError, match="--rest-port 70000: expected a number from -1 to 65535"):
+        ServerConfig("base", rest_port=70000)
+
+
 def test_a_missing_base_path_is_a_users_mistake(tmp_path):
     server = ServerProcess.start(tmp_path / "nothing")
     assert server.process.wait(30) == 2
@@ -229,6 +244,14 @@ def test_no_version_fails_where_one_is_required(tmp_path):
     assert server.process.wait(30) == 2
     wait_for(lambda: "error:" in server.log())
     assert "can be served: expected a numeric directory" in server.log()
+    assert "Traceback" not in server.log()
+
+
+def test_a_signal_while_loading_ends_it(tmp_path, exported):
+    toy_model.copy(exported, tmp_path / "1")
+    server = ServerProcess.start(tmp_path)
+    wait_for(lambda: "loading" in server.log(), what="loading")
+    assert server.stop() == 0
     assert "Traceback" not in server.log()
 
 

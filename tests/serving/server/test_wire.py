@@ -58,7 +58,7 @@ def test_fields_are_those_of_tensorflow_serving(name):
 
 def test_states_are_those_of_tensorflow_serving():
     real = get_model_status_pb2.ModelVersionStatus.State.DESCRIPTOR
-    assert wire.STATES == {value.number: value.name for value in real.values}
+    assert {value.number: value.name for value in real.values} == wire.STATES
 
 
 def test_request_bytes_are_the_same():

@@ -13,8 +13,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import tensorflow as tf
-from serving.signatures import SIGNATURES, Signature
 from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
+
+from serving.signatures import SIGNATURES, Signature
 
 ITEMS = [f"item{i}" for i in range(20)]
 DEFAULT_K = 5

@@ -1,0 +1,347 @@
+"""The whole preprocessing on a small shop."""
+
+import collections
+import dataclasses
+import gzip
+import hashlib
+import json
+import os
+import pathlib
+import random
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from preprocessing.config import (
+    Columns,
+    InputConfig,
+    OutputConfig,
+    PairsConfig,
+    PreprocessingConfig,
+    SplitConfig,
+    TeacherConfig,
+)
+from preprocessing.errors import UserError
+from preprocessing.manifest import load_manifest
+from preprocessing.pipeline import preprocess
+from preprocessing.read import read_items, read_pairs, read_triggers
+from preprocessing.schema import Manifest
+from tests.preprocessing.shop import AISLES, shop_interactions, shop_items, write_csv, write_jsonl
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CONFIG = PreprocessingConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class Shop:
+    """The shop's input, and what came of it by default."""
+
+    interactions: str
+    items: str
+    output: pathlib.Path
+    manifest: Manifest
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("shop")
+    interactions = write_csv(directory / "interactions.csv", shop_interactions())
+    items = write_csv(directory / "items.csv", shop_items())
+    manifest = preprocess(CONFIG, [interactions], [items], str(directory / "out"))
+    return Shop(interactions, items, directory / "out", manifest)
+
+
+def contents(directory):
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def dead_letters(directory):
+    return [
+        json.loads(line)
+        for path in sorted(directory.glob("dead_letters/*-*.jsonl"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+
+
+def balanced(table):
+    return table.rows_in == table.rows_used + sum(table.dead_letters.values()) + sum(table.dropped.values())
+
+
+def test_the_shop(shop):
+    output, manifest = shop.output, shop.manifest
+    assert manifest == load_manifest(str(output))
+    assert balanced(manifest.interactions)
+    assert (manifest.interactions.rows_in, manifest.interactions.rows_used) == (200, 200)
+    assert (manifest.num_items, manifest.num_users, manifest.split_time) == (12, 40, 4020.0)
+    assert {str(path.relative_to(output)) for path in output.rglob("*") if path.is_file()} == {
+        file.path for file in manifest.files
+    } | {"manifest.json"}
+    for file in manifest.files:
+        data = (output / file.path).read_bytes()
+        assert (file.bytes, file.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+
+    items = read_items(str(output))
+    assert items.ids == sorted(row["item_id"] for row in shop_items())
+    assert items.categories[0] == ("blue", "things")
+    norms = np.linalg.norm(items.content_vectors, axis=1)
+    assert norms == pytest.approx(np.ones(12), abs=1e-5)
+    blue, red = items.content_vectors[:6], items.content_vectors[6:]
+    assert (blue @ blue.T).mean() > (blue @ red.T).mean() + 0.2
+
+    # Rows before the split: four of each user, five of the twenty that are early in the last step.
+    pairs = collections.Counter()
+    targets = np.zeros(12, np.int64)
+    for block in read_pairs(str(output)):
+        np.add.at(targets, block.target, 1)
+        trigger = np.repeat(block.trigger, block.targets_of_trigger)
+        pairs.update(zip(trigger.tolist(), block.target.tolist(), strict=True))
+        assert (block.weight == 1).all()
+    assert sum(pairs.values()) == manifest.num_pairs == 20 * 6 + 20 * 10
+    assert all(items.ids[a][:-1] == items.ids[b][:-1] for a, b in pairs)
+    assert (items.target_count == targets).all()
+    assert items.interaction_count.sum() == 180
+
+    triggers = read_triggers(str(output))
+    assert len(triggers) == manifest.num_triggers == 20
+    assert (np.diff(triggers.row_splits) == 1).all()
+    for trigger, target in zip(triggers.trigger, triggers.target, strict=True):
+        one, two = items.ids[trigger], items.ids[target]
+        assert one[:-1] == two[:-1]
+        assert (int(one[-1]) + 1) % 6 == int(two[-1])
+    assert set(AISLES) == {items.ids[trigger][:-1] for trigger in triggers.trigger}
+
+
+THREADS = ["--runner=DirectRunner", "--direct_running_mode=multi_threading", "--direct_num_workers=2"]
+PROCESSES = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
+PORTABLE = ["--runner=PortableRunner", "--job_endpoint=embed", "--environment_type=LOOPBACK"]
+
+
+@pytest.mark.parametrize(
+    "beam_args",
+    [THREADS, PORTABLE, pytest.param(PROCESSES, marks=pytest.mark.slow)],
+    ids=["threads", "portable", "processes"],
+)
+def test_every_runner_gives_the_same_bytes_and_replaces_an_earlier_output(tmp_path, shop, monkeypatch, beam_args):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    shutil.copytree(shop.output, tmp_path / "out")
+    (tmp_path / "out/pairs/left-over").touch()
+    preprocess(CONFIG, [shop.interactions], [shop.items], str(tmp_path / "out"), beam_args)
+    assert contents(tmp_path / "out") == contents(shop.output)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_the_order_of_rows_and_files_does_not_matter(tmp_path, shop):
+    """Times are distinct, so that nothing but the position in the input is left to depend on it."""
+    rows = shop_interactions()
+    random.Random(0).shuffle(rows)
+    for i in range(3):
+        write_csv(tmp_path / f"part{i}.csv", rows[i::3])
+    manifest = preprocess(CONFIG, [str(tmp_path / "part*.csv")], [shop.items], str(tmp_path / "out"))
+    assert manifest.files == shop.manifest.files
+
+
+@pytest.mark.parametrize(("log_format", "item_format"), [("jsonl", "parquet"), ("parquet", "jsonl")])
+def test_formats_give_the_same(tmp_path, shop, log_format, item_format):
+    rows = [{**row, "categories": row["categories"].split("|")} for row in shop_items()]
+    for name, kind, table in (("log", log_format, shop_interactions()), ("items", item_format, rows)):
+        path = tmp_path / f"{name}.{kind}"
+        if kind == "jsonl":
+            write_jsonl(path, table)
+        else:
+            parquet.write_table(pa.Table.from_pylist(table), path)
+    manifest = preprocess(CONFIG, [f"{tmp_path}/log.*"], [f"{tmp_path}/items.*"], str(tmp_path / "out"))
+    assert manifest.files == shop.manifest.files
+
+
+def test_broken_rows_of_ten_kinds_are_all_accounted_for(tmp_path):
+    good = [",".join(map(str, row.values())) for row in shop_interactions()]
+    broken = [
+        (b",red1,100", "missing_user_id"),
+        (b"u1,,100", "missing_item_id"),
+        (b"u1,red1,", "missing_timestamp"),
+        (b"u1,red1", "wrong_field_count"),
+        (b"u1,red1,yesterday", "bad_timestamp"),
+        (b"u1,red1,-5", "negative_timestamp"),
+        (b"u1,red1,1500000000000", "timestamp_out_of_range"),
+        (b"u1,re\0d1,100", "nul_byte"),
+        (b"u1,r\xe9d1,100", "bad_encoding"),
+        (b"u1,green1,100", "unknown_item"),
+        (b"u1," + b"x" * 70_000 + b",100", "field_too_long"),
+        (b"u1," + b"x" * 600 + b",100", "field_too_long"),
+        (b"u1," + b"x" * 2_000_000 + b",100", "line_too_long"),
+        (b'u1,"red1,100', "unclosed_quote"),
+        (b'u1,"red1"x,100', "bad_quoting"),
+        (b"u\x071,red1,100", "control_character"),
+    ]
+    lines = [b"user_id,item_id,timestamp"]
+    expected = []
+    for i, row in enumerate(good):
+        lines.append(row.encode())
+        if i % 12 == 0 and i // 12 < len(broken):
+            lines.append(broken[i // 12][0])
+            expected.append((len(lines), broken[i // 12][1]))
+    assert len(expected) == len(broken)
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbf" + b"\r\n".join([*lines, b"", b"  "]))
+    packed = gzip.compress(
+        "\n".join(["user_id,item_id,timestamp", *(f"u{i},red{i % 6},{i // 10}" for i in range(9999))]).encode()
+    )
+    (tmp_path / "b.csv.gz").write_bytes(packed[: len(packed) * 3 // 4])
+    (tmp_path / "c.csv").write_bytes(b"")
+    items = write_csv(tmp_path / "items.csv", [*shop_items(), {**shop_items()[0], "title": "again"}])
+
+    output = tmp_path / "out"
+    config = dataclasses.replace(CONFIG, input=InputConfig(max_bad_share=0.1))
+    manifest = preprocess(config, [f"{tmp_path}/[abc].csv*"], [items], str(output))
+    assert balanced(manifest.interactions)
+    assert balanced(manifest.items)
+    letters = [row for row in dead_letters(output) if row["table"] == "interactions"]
+    in_first = [row for row in letters if row["file"].endswith("a.csv")]
+    assert [(row["line"], row["reason"]) for row in in_first] == expected
+    for row, (raw, reason) in zip(in_first, broken, strict=True):
+        if reason == "line_too_long":
+            assert row["raw"].startswith("u1,xxx")
+            assert len(row["raw"]) < 5000
+        else:
+            assert row["raw"] == raw.decode("utf-8", "backslashreplace")
+    (cut,) = [row for row in letters if row["file"].endswith("b.csv.gz")]
+    assert cut["reason"] == "truncated_gzip"
+    assert manifest.interactions.dropped["blank_line"] == 2
+    assert manifest.interactions.bad_files == {"truncated_gzip": 1, "empty_file": 1}
+    assert manifest.items.dead_letters == {"duplicate_item": 1}
+    faults = [json.loads(line) for line in (output / "dead_letters/files.jsonl").read_text().splitlines()]
+    assert [(row["reason"], pathlib.Path(row["file"]).name) for row in faults] == [
+        ("truncated_gzip", "b.csv.gz"),
+        ("empty_file", "c.csv"),
+    ]
+    assert "again" not in read_items(str(output)).titles
+
+
+def test_too_many_bad_rows_fail_the_run_and_leave_the_dead_letters(tmp_path, shop):
+    rows = [row | ({"timestamp": "?"} if i % 3 == 0 else {}) for i, row in enumerate(shop_interactions())]
+    bad = write_csv(tmp_path / "bad.csv", rows)
+    output = tmp_path / "out"
+    with pytest.raises(UserError) as caught:
+        preprocess(CONFIG, [bad], [shop.items], str(output))
+    message = str(caught.value)
+    assert "67 of 200 rows of interactions are bad (33.5%, at most 5.0% are accepted)" in message
+    assert f"bad_timestamp 67 (first: {bad}:2)" in message
+    assert f"{output}/dead_letters" in message
+    assert [path.name for path in output.iterdir()] == ["dead_letters"]
+    assert len(dead_letters(output)) == 67
+    # A failed run leaves an earlier output alone, and a good one takes the place of what a failed one left.
+    shutil.copytree(shop.output, tmp_path / "good")
+    with pytest.raises(UserError, match=r"good\.rejected/dead_letters"):
+        preprocess(CONFIG, [bad], [shop.items], str(tmp_path / "good"))
+    assert contents(tmp_path / "good") == contents(shop.output)
+    assert len(dead_letters(tmp_path / "good.rejected")) == 67
+    preprocess(CONFIG, [shop.interactions], [shop.items], str(output))
+    assert contents(output) == contents(shop.output)
+
+
+def test_mistakes_are_user_errors_that_name_the_remedy(tmp_path, shop):
+    def check(match, *, config=CONFIG, interactions=shop.interactions, items=shop.items, output="out", args=()):
+        with pytest.raises(UserError, match=match):
+            preprocess(config, [interactions], [items], str(tmp_path / output), args)
+
+    other = write_csv(tmp_path / "other.csv", [{"userid": "u", "item": "i", "timestamp": 1}])
+    check(r"other\.csv has no column 'user_id'.*'userid'.*--set input\.columns\.user_id=userid", interactions=other)
+    check("no file matches", interactions=str(tmp_path / "none*.csv"))
+    check("cannot tell the format of", interactions=write_csv(tmp_path / "a.txt", shop_interactions()))
+    (tmp_path / "empty.csv").write_bytes(b"")
+    check(r"no interactions file can be read.*empty_file", interactions=str(tmp_path / "empty.csv"))
+    check(r"pairs\.window is 0", config=dataclasses.replace(CONFIG, pairs=PairsConfig(window=0)))
+    check(r"split\.time", config=dataclasses.replace(CONFIG, split=SplitConfig(time="soon")))
+    check("no column 'event'", config=dataclasses.replace(CONFIG, input=InputConfig(events=("buy",))))
+    renamed = InputConfig(columns=Columns(session_id="visit"))
+    check(r"input\.columns\.session_id is 'visit'", config=dataclasses.replace(CONFIG, input=renamed))
+    check(r"teacher\.path", config=dataclasses.replace(CONFIG, teacher=TeacherConfig(kind="onnx")))
+    check("unknown Beam option 'direct_runing_mode'; did you mean", args=["--direct_runing_mode=x"])
+    check("invalid choice", args=["--direct_running_mode=x"])
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("precious")
+    check("is no earlier output", output="mine")
+    assert (tmp_path / "mine/thesis.txt").exists()
+    (tmp_path / "utf16.csv").write_text("user_id,item_id,timestamp\n", encoding="utf-16")
+    check("not UTF-8", interactions=str(tmp_path / "utf16.csv"))
+    assert not list(tmp_path.glob(".out*"))
+
+
+@pytest.mark.parametrize("beam_args", [[], PORTABLE], ids=["memory", "portable"])
+def test_mistakes_met_in_workers_show_no_traceback(tmp_path, shop, capfd, beam_args):
+    items = write_csv(tmp_path / "items.csv", [{"item_id": row["item_id"]} for row in shop_items()])
+    with pytest.raises(UserError, match="no item has a title or a description"):
+        preprocess(CONFIG, [shop.interactions], [items], str(tmp_path / "out"), beam_args)
+    assert "Traceback" not in "".join(capfd.readouterr())
+    assert [path.name for path in tmp_path.iterdir()] == ["items.csv"]
+
+
+def test_vectors_that_the_catalogue_brings(tmp_path, shop):
+    rows = [row | {"embedding": "3 4" if i else ""} for i, row in enumerate(shop_items())]
+    items = write_csv(tmp_path / "vectors.csv", rows)
+    config = dataclasses.replace(CONFIG, teacher=TeacherConfig(kind="column"))
+    manifest = preprocess(config, [shop.interactions], [items], str(tmp_path / "out"))
+    assert manifest.content_dimension == 2
+    vectors = read_items(str(tmp_path / "out")).content_vectors
+    assert vectors[:6] == pytest.approx(np.tile([0.6, 0.8], (6, 1)))
+    assert not vectors[6].any()
+
+
+def test_more_shards_than_items_and_users(tmp_path, shop):
+    config = dataclasses.replace(CONFIG, output=OutputConfig(shards=50))
+    manifest = preprocess(config, [shop.interactions], [shop.items], str(tmp_path / "out"))
+    assert len(manifest.files) == 150
+    assert (manifest.num_pairs, manifest.num_triggers, manifest.num_users) == (
+        shop.manifest.num_pairs,
+        shop.manifest.num_triggers,
+        shop.manifest.num_users,
+    )
+    assert read_items(str(tmp_path / "out")).ids == read_items(str(shop.output)).ids
+
+
+def test_sessions_and_names_of_columns(tmp_path, shop):
+    rows = [
+        {"who": row["user_id"], "what": row["item_id"], "when": row["timestamp"], "visit": f"s{i % 2}"}
+        for i, row in enumerate(shop_interactions(users=41))
+    ]
+    log = write_csv(tmp_path / "log.csv", rows)
+    columns = Columns(user_id="who", item_id="what", timestamp="when", session_id="visit")
+    items = write_csv(tmp_path / "i.csv", [{"what": row["item_id"], "title": row["title"]} for row in shop_items()])
+    config = dataclasses.replace(CONFIG, input=InputConfig(columns=columns))
+    manifest = preprocess(config, [log], [items], str(tmp_path / "out"))
+    # Visits alternate from step to step, so only items two or four steps apart share one.
+    distances = {
+        (int(b[-1]) - int(a[-1])) % 6
+        for block in read_pairs(str(tmp_path / "out"))
+        for a, b in [
+            (load[x], load[y])
+            for load in [read_items(str(tmp_path / "out")).ids]
+            for x, y in zip(np.repeat(block.trigger, block.targets_of_trigger), block.target, strict=True)
+        ]
+    }
+    assert distances == {2, 4}
+    assert manifest.num_users == 41
+
+
+@pytest.mark.slow
+def test_hash_seeds_do_not_matter(tmp_path, shop):
+    """Two fresh interpreters, each with a salt of its own for Python's hash."""
+    program = (
+        "import sys; from preprocessing.pipeline import preprocess; from preprocessing.config import *;"
+        "preprocess(PreprocessingConfig(), [sys.argv[1]], [sys.argv[2]], sys.argv[3])"
+    )
+    manifests = []
+    for salt in ("1", "2"):
+        output = tmp_path / salt
+        subprocess.run(
+            [sys.executable, "-c", program, shop.interactions, shop.items, str(output)],
+            check=True,
+            cwd=ROOT,
+            env=os.environ | {"PYTHONHASHSEED": salt},
+        )
+        manifests.append((output / "manifest.json").read_bytes())
+    assert manifests[0] == manifests[1]

@@ -1,0 +1,136 @@
+import csv
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from preprocessing import lines
+from preprocessing.errors import UserError
+from preprocessing.read_csv import csv_delimiter, read_csv
+from preprocessing.rows import FileFault
+
+COLUMNS = {"item_id": "item_id", "title": "title", "description": "text"}
+
+
+def read(path, columns=COLUMNS, delimiter=",", limit=65536):
+    """Rows as (line, values), bad rows as (line, reason), blank lines, faults; each row's raw form is asked for."""
+    rows, bad, blank, faults = [], [], 0, []
+    for batch in read_csv(str(path), columns, delimiter, limit):
+        if isinstance(batch, FileFault):
+            faults.append(batch.reason)
+            continue
+        for i, line in enumerate(batch.lines.tolist()):
+            assert batch.raw(i)
+            rows.append((line, {role: column[i] for role, column in batch.columns.items()}))
+        bad += [(row.line, row.reason) for row in batch.bad]
+        blank += batch.blank_lines
+        assert batch.lines.dtype == np.int64
+    return rows, bad, blank, faults
+
+
+def write(tmp_path, text):
+    path = tmp_path / "x.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_plain_rows_and_columns_in_any_order(tmp_path):
+    path = write(tmp_path, 'other,text,item_id,title\r\n1,d,i1,t\r\n2,,i2,5" nail\r\n')
+    assert read(path)[0] == [
+        (2, {"item_id": "i1", "title": "t", "description": "d"}),
+        (3, {"item_id": "i2", "title": '5" nail', "description": ""}),
+    ]
+
+
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n", exclude_categories=["Cs"]), max_size=8)
+several_lines = st.lists(texts | st.sampled_from(['"', ",", '","']), max_size=3).map("\n".join)
+
+
+@given(st.lists(st.tuples(texts.filter(str.strip), several_lines, several_lines), max_size=12), st.integers(1, 64))
+def test_reads_what_the_csv_module_writes(tmp_path_factory, rows, block_bytes):
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    writer.writerow(["item_id", "title", "text"])
+    writer.writerows(rows)
+    path = write(tmp_path_factory.mktemp("csv"), buffer.getvalue())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lines, "BLOCK_BYTES", block_bytes)
+        found, bad, _, _ = read(path)
+    assert [tuple(values.values()) for _, values in found] == rows
+    assert not bad
+
+
+def test_each_broken_row_has_its_reason_and_takes_no_other_with_it(tmp_path):
+    path = write(
+        tmp_path,
+        b"item_id,title,text\n"
+        b"i1,a,b\n"  # 2
+        b'i2,"never closed,b\n'  # 3
+        b"i3,a,b\n"  # 4
+        b"i4,a\n"  # 5: too few
+        b"i5,a,b,c\n"  # 6: too many
+        b"i6,a\0,b\n"  # 7
+        b"i7,\xff,b\n"  # 8
+        b'i8,"a"x,b\n'  # 9
+        b"\n"  # 10
+        b'i9,"two\nlines",b\n'  # 11, 12
+        b"i10," + b"x" * 200 + b",b\n"  # 13
+        b'"i1\n1,1",a,b\n'  # 14, 15: a newline in an id
+        b"i12,a,b",  # 16
+    )
+    rows, bad, blank, faults = read(path, limit=100)
+    assert [line for line, _ in rows] == [2, 4, 11, 16]
+    assert rows[2][1]["title"] == "two\nlines"
+    assert bad == [
+        (3, "unclosed_quote"),
+        (5, "wrong_field_count"),
+        (6, "wrong_field_count"),
+        (7, "nul_byte"),
+        (8, "bad_encoding"),
+        (9, "bad_quoting"),
+        (13, "field_too_long"),
+        (14, "unclosed_quote"),
+        (15, "wrong_field_count"),
+    ]
+    assert blank == 1
+    assert faults == []
+
+
+@pytest.mark.parametrize("block_bytes", [16, 1 << 20])
+def test_an_unclosed_quote_at_every_third_row_loses_no_good_row(tmp_path, monkeypatch, block_bytes):
+    monkeypatch.setattr(lines, "BLOCK_BYTES", block_bytes)
+    body = [f'i{i},"a,b' if i % 3 == 0 else f"i{i},a,b" for i in range(300)]
+    rows, bad, _, _ = read(write(tmp_path, "\n".join(["item_id,title,text", *body])))
+    assert [values["item_id"] for _, values in rows] == [f"i{i}" for i in range(300) if i % 3]
+    assert [line for line, _ in bad] == [i + 2 for i in range(300) if i % 3 == 0]
+
+
+def test_a_record_may_not_grow_without_bound(tmp_path):
+    body = 'i1,"a\n' + "x\n" * 60 + '",b\ni2,a,b\n'
+    rows, bad, _, _ = read(write(tmp_path, "item_id,title,text\n" + body))
+    assert [values["item_id"] for _, values in rows] == ["i2"]
+    assert bad[0] == (2, "unclosed_quote")
+    assert len(bad) == 62
+
+
+def test_a_single_column(tmp_path):
+    rows, bad, blank, _ = read(write(tmp_path, "item_id\na\n\n  \nb\n"))
+    assert [values["item_id"] for _, values in rows] == ["a", "b"]
+    assert (bad, blank) == ([], 2)
+
+
+def test_a_file_with_a_header_alone_has_no_rows(tmp_path):
+    assert read(write(tmp_path, "item_id,title,text\n")) == ([], [], 0, [])
+
+
+def test_delimiters(tmp_path):
+    rows, *_ = read(write(tmp_path, "item_id\ttitle\na\tb, c\n"), delimiter=csv_delimiter("\\t"))
+    assert rows == [(2, {"item_id": "a", "title": "b, c"})]
+    # A line of separators alone is a row of empty fields, whatever the separator looks like.
+    rows, _, blank, _ = read(write(tmp_path, 'item_id\ttitle\n\t\n"a"\tb\n'), delimiter="\t")
+    assert [values["item_id"] for _, values in rows] == ["", "a"]
+    assert blank == 0
+    for wrong in ("", ",,", '"', "\n"):
+        with pytest.raises(UserError, match=r"input\.delimiter"):
+            csv_delimiter(wrong)

@@ -1,0 +1,100 @@
+"""JSON Lines and Parquet."""
+
+import datetime
+import json
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from preprocessing.parse import parse_time
+from preprocessing.read_jsonl import read_jsonl
+from preprocessing.read_parquet import read_parquet
+from preprocessing.rows import FileFault
+
+COLUMNS = {role: role for role in ("user_id", "item_id", "timestamp", "session_id")}
+
+
+def collect(batches):
+    rows, bad, faults = [], [], []
+    for batch in batches:
+        if isinstance(batch, FileFault):
+            faults.append(batch.reason)
+            continue
+        rows += [
+            (line, {role: column[i] for role, column in batch.columns.items()})
+            for i, line in enumerate(batch.lines.tolist())
+        ]
+        bad += [(row.line, row.reason) for row in batch.bad]
+    return rows, bad, faults
+
+
+def test_json_lines(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(
+        b'{"user_id": 7, "item_id": "a", "timestamp": 10.5}\n'
+        b'{"user_id": 7.0, "item_id": null, "timestamp": "2020-01-01"}\n'
+        b"\n"
+        b"{broken\n"
+        b"[1]\n"
+        b'{"user_id": true, "item_id": "a", "timestamp": 1}\n'
+        b'{"user_id": [1], "item_id": "a", "timestamp": 1}\n'
+        b'{"user_id": "\\ud800", "item_id": "a", "timestamp": 1}\n'
+        b'{"user_id": "\xff", "item_id": "a", "timestamp": 1}\n'
+        b'{"user_id": NaN, "item_id": "a", "timestamp": 1}\n' + b"[" * 100_000 + b"\n"
+        b'{"user_id": "' + b"x" * 500 + b'", "item_id": "a", "timestamp": 1}\n'
+    )
+    rows, bad, faults = collect(read_jsonl(str(path), COLUMNS, 400))
+    assert rows == [
+        (1, {"user_id": "7", "item_id": "a", "timestamp": "10.5", "session_id": None}),
+        (2, {"user_id": "7", "item_id": None, "timestamp": "2020-01-01", "session_id": None}),
+    ]
+    assert bad == [
+        (4, "bad_json"),
+        (5, "bad_json"),
+        (6, "wrong_type"),
+        (7, "wrong_type"),
+        (8, "bad_encoding"),
+        (9, "bad_encoding"),
+        (10, "bad_json"),
+        (11, "bad_json"),
+        (12, "field_too_long"),
+    ]
+    assert faults == []
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        pa.array([1_500_000_000, None], pa.int64()),
+        pa.array([1_500_000_000.0, None], pa.float64()),
+        pa.array(["2017-07-14T02:40:00Z", None]),
+        pa.array([datetime.datetime(2017, 7, 14, 2, 40), None], pa.timestamp("s")),
+        pa.array([1_500_000_000_000_000_001, None], pa.int64()).cast(pa.timestamp("ns")),
+        pa.array([datetime.datetime(2017, 7, 14, 2, 40), None], pa.timestamp("ms", tz="UTC")),
+    ],
+)
+@pytest.mark.parametrize("ids", [pa.array([1, 2]), pa.array(["1", "2"]), pa.array(["1", "2"]).dictionary_encode()])
+def test_parquet_types(tmp_path, times, ids):
+    path = tmp_path / "x.parquet"
+    parquet.write_table(pa.table({"user_id": ids, "item_id": ids, "timestamp": times}), path, version="2.6")
+    rows, bad, faults = collect(read_parquet(str(path), COLUMNS, 65536))
+    assert (bad, faults) == ([], [])
+    assert [(line, row["user_id"], row["item_id"]) for line, row in rows] == [(1, "1", "1"), (2, "2", "2")]
+    assert parse_time(rows[0][1]["timestamp"]) == 1_500_000_000
+    assert rows[1][1]["timestamp"] in (None, "nan")
+
+
+def test_parquet_rows_that_cannot_be_read(tmp_path):
+    path = tmp_path / "x.parquet"
+    parquet.write_table(pa.table({"user_id": ["a", "b" * 500], "item_id": [True, False], "timestamp": [1, 2]}), path)
+    (batch,) = read_parquet(str(path), COLUMNS, 400)
+    assert [(row.line, row.reason) for row in batch.bad] == [(1, "wrong_type"), (2, "wrong_type")]
+    assert json.loads(batch.bad[0].raw) == {"user_id": "a", "item_id": True, "timestamp": 1}
+
+
+@pytest.mark.parametrize(("data", "fault"), [(b"", "empty_file"), (b"PAR1 nonsense", "corrupt_parquet")])
+def test_parquet_files_that_are_none(tmp_path, data, fault):
+    path = tmp_path / "x.parquet"
+    path.write_bytes(data)
+    assert collect(read_parquet(str(path), COLUMNS, 400)) == ([], [], [fault])

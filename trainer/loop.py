@@ -1,0 +1,224 @@
+"""Epochs with checkpoints, evaluation, early stopping and TensorBoard."""
+
+import dataclasses
+import json
+import logging
+import math
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from preprocessing.backend import tf
+from preprocessing.errors import UserError
+from preprocessing.progress import Progress
+from trainer import metrics
+from trainer.config import TrainingConfig
+from trainer.data import PairSummary, training_batches
+from trainer.evaluate import Scores
+from trainer.model import MTMHModel
+
+logger = logging.getLogger("mtmh.trainer")
+
+_MOST_STEPS_PER_CALL = 8
+_SHOWN = ("loss", "loss_engagement", "loss_relevance", "loss_align", "recall", "relevance", "tail_share")
+
+
+@dataclasses.dataclass
+class _State:
+    """What a resumed training has to know besides the weights."""
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_recall: float = -1.0
+    history: list[dict[str, float | None]] = dataclasses.field(default_factory=list)
+
+
+class TrainingLoop:
+    """Trains one model; every finished epoch can be resumed from."""
+
+    def __init__(
+        self,
+        name: str,
+        output: Path,
+        config: TrainingConfig,
+        model: MTMHModel,
+        pairs: PairSummary,
+        files: Sequence[str],
+        *,
+        epochs: int,
+        judge: Callable[[], Scores] | None,
+    ) -> None:
+        """Compiles the model.
+
+        Args:
+          name: of the checkpoints and the logs below ``output``.
+          output: the training's directory.
+          config: options.
+          model: prepared for training.
+          pairs: sizes of the training data.
+          files: TFRecords of pairs.
+          epochs: most epochs.
+          judge: scores the model between epochs, for early stopping; None trains all epochs and keeps the last.
+        """
+        self._name = name
+        self._config = config
+        self._model = model
+        self._window = pairs.most_targets
+        self._files = files
+        self._epochs = epochs
+        self._judge = judge
+        batches = math.ceil(pairs.num_triggers / config.trainer.batch_size)
+        self._steps = min(batches, config.trainer.steps_per_epoch)
+        self._directory = output / "checkpoints" / name
+        self._state_file = self._directory / "state.json"
+        self._logs = output / "logs" / name
+        self._state = _State()
+        rate = tf.keras.optimizers.schedules.CosineDecay(
+            0.0,
+            self._steps * config.trainer.epochs,
+            alpha=0.1,
+            warmup_target=config.trainer.learning_rate,
+            warmup_steps=max(1, min(self._steps // 2, 500)),
+        )
+        model.compile(
+            optimizer=tf.keras.optimizers.Adam(rate), steps_per_execution=min(_MOST_STEPS_PER_CALL, self._steps)
+        )
+        model.optimizer.build(model.trainable_variables)
+        self._checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch, from 1, whose weights are kept."""
+        return self._state.best_epoch
+
+    def run(self, *, resume: bool) -> None:
+        """Trains until the epochs are over or recall has stopped rising, and leaves the best weights in the model.
+
+        Args:
+          resume: go on from the last finished epoch, where there is one.
+
+        Raises:
+          UserError: the checkpoint belongs to another configuration, or the loss is no longer a number.
+        """
+        self._start(resume)
+        logger.info(
+            "%s: %d steps an epoch, %d epochs at most, %d done",
+            self._name,
+            self._steps,
+            self._epochs,
+            self._state.epoch,
+        )
+        writer = tf.summary.create_file_writer(str(self._logs)) if self._config.trainer.tensorboard else None
+        while self._state.epoch < self._epochs and not self._stale():
+            record: dict[str, float | None] = dict(self._train_epoch())
+            self._state.epoch += 1
+            recall = 0.0
+            if self._judge is not None:
+                scores = self._judge()
+                recall = scores.values[metrics.RECALL] or 0.0
+                record |= {f"eval/{name}@{scores.k}": value for name, value in scores.values.items()}
+            self._keep(recall)
+            self._state.history.append(record)
+            self._save_state()
+            self._report(record, writer)
+        if self._state.best_epoch:
+            self._checkpoint.read(self._weights("best", self._state.best_epoch)).assert_existing_objects_matched()
+
+    def _train_epoch(self) -> dict[str, float]:
+        epoch = self._state.epoch
+        batches = training_batches(
+            self._files,
+            batch_size=self._config.trainer.batch_size,
+            window=self._window,
+            seed=self._config.seed,
+            epoch=epoch,
+        )
+        with Progress(logger, f"{self._name} epoch {epoch + 1}", self._steps, "steps") as progress:
+            history = self._model.fit(
+                batches, epochs=1, steps_per_epoch=self._steps, verbose=0, callbacks=[_StepProgress(progress)]
+            )
+        losses = {name: float(values[-1]) for name, values in history.history.items()}
+        if not math.isfinite(losses["loss"]):
+            raise UserError(
+                f"the loss became {losses['loss']} in epoch {epoch + 1}; lower trainer.learning_rate, now "
+                f"{self._config.trainer.learning_rate}"
+            )
+        names = [name for name in losses if name.startswith("loss")]
+        return {f"train/{name}": losses[name] for name in names} | {
+            f"train/{name}": value for name, value in self._model.temperatures().items()
+        }
+
+    def _stale(self) -> bool:
+        waited = self._state.epoch - self._state.best_epoch
+        return self._judge is not None and waited >= self._config.trainer.patience
+
+    # --- checkpoints --------------------------------------------------------------------------------------------
+
+    def _identity(self) -> str:
+        return json.dumps(dataclasses.asdict(self._config), sort_keys=True)
+
+    def _weights(self, kind: str, epoch: int) -> str:
+        return str(self._directory / f"{kind}-{epoch}")
+
+    def _start(self, resume: bool) -> None:
+        if resume and self._state_file.exists():
+            document: dict[str, Any] = json.loads(self._state_file.read_text(encoding="utf-8"))
+            if document["config"] != self._identity():
+                raise UserError(
+                    f"{self._directory} is a training of another configuration; resume with the configuration it was "
+                    "started with, or start anew without --resume"
+                )
+            self._state = _State(**document["state"])
+            self._checkpoint.read(self._weights("last", self._state.epoch)).assert_existing_objects_matched()
+            return
+        for directory in (self._directory, self._logs):
+            shutil.rmtree(directory, ignore_errors=True)
+        self._directory.mkdir(parents=True)
+
+    def _keep(self, recall: float) -> None:
+        """Remembers the weights when they are the best so far; without a judge the latest are."""
+        if self._judge is None or recall > self._state.best_recall:
+            self._state.best_recall, self._state.best_epoch = recall, self._state.epoch
+            self._checkpoint.write(self._weights("best", self._state.epoch))
+
+    def _save_state(self) -> None:
+        """Weights first, then the small file that names them: a kill between the two resumes an epoch earlier."""
+        self._checkpoint.write(self._weights("last", self._state.epoch))
+        staging = self._state_file.with_suffix(".tmp")
+        document = {"config": self._identity(), "state": dataclasses.asdict(self._state)}
+        staging.write_text(json.dumps(document), encoding="utf-8")
+        staging.replace(self._state_file)
+        current = {f"last-{self._state.epoch}", f"best-{self._state.best_epoch}"}
+        for path in self._directory.iterdir():
+            if path.stem not in current and path != self._state_file:
+                path.unlink()
+
+    # --- what people see ----------------------------------------------------------------------------------------
+
+    def _report(self, record: Mapping[str, float | None], writer: Any) -> None:
+        shown = [
+            f"{name.partition('/')[2]} {value:.4f}"
+            for name, value in record.items()
+            if value is not None and name.partition("/")[2].partition("@")[0] in _SHOWN
+        ]
+        logger.info("%s epoch %d: %s", self._name, self._state.epoch, "  ".join(shown))
+        if writer is not None:
+            with writer.as_default(step=self._state.epoch):
+                for name, value in record.items():
+                    if value is not None:
+                        tf.summary.scalar(name, value)
+            writer.flush()
+
+
+class _StepProgress(tf.keras.callbacks.Callback):
+    """Reports finished steps to a `Progress`."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self._progress = progress
+        self._seen = 0
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        self._progress.advance(batch + 1 - self._seen, f"loss {(logs or {}).get('loss', math.nan):.3f}")
+        self._seen = batch + 1
