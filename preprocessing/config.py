@@ -38,6 +38,9 @@ class InputConfig:
         "a user's history is one sequence",
         above=0,
     )
+    ties_in_log_order: bool = option(
+        False, "rows of a user with the same timestamp follow each other as in the log; else mixed by a hash"
+    )
     max_user_rows: int = option(
         1000, "latest rows kept of one user on each side of the split; caps robots and wholesalers", minimum=2
     )

@@ -150,7 +150,11 @@ class WritePairs(beam.DoFn):
         job, config = self._job, self._job.config
         shard, parts = element
         sequences = build_sequences(
-            concat_rows(list(parts)), split_time, config.input.session_gap_seconds, config.input.max_user_rows
+            concat_rows(list(parts)),
+            split_time,
+            config.input.session_gap_seconds,
+            config.input.max_user_rows,
+            ties_in_log_order=config.input.ties_in_log_order,
         )
         target_counts: list[Counts] = []
         num_pairs = num_triggers = 0

@@ -130,7 +130,9 @@ class _Parser:
         delimiter, width = self._delimiter, self._width
         if set(map(str.count, lines, itertools.repeat(delimiter))) != {width - 1}:
             return None
-        if 4 * max(map(len, lines)) > self._max_field_bytes or (width == 1 and not all(line.strip(" ") for line in lines)):
+        if 4 * max(map(len, lines)) > self._max_field_bytes or (
+            width == 1 and not all(line.strip(" ") for line in lines)
+        ):
             return None
         # All fields in one list: a list for each line would cost more than all the rest.
         fields = text.replace("\n", delimiter).split(delimiter)

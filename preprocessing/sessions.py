@@ -5,6 +5,7 @@ robot that reloads one page is a repeat first, and the cap keeps a user's latest
 """
 
 import dataclasses
+import zlib
 from typing import Any
 
 import numpy as np
@@ -34,18 +35,22 @@ class Sequences:
     capped: int
 
 
-def build_sequences(rows: Rows, split_time: float, gap_seconds: float | None, max_user_rows: int) -> Sequences:
+def build_sequences(
+    rows: Rows, split_time: float, gap_seconds: float | None, max_user_rows: int, *, ties_in_log_order: bool = False
+) -> Sequences:
     """Turns the rows of a group of users, in any order, into their sequences.
 
     A sequence is what a user did under one session id, cut further where a pause exceeds ``gap_seconds``. Rows of the
-    same time stay in the order of the input. The cap applies to both sides of ``split_time`` apart, to the
+    same time, a basket's lines, are in no order of their own: the log's would often be that of a database key, which
+    pairs would then learn and the evaluation reward. They are mixed by a hash, unless ``ties_in_log_order``. The cap applies to both sides of ``split_time`` apart, to the
     latest ``max_user_rows`` of each; where it leaves a hole between the sides, the sequence ends at the hole.
     """
     user = _ranks(rows.users)[rows.user]
     session = _ranks(rows.sessions)[rows.session]
-    order = np.lexsort((rows.position, rows.timestamp, session, user))
+    tie = rows.position if ties_in_log_order else mixed_order(rows)
+    order = np.lexsort((rows.position, tie, rows.timestamp, session, user))
     user, session = user[order], session[order]
-    item, timestamp, position = rows.item[order], rows.timestamp[order], rows.position[order]
+    item, timestamp = rows.item[order], rows.timestamp[order]
 
     starts = _changes(user) | _changes(session)
     if gap_seconds is not None:
@@ -55,10 +60,10 @@ def build_sequences(rows: Rows, split_time: float, gap_seconds: float | None, ma
     keep = _changes(item) | starts
     repeats = len(item) - int(keep.sum())
     user, item, session_number = user[keep], item[keep], session_number[keep]
-    timestamp, position = timestamp[keep], position[keep]
+    timestamp = timestamp[keep]
 
     late = timestamp >= split_time
-    keep = _latest(user, late, timestamp, position, max_user_rows)
+    keep = _latest(user, late, timestamp, max_user_rows)
     holed = np.isin(user, np.unique(user[~keep & late]))
     ends = _changes(session_number) | (_changes(late) & holed)
     sequence: npt.NDArray[np.int64] = np.cumsum(ends)
@@ -70,6 +75,25 @@ def build_sequences(rows: Rows, split_time: float, gap_seconds: float | None, ma
         repeats=repeats,
         capped=int(len(keep) - keep.sum()),
     )
+
+
+def mixed_order(rows: Rows) -> npt.NDArray[np.uint64]:
+    """A number for each row, [n], that depends on user, item and time and on nothing else; it orders ties.
+
+    The mixing is the finalizer of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
+    generators", OOPSLA 2014).
+    """
+    users = np.array([zlib.crc32(user) for user in rows.users], np.uint64)
+    mixed = (users[rows.user] << np.uint64(32)) ^ rows.item.astype(np.uint64)
+    mixed = _splitmix(mixed) ^ rows.timestamp.view(np.uint64)
+    return _splitmix(mixed)
+
+
+def _splitmix(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    value = value + np.uint64(0x9E3779B97F4A7C15)
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
 
 
 def split_by_user(rows: Rows, partition_of_user: npt.NDArray[np.int64]) -> list[tuple[int, Rows]]:
@@ -87,11 +111,10 @@ def _latest(
     user: npt.NDArray[Any],
     late: npt.NDArray[np.bool_],
     timestamp: npt.NDArray[np.float64],
-    position: npt.NDArray[np.int64],
     limit: int,
 ) -> npt.NDArray[np.bool_]:
-    """Marks the latest ``limit`` rows of each user on each side of the split."""
-    order = np.lexsort((position, timestamp, late, user))
+    """Marks the latest ``limit`` rows of each user on each side of the split; of the same time the later ones."""
+    order = np.lexsort((np.arange(len(user)), timestamp, late, user))
     group = np.cumsum(_changes(user[order]) | _changes(late[order]))
     group_ends = np.searchsorted(group, group, side="right")
     keep = np.empty(len(user), np.bool_)

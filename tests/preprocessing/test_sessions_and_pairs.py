@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 from preprocessing.config import PairsConfig
 from preprocessing.pairs import mine_pairs, mine_triggers
 from preprocessing.parse import Rows
-from preprocessing.sessions import build_sequences, split_by_user
+from preprocessing.sessions import build_sequences, mixed_order, split_by_user
 
 logs = st.lists(
     st.tuples(
@@ -35,16 +35,16 @@ def as_rows(log):
     )
 
 
-def naive_sequences(log, split, gap, cap):
+def naive_sequences(log, split, gap, cap, tie):
     """Lists of (item, time), one a sequence."""
     kept = []
-    rows = sorted(enumerate(log), key=lambda row: (row[1][0].encode(), row[1][1].encode(), row[1][3], row[0]))
+    rows = sorted(enumerate(log), key=lambda row: (row[1][0].encode(), row[1][1].encode(), row[1][3], tie[row[0]]))
     number, previous = 0, None
     for position, (user, session, item, time) in rows:
         if previous and (previous[:2] != (user, session) or (gap is not None and time - previous[3] > gap)):
             number, previous = number + 1, None
         if previous is None or previous[2] != item:
-            kept.append((user, number, item, time, position))
+            kept.append((user, number, item, time, (session.encode(), int(tie[position]), position)))
         previous = (user, session, item, time)
     result = []
     dropped_late = set()
@@ -94,8 +94,9 @@ def unblock(blocks):
     window=st.integers(1, 6),
     max_seconds=st.none() | st.integers(1, 15),
     order=st.randoms(use_true_random=False),
+    in_log_order=st.booleans(),
 )
-def test_pairs_and_triggers_match_plain_loops(log, split, gap, cap, window, max_seconds, order):
+def test_pairs_and_triggers_match_plain_loops(log, split, gap, cap, window, max_seconds, order, in_log_order):
     rows = as_rows(log)
     places = list(range(len(log)))
     order.shuffle(places)
@@ -108,9 +109,9 @@ def test_pairs_and_triggers_match_plain_loops(log, split, gap, cap, window, max_
         rows.timestamp[places],
         rows.position[places],
     )
-    sequences = build_sequences(shuffled, split, gap, cap)
+    sequences = build_sequences(shuffled, split, gap, cap, ties_in_log_order=in_log_order)
     config = PairsConfig(window=window, max_seconds=max_seconds, distance_decay=0.5)
-    expected = naive_sequences(log, split, gap, cap)
+    expected = naive_sequences(log, split, gap, cap, rows.position if in_log_order else mixed_order(rows))
 
     starts = np.flatnonzero(np.diff(sequences.sequence, prepend=-1))
     found = [list(part) for part in np.split(np.arange(len(sequences.item)), starts[1:])] if len(starts) else []
@@ -135,6 +136,17 @@ def test_pairs_and_triggers_match_plain_loops(log, split, gap, cap, window, max_
                 if targets:
                     triggers.append((sequence[at - 1][0], targets))
     assert [row[:2] for row in unblock(mine_triggers(sequences, split, config))] == triggers
+
+
+def test_a_basket_has_no_order_of_its_own():
+    basket = [("u", "", item, 7) for item in range(40)]
+    forward, backward = as_rows(basket), as_rows(basket[::-1])
+    mixed = build_sequences(forward, 9.0, None, 100).item
+    np.testing.assert_array_equal(mixed, build_sequences(backward, 9.0, None, 100).item)
+    assert sorted(mixed) == list(range(40))
+    assert np.mean(np.diff(mixed) == 1) < 0.2
+    kept = build_sequences(forward, 9.0, None, 100, ties_in_log_order=True).item
+    np.testing.assert_array_equal(kept, np.arange(40))
 
 
 def test_blocks_are_bounded():
