@@ -37,7 +37,7 @@ class CandidateSampler:
         self._config = config
         self._seed = seed
         self._num_items = len(tables.target_count)
-        self._row_splits = tf.constant(tables.known_row_splits)
+        self._row_splits = tf.constant(tables.known_row_splits, tf.int32)
         self._known = tf.constant(tables.known_values)
         self._neighbours = tf.constant(tables.teacher_neighbours)
         correction = log_inclusion(tables.target_count, draws=tables.draws_per_batch, uniform=config.uniform_negatives)
@@ -87,15 +87,25 @@ class CandidateSampler:
         Returns:
           bool [B, C].
         """
-        rows = tf.shape(trigger)[0]
-        row = tf.repeat(tf.range(rows), tf.shape(target)[1])
-        item = tf.reshape(tf.where(weight > 0, target, -1), [-1])
+        width = size + 1  # a last column, cut off in the end, takes what is no candidate
+        places = tf.where(places < 0, size, places)
         if self._config.mask_known_positives:
-            start, stop = tf.gather(self._row_splits, trigger), tf.gather(self._row_splits, trigger + 1)
-            known = tf.ragged.range(start, stop)
-            row = tf.concat([row, tf.cast(known.value_rowids(), tf.int32)], axis=0)
-            item = tf.concat([item, tf.gather(self._known, known.flat_values)], axis=0)
-        column = tf.where(item >= 0, tf.gather(places, tf.maximum(item, 0)), -1)
-        inside = column >= 0
-        indices = tf.stack([tf.boolean_mask(row, inside), tf.boolean_mask(column, inside)], axis=1)
-        return tf.scatter_nd(indices, tf.ones_like(indices[:, 0]), tf.stack([rows, size])) > 0
+            # A frequent trigger is in a batch many times: its row is drawn once and copied.
+            distinct, position = tf.unique(trigger)
+            start = tf.gather(self._row_splits, distinct)
+            lengths = tf.gather(self._row_splits, distinct + 1) - start
+            of_row = tf.repeat(start - tf.cumsum(lengths, exclusive=True), lengths)
+            known = tf.gather(self._known, of_row + tf.range(tf.size(of_row)))
+            cell = tf.repeat(tf.range(tf.size(distinct)) * width, lengths) + tf.gather(places, known)
+            flat = _mark(tf.zeros([tf.size(distinct) * width], tf.bool), cell[:, tf.newaxis])
+            mask = tf.gather(tf.reshape(flat, [-1, width]), position)
+        else:
+            mask = tf.zeros([tf.size(trigger), width], tf.bool)
+        row = tf.repeat(tf.range(tf.size(trigger)), tf.shape(target)[1])
+        column = tf.reshape(tf.where(weight > 0, tf.gather(places, target), size), [-1])
+        return _mark(mask, tf.stack([row, column], axis=1))[:, :-1]
+
+
+def _mark(mask: Any, indices: Any) -> Any:
+    """Sets cells of a bool tensor; the same cell may be named more than once."""
+    return tf.tensor_scatter_nd_update(mask, indices, tf.ones_like(indices[:, 0], tf.bool))

@@ -77,5 +77,5 @@ class Temperature(tf.keras.layers.Layer):
         return tf.exp(-self._log_inverse)
 
     def call(self, cosines: Any) -> Any:
-        """Cosines of any shape to logits of the same shape."""
+        """Divides by the temperature: cosines to logits, or one factor of the product that makes them; any shape."""
         return cosines * tf.exp(self._log_inverse)

@@ -15,6 +15,7 @@ from trainer.encoder import EncoderSizes, ItemEncoder, ItemInputs
 from trainer.heads import EngagementCandidateTower, EngagementQueryTower, RelevanceQueryTower, Temperature
 from trainer.losses import DistillationTask, EngagementTask
 
+from trainer.optimizer import FusedAdam as ADAM
 _EMBED_BATCH = 8192
 
 
@@ -72,14 +73,14 @@ class MTMHModel(tfrs.Model):
         self.engagement_temperature = Temperature(0.07, name="engagement_temperature")
         self.engagement_task = EngagementTask()
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
-        self._losses = {"engagement": tf.keras.metrics.Mean(name="loss_engagement")}
+        self._loss_means = {"engagement": tf.keras.metrics.Mean(name="loss_engagement")}
         if self.two_heads:
             self.relevance_query = RelevanceQueryTower(model.dimension, features.content_vector)
             self.relevance_temperature = Temperature(loss.teacher_temperature, name="relevance_temperature")
             self.align_temperature = Temperature(loss.teacher_temperature, name="align_temperature")
             self.distillation_task = DistillationTask(loss.teacher_temperature)
-            self._losses["relevance"] = tf.keras.metrics.Mean(name="loss_relevance")
-            self._losses["align"] = tf.keras.metrics.Mean(name="loss_align")
+            self._loss_means["relevance"] = tf.keras.metrics.Mean(name="loss_relevance")
+            self._loss_means["align"] = tf.keras.metrics.Mean(name="loss_align")
         self.embed_indexes(tf.zeros([1], tf.int32))
         if self.two_heads and features.content_vector:
             self.relevance_query.initialise_content(principal_axes(catalogue.content, model.dimension))
@@ -150,34 +151,36 @@ class MTMHModel(tfrs.Model):
         trigger, target, weight = inputs["trigger"], inputs["target"], inputs["weight"]
         candidates = self.sampler.for_engagement(target, weight, self.step)
         rows = trigger[: self._loss_config.relevance_rows]
-        compared = self.sampler.for_relevance(rows, self.step) if self.two_heads else rows[:0]
-        index, position = tf.unique(tf.concat([trigger, candidates, compared], axis=0))
-        at_trigger, at_candidates, at_compared = tf.split(
-            position, [tf.size(trigger), tf.size(candidates), tf.size(compared)]
-        )
+        compared = self.sampler.for_relevance(rows, self.step) if self._distilled else rows[:0]
+        # Candidates are distinct: put first, they keep their order, and a slice stands for a gather.
+        size, rows_size = tf.size(candidates), tf.size(rows)
+        index, position = tf.unique(tf.concat([candidates, trigger, compared], axis=0))
+        _, at_trigger, at_compared = tf.split(position, [size, tf.size(trigger), tf.size(compared)])
+        at_rows = at_trigger[:rows_size]
         items = self.inputs_of(index)
         keep_id, keep_content = self._kept(index, self._id_dropout, 3), self._kept(index, self._content_dropout, 4)
         hidden = self.encoder(items, keep_id, keep_content)
-        queries = tf.gather(self.engagement_query(hidden), at_trigger)
+        queries = self.engagement_query(tf.gather(hidden, at_trigger))
         answers = self.engagement_candidate(hidden)
 
-        loss = self._engagement_loss(queries, tf.gather(answers, at_candidates), candidates, trigger, target, weight)
-        if self.two_heads:
-            content = items.content
-            cosine, valid = _teacher_cosine(
-                tf.gather(content, at_trigger[: tf.size(rows)]), tf.gather(content, at_compared), rows, compared
-            )
-            if self._loss_config.relevance:
-                vectors = self.relevance_query(hidden, keep_content * content)
-                left = tf.gather(vectors, at_trigger[: tf.size(rows)])
-                loss += self._loss_config.relevance * self._distillation_loss(
-                    "relevance", self.relevance_temperature, left, tf.gather(vectors, at_compared), cosine, valid
-                )
-            if self._loss_config.align:
-                left = queries[: tf.size(rows)]
-                loss += self._loss_config.align * self._distillation_loss(
-                    "align", self.align_temperature, left, tf.gather(answers, at_compared), cosine, valid
-                )
+        engagement = self._engagement_loss(queries, answers[:size], candidates, trigger, target, weight)
+        losses = {"engagement": engagement}
+        loss = engagement
+        if self._distilled:
+            left, right = tf.gather(items.content, at_rows), tf.gather(items.content, at_compared)
+            cosine, valid = _teacher_cosine(left, right, rows, compared)
+        if "relevance" in self._distilled:
+            vectors = self.relevance_query(hidden, keep_content * items.content)
+            logits = _logits(self.relevance_temperature, tf.gather(vectors, at_rows), tf.gather(vectors, at_compared))
+            losses["relevance"] = self.distillation_task(logits, cosine, valid)
+        if "align" in self._distilled:
+            logits = _logits(self.align_temperature, queries[:rows_size], tf.gather(answers, at_compared))
+            losses["align"] = self.distillation_task(logits, cosine, valid)
+        for name, factor in self._distilled.items():
+            loss += factor * losses[name]
+        for name, value in losses.items():
+            self._loss_means[name].update_state(value)
+        self._loss_means["joint"].update_state(loss)
         if training:
             self.step.assign_add(1)
         return loss
@@ -186,22 +189,13 @@ class MTMHModel(tfrs.Model):
         self, queries: Any, answers: Any, candidates: Any, trigger: Any, target: Any, weight: Any
     ) -> Any:
         places = self.sampler.places(candidates)
-        loss = self.engagement_task(
-            self.engagement_temperature(tf.matmul(queries, answers, transpose_b=True)),
+        return self.engagement_task(
+            _logits(self.engagement_temperature, queries, answers),
             tf.gather(self.sampler.log_inclusion, candidates),
             self.sampler.positives(trigger, target, weight, places, tf.size(candidates)),
             tf.maximum(tf.gather(places, target), 0),
             weight,
         )
-        self._losses["engagement"].update_state(loss)
-        return loss
-
-    def _distillation_loss(
-        self, name: str, temperature: Temperature, left: Any, right: Any, cosine: Any, valid: Any
-    ) -> Any:
-        loss = self.distillation_task(temperature(tf.matmul(left, right, transpose_b=True)), cosine, valid)
-        self._losses[name].update_state(loss)
-        return loss
 
     def _kept(self, index: Any, rate: float, stream: int) -> Any:
         """A mask of 0 and 1 for the n items of a step, float32 [n, 1], 0 with probability ``rate``."""
@@ -215,6 +209,11 @@ def principal_axes(content: NDArray[np.float32], dimension: int) -> NDArray[np.f
     leading = axes[:, np.argsort(-values, kind="stable")][:, :dimension]
     padding = max(0, dimension - leading.shape[1])
     return np.pad(leading, ((0, 0), (0, padding))).astype(np.float32)
+
+
+def _logits(temperature: Temperature, left: Any, right: Any) -> Any:
+    """Logits [R, C] of unit vectors [R, d] against [C, d]; the smaller factor is scaled, not the product."""
+    return tf.matmul(temperature(left), right, transpose_b=True)
 
 
 def _teacher_cosine(left: Any, right: Any, rows: Any, compared: Any) -> tuple[Any, Any]:
