@@ -5,6 +5,7 @@ Every module that needs TensorFlow or TensorFlow Recommenders takes them from he
     from preprocessing.backend import tf, tfrs
 """
 
+import logging
 import os
 import warnings
 
@@ -17,5 +18,13 @@ with warnings.catch_warnings():
     import tensorflow_recommenders as tfrs
 
 tf.get_logger().setLevel("ERROR")
+
+
+def _not_chatter(record: logging.LogRecord) -> bool:
+    """Drops what TensorFlow itself tells absl's logger in passing, as of every checkpoint that it writes."""
+    return record.levelno >= logging.WARNING or f"{os.sep}tensorflow{os.sep}python{os.sep}" not in record.pathname
+
+
+logging.getLogger("absl").addFilter(_not_chatter)
 
 __all__ = ["tf", "tfrs"]

@@ -14,7 +14,10 @@ class RetrievalConfig:
         None, "w, the dial when a request names none; by default the exporter's rule sets it", minimum=0, maximum=1
     )
     recall_kept: float = option(
-        0.95, "the rule for that dial: the largest w that keeps this share of the recall at the best w"
+        0.9,
+        "the rule for that dial: the largest w that keeps this share of the recall at the best w",
+        minimum=0,
+        maximum=1,
     )
     max_k: int = option(1000, "most answers to one request", minimum=1)
     trigger_decay: float = option(
@@ -36,10 +39,15 @@ class IndexConfig:
         None, "partitions of the tree; by default the square root of the catalogue's size", minimum=1
     )
     leaves_to_search: int | None = option(
-        None, "partitions searched; by default a tenth of them, at least 10", minimum=1
+        None,
+        "partitions searched; by default a fifth of them, at least 10, and more where index recall asks for it",
+        minimum=1,
     )
     reorder: int | None = option(
-        None, "candidates of each head rescored exactly; by default 300, or max_k if larger", minimum=1
+        None,
+        "candidates of each head rescored exactly, more for a large k; by default 600, and more where index recall "
+        "asks for it",
+        minimum=1,
     )
     min_recall: float = option(
         0.95, "floor of index recall@50, the least over the dial; an export below it is refused", minimum=0, maximum=1
@@ -52,7 +60,11 @@ class ExportConfig:
 
     titles: bool = option(True, "carry titles and categories for the `describe` signature")
     warmup_requests: int = option(
-        16, "requests recorded for the server to replay before a version is available", minimum=0
+        16,
+        "triggers of which one request to each signature is recorded, for the server to replay before a version is "
+        "available",
+        minimum=0,
+        maximum=200,
     )
 
 

@@ -15,7 +15,7 @@ from preprocessing.errors import UserError
 from preprocessing.read import ItemTable, read_items, read_triggers
 from preprocessing.transform import CategoryLookup, split_categories, text_tokens
 from serving.config import ServingConfig
-from serving.index import IndexPlan, plan_index
+from serving.index import IndexPlan, plan_index, wider_plan
 from serving.push import publish, staged
 from serving.retriever import RetrievalDefaults, Retriever
 from serving.signatures import (
@@ -40,6 +40,9 @@ GATE_DIAL: Final = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 """Settings of the dial at which the index is measured; the least counts."""
 GATE_K: Final = 50
 _GATE_TRIGGERS: Final = 1000
+_GATE_BATCH: Final = 100
+_TARGET_RECALL: Final = 0.98
+"""The exporter widens a tree's search until index recall is this; `index.min_recall` is where it refuses."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,24 +85,20 @@ def export(examples: Path, model_directory: Path, base: Path, config: ServingCon
         trigger_decay=config.retrieval.trigger_decay,
     )
     with staged(base) as directory:
-        id_file = directory.with_name(f"{directory.name}-item_ids.txt")
-        try:
-            started = time.monotonic()
-            retriever = Retriever(items.ids, vectors, items.interaction_count, plan, defaults, id_file)
-            logger.info("index: %s over %d items in %.1f s", plan.kind, len(items.ids), time.monotonic() - started)
-            triggers = _gate_triggers(examples, len(items.ids), config.seed)
-            index_recall = measure_index(retriever, vectors, triggers)
-            _check_floor(index_recall, plan, config)
-            module = ServingModule(retriever, model, catalogue, description, items if config.export.titles else None)
-            version = directory / "version"
-            tf.saved_model.save(
-                module,
-                str(version),
-                signatures=module.signatures(),
-                options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
-            )
-        finally:
-            id_file.unlink(missing_ok=True)
+        started = time.monotonic()
+        id_file = directory / "item_ids.txt"
+        retriever = Retriever(items.ids, vectors, items.interaction_count, plan, defaults, id_file)
+        logger.info("index: %s over %d items in %.1f s", plan.kind, len(items.ids), time.monotonic() - started)
+        triggers = _gate_triggers(examples, len(items.ids), config.seed)
+        plan, index_recall = _tune_index(retriever, vectors, triggers, plan, config)
+        module = ServingModule(retriever, model, catalogue, description, items if config.export.titles else None)
+        version = directory / "version"
+        tf.saved_model.save(
+            module,
+            str(version),
+            signatures=module.signatures(),
+            options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
+        )
         popular = np.argsort(-items.interaction_count, kind="stable")[: config.export.warmup_requests]
         write_warmup(version, base.name, [items.ids[row] for row in popular], description.content_dimension)
         card = _model_card(items, description, plan, defaults, index_recall)
@@ -125,46 +124,105 @@ def default_weight(description: ModelDescription, config: ServingConfig) -> floa
 
 
 def dial_by_rule(dial: tuple[DialPoint, ...], recall_kept: float) -> float:
-    """The largest weight up to which recall never falls below ``recall_kept`` times the best recall of the dial."""
-    ordered = sorted(dial, key=lambda point: point.relevance_weight)
-    floor = recall_kept * max(point.recall for point in ordered)
-    fit = [point.relevance_weight for point in ordered if point.recall >= floor]
-    return max(fit)
+    """The largest weight whose recall is at least ``recall_kept`` times the best recall of the dial.
+
+    0 where no setting recalls anything: then nothing is known of what relevance costs.
+    """
+    best = max(point.recall for point in dial)
+    if best <= 0.0:
+        return 0.0
+    return max(point.relevance_weight for point in dial if point.recall >= recall_kept * best)
 
 
-def measure_index(retriever: Retriever, vectors: ItemVectors, triggers: NDArray[np.int64]) -> dict[float, float]:
+def exact_thresholds(vectors: ItemVectors, triggers: NDArray[np.int64]) -> dict[float, NDArray[np.float32]]:
+    """Score of the exact 50th best, by setting of the dial: what an answer needs to be among the best 50.
+
+    Args:
+      vectors: of all N items.
+      triggers: [T], catalogue rows to ask for, which are no answers to themselves.
+
+    Returns:
+      Float32 [T] for each setting; of the last item in a catalogue of 50 or fewer.
+    """
+    k = min(GATE_K, len(vectors.relevance) - 1)
+    thresholds = {}
+    for weight in GATE_DIAL:
+        last = retrieve_exact(vectors, triggers, k=k, relevance_weight=weight)[:, -1:]
+        thresholds[weight] = _blend_scores(vectors, triggers, last, weight)[:, 0]
+    return thresholds
+
+
+def measure_index(
+    retriever: Retriever,
+    vectors: ItemVectors,
+    triggers: NDArray[np.int64],
+    thresholds: dict[float, NDArray[np.float32]] | None = None,
+) -> dict[float, float]:
     """Share of the exact best 50 that the index finds, for each setting of the dial.
+
+    An answer counts when its exact score reaches that of the exact 50th, so that among items with equal vectors any
+    will do.
 
     Args:
       retriever: the deployed search.
       vectors: what exact search looks at.
       triggers: [T], catalogue rows to ask for.
+      thresholds: `exact_thresholds` of these, where they are at hand.
     """
-    found: dict[float, float] = {}
     k = min(GATE_K, len(vectors.relevance) - 1)
-    if k < 1:
+    if k < 1 or not len(triggers):
         return dict.fromkeys(GATE_DIAL, 1.0)
-    search = tf.function(retriever.answer, reduce_retracing=True)
-    for weight in GATE_DIAL:
-        exact = retrieve_exact(vectors, triggers, k=k, relevance_weight=weight)
+    thresholds = thresholds or exact_thresholds(vectors, triggers)
+    search = tf.function(retriever.search, reduce_retracing=True, autograph=False)
+    found: dict[float, float] = {}
+    for weight, threshold in thresholds.items():
         hits = 0
-        for start in range(0, len(triggers), 100):
-            rows = triggers[start : start + 100]
-            answer = search(
+        for start in range(0, len(triggers), _GATE_BATCH):
+            rows = triggers[start : start + _GATE_BATCH]
+            answered = search(
                 tf.constant(vectors.engagement_trigger[rows]),
                 tf.constant(vectors.relevance[rows]),
                 tf.fill([len(rows)], tf.constant(weight, tf.float32)),
                 tf.fill([len(rows)], k),
                 tf.constant(rows[:, np.newaxis], tf.int32),
-                tf.fill([len(rows)], True),
-            )
-            answered = retriever.rows_of(answer["item_id"]).numpy()
-            hits += sum(
-                len(np.intersect1d(left, right))
-                for left, right in zip(answered, exact[start : start + 100], strict=True)
-            )
+            ).numpy()
+            scores = _blend_scores(vectors, rows, answered, weight)
+            hits += int(np.sum((scores >= threshold[start : start + _GATE_BATCH, np.newaxis] - 1e-6) & (answered >= 0)))
         found[weight] = hits / (len(triggers) * k)
     return found
+
+
+def _blend_scores(
+    vectors: ItemVectors, triggers: NDArray[np.int64], rows: NDArray[np.int32], weight: float
+) -> NDArray[np.float32]:
+    """Exact scores of catalogue rows [T, m] for the triggers [T]; float32 [T, m]."""
+    engagement = np.einsum("td,tmd->tm", vectors.engagement_trigger[triggers], vectors.engagement_candidate[rows])
+    relevance = np.einsum("td,tmd->tm", vectors.relevance[triggers], vectors.relevance[rows])
+    scores: NDArray[np.float32] = ((1.0 - weight) * engagement + weight * relevance).astype(np.float32)
+    return scores
+
+
+def _tune_index(
+    retriever: Retriever, vectors: ItemVectors, triggers: NDArray[np.int64], plan: IndexPlan, config: ServingConfig
+) -> tuple[IndexPlan, dict[float, float]]:
+    """Measures the index, and widens its search as far as the configuration leaves open until it finds enough.
+
+    Raises:
+      UserError: it still finds less than the configured floor.
+    """
+    target = max(_TARGET_RECALL, config.index.min_recall)
+    thresholds = exact_thresholds(vectors, triggers) if len(vectors.relevance) > 1 else {}
+    while True:
+        index_recall = measure_index(retriever, vectors, triggers, thresholds)
+        least = min(index_recall.values())
+        logger.info("index recall@%d %.3f with %s", GATE_K, least, plan)
+        wider = wider_plan(plan, retriever.num_items, config.index)
+        if least >= target or wider is None:
+            break
+        plan = wider
+        retriever.search_with(plan)
+    _check_floor(index_recall, plan, config)
+    return plan, index_recall
 
 
 def _gate_triggers(examples: Path, num_items: int, seed: int) -> NDArray[np.int64]:
@@ -247,7 +305,7 @@ class ServingModule(tf.Module):
                 tensor.name: tf.TensorSpec(tensor.shape, tf.dtypes.as_dtype(tensor.dtype), tensor.name)
                 for tensor in SIGNATURES[name].inputs
             }
-            functions[name] = tf.function(body).get_concrete_function(**inputs)
+            functions[name] = tf.function(body, autograph=False).get_concrete_function(**inputs)
         return functions
 
     def _retrieve_by_content(
@@ -264,7 +322,7 @@ class ServingModule(tf.Module):
 
 
 class _ContentEncoder:
-    """Encodes items by what is said of them; no `tf.Module`, so that saving tracks its variables but not Keras calls."""
+    """Encodes items by what is said of them; no `tf.Module`: saving is to track variables, but no Keras calls."""
 
     def __init__(self, model: MTMHModel, catalogue: Catalogue, description: ModelDescription) -> None:
         self._model = model
@@ -294,7 +352,11 @@ class _ContentEncoder:
         return engagement, relevance, askable
 
     def _checked(self, content_vector: Any) -> Any:
-        """The vectors, normalised; a width other than D is taken for "absent", and has to be all zero."""
+        """The vectors, normalised; float32 [B, D].
+
+        A row with a value that is not finite counts as absent. A width other than D is taken for "absent" too, and has
+        to be all zero.
+        """
         width = tf.shape(content_vector)[1]
         matches = tf.equal(width, self._content_dimension)
         absent = tf.reduce_all(tf.equal(content_vector, 0.0))
@@ -307,4 +369,8 @@ class _ContentEncoder:
         )
         zeros = tf.zeros([tf.shape(content_vector)[0], self._content_dimension])
         vectors = tf.cond(matches, lambda: content_vector, lambda: zeros)
-        return tf.math.l2_normalize(tf.where(tf.math.is_finite(vectors), vectors, 0.0), axis=1)
+        finite = tf.reduce_all(tf.math.is_finite(vectors), axis=1, keepdims=True)
+        vectors = tf.where(finite, vectors, 0.0)
+        # By the largest value first: squares of large and small values leave float32.
+        vectors = tf.math.divide_no_nan(vectors, tf.reduce_max(tf.abs(vectors), axis=1, keepdims=True))
+        return tf.math.l2_normalize(vectors, axis=1)

@@ -3,13 +3,17 @@
 import dataclasses
 import math
 import uuid
-from typing import Any
+from typing import Any, Final
 
 from preprocessing.backend import tf, tfrs
 from serving.config import IndexConfig
 
-TREE_FROM = 20_000
+TREE_FROM: Final = 20_000
 """Catalogue size from which ``index.kind=auto`` builds a tree."""
+
+_REORDER: Final = 600
+_MOST_REORDER: Final = 2400
+_LEAST_SEARCHED: Final = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,9 +37,26 @@ def plan_index(num_items: int, config: IndexConfig) -> IndexPlan:
     kind = config.kind if config.kind != "auto" else ("tree" if num_items >= TREE_FROM else "exact")
     if kind == "exact":
         return IndexPlan("exact", 0, 0, 0)
-    leaves = min(config.leaves or max(1, round(math.sqrt(num_items))), max(1, num_items))
-    searched = min(config.leaves_to_search or max(10, math.ceil(leaves / 10)), leaves)
-    return IndexPlan("tree", leaves, searched, min(config.reorder or 300, num_items))
+    leaves = min(config.leaves or max(1, round(math.sqrt(num_items))), num_items)
+    searched = min(config.leaves_to_search or max(_LEAST_SEARCHED, math.ceil(leaves / 5)), leaves)
+    return IndexPlan("tree", leaves, searched, min(config.reorder or _REORDER, num_items))
+
+
+def wider_plan(plan: IndexPlan, num_items: int, config: IndexConfig) -> IndexPlan | None:
+    """The next plan to try where ``plan`` finds too little: twice the leaves searched, twice the candidates rescored.
+
+    The partitions stay, so that the same index serves it. None where the configuration has fixed what could be widened,
+    or nothing is left to widen.
+    """
+    if plan.kind == "exact":
+        return None
+    searched, reorder = plan.leaves_to_search, plan.reorder
+    if config.leaves_to_search is None:
+        searched = min(2 * searched, plan.leaves)
+    if config.reorder is None:
+        reorder = max(reorder, min(2 * reorder, _MOST_REORDER, num_items))
+    wider = dataclasses.replace(plan, leaves_to_search=searched, reorder=reorder)
+    return wider if wider != plan else None
 
 
 class ScannIndex(tfrs.layers.factorized_top_k.TopK):
@@ -49,26 +70,28 @@ class ScannIndex(tfrs.layers.factorized_top_k.TopK):
         """Args are the parameters of the index, and the neighbours returned when a call names none."""
         super().__init__(k=k, name=name)
         self._plan = plan
+        self._num_candidates = 0
         self._state: Any = None
 
     def index(self, candidates: Any, identifiers: Any = None) -> "ScannIndex":
         """Builds the index over ``candidates``, float32 [N, d]; answers name them by row.
 
         Raises:
-          ValueError: identifiers are given, or the candidates are no matrix.
+          ValueError: identifiers are given, or the candidates are no matrix with a row.
         """
         from scann.scann_ops.py import scann_ops
 
         if identifiers is not None:
             raise ValueError("ScannIndex answers with rows of the candidates; map them to identifiers outside")
-        if len(candidates.shape) != 2:
-            raise ValueError(f"candidates must be a matrix, got shape {candidates.shape}")
+        if len(candidates.shape) != 2 or not candidates.shape[0]:
+            raise ValueError(f"candidates must be a matrix with at least one row, got shape {candidates.shape}")
+        self._num_candidates = int(candidates.shape[0])
         builder = scann_ops.builder(candidates, self._k, "dot_product")
         if self._plan.kind == "tree":
             builder = builder.tree(
                 num_leaves=self._plan.leaves,
                 num_leaves_to_search=self._plan.leaves_to_search,
-                training_sample_size=min(int(candidates.shape[0]), 250_000),
+                training_sample_size=min(self._num_candidates, 250_000),
                 min_partition_size=1,
             )
             builder = builder.score_ah(dimensions_per_block=2, anisotropic_quantization_threshold=0.2)
@@ -79,12 +102,18 @@ class ScannIndex(tfrs.layers.factorized_top_k.TopK):
         self._state = searcher.serialize_to_module()
         return self
 
+    def search_with(self, plan: IndexPlan) -> None:
+        """Searches as ``plan`` says from now on; its kind and leaves have to be those of the index."""
+        if (plan.kind, plan.leaves) != (self._plan.kind, self._plan.leaves):
+            raise ValueError(f"an index of {self._plan} cannot be searched with {plan}")
+        self._plan = plan
+
     def call(self, queries: Any, k: Any = None) -> tuple[Any, Any]:
         """Searches.
 
         Args:
           queries: float32 [B, d].
-          k: int32 scalar, neighbours wanted.
+          k: int32 scalar, neighbours wanted; may be 0 or above N.
 
         Returns:
           Scores float32 [B, k], falling, and candidate rows int32 [B, k]; -inf and -1 where ScaNN found nothing.
@@ -92,16 +121,21 @@ class ScannIndex(tfrs.layers.factorized_top_k.TopK):
         from scann.scann_ops.py import scann_ops
 
         wanted = tf.convert_to_tensor(self._k if k is None else k, tf.int32)
-        searcher = scann_ops.searcher_from_module(self._state)
-        indices, scores = searcher.search_batched(
+        asked = tf.clip_by_value(wanted, 1, self._num_candidates)  # ScaNN takes nothing else
+        tree = self._plan.kind == "tree"
+        indices, scores = scann_ops.searcher_from_module(self._state).search_batched(
             queries,
-            final_num_neighbors=wanted,
-            pre_reorder_num_neighbors=tf.maximum(wanted, self._plan.reorder) if self._plan.kind == "tree" else None,
+            final_num_neighbors=asked,
+            pre_reorder_num_neighbors=tf.maximum(asked, self._plan.reorder) if tree else None,
+            leaves_to_search=self._plan.leaves_to_search if tree else None,
         )
-        shape = tf.stack([tf.shape(queries)[0], wanted])
-        indices, scores = tf.reshape(indices, shape), tf.reshape(scores, shape)
+        shape = tf.stack([tf.shape(queries)[0], asked])
+        indices, scores = tf.reshape(indices, shape)[:, :wanted], tf.reshape(scores, shape)[:, :wanted]
+        missing = [[0, 0], [0, tf.maximum(wanted - asked, 0)]]
         real = tf.math.is_finite(scores)
-        return tf.where(real, scores, -math.inf), tf.where(real, tf.cast(indices, tf.int32), -1)
+        scores = tf.where(real, scores, -math.inf)
+        rows = tf.where(real, tf.cast(indices, tf.int32), -1)
+        return tf.pad(scores, missing, constant_values=-math.inf), tf.pad(rows, missing, constant_values=-1)
 
     def is_exact(self) -> bool:
         """Whether the answers are those of an exhaustive search."""

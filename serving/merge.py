@@ -22,20 +22,25 @@ def position_weights(known: Any, decay: float) -> Any:
     return tf.math.divide_no_nan(weights, tf.reduce_sum(weights, axis=1, keepdims=True))
 
 
+def leading(rows: Any, size: int) -> Any:
+    """The first ``size`` known entries of each row, in their order: int32 [B, n] to [B, min(n, size)], -1 last."""
+    order = tf.argsort(tf.cast(rows < 0, tf.int32), axis=1, stable=True)
+    return tf.gather(rows, order[:, :size], batch_dims=1)
+
+
 def contains(sets: Any, values: Any) -> Any:
-    """Whether each value is in its row's set: bool [B, m], for int32 ``sets`` [B, n] in any order and values [B, m]."""
-    ordered = tf.sort(sets, axis=1)
-    place = tf.searchsorted(ordered, values, side="left")
-    inside = place < tf.shape(ordered)[1]
-    found = tf.gather(ordered, tf.minimum(place, tf.shape(ordered)[1] - 1), batch_dims=1)
-    return inside & (found == values)
+    """Whether each value is in its row's set: bool [B, m], for int32 ``sets`` [B, n] in any order and values [B, m].
+
+    Either may have no columns; no value may be the largest int32.
+    """
+    ordered = tf.pad(tf.sort(sets, axis=1), [[0, 0], [0, 1]], constant_values=tf.int32.max)
+    return tf.gather(ordered, tf.searchsorted(ordered, values, side="left"), batch_dims=1) == values
 
 
 def count_distinct(values: Any) -> Any:
-    """Number of distinct non-negative values of each row: int32 [B, n] to int32 [B]."""
-    ordered = tf.sort(values, axis=1)
-    first = tf.concat([tf.ones_like(ordered[:, :1], tf.bool), ordered[:, 1:] != ordered[:, :-1]], axis=1)
-    return tf.reduce_sum(tf.cast(first & (ordered >= 0), tf.int32), axis=1)
+    """Number of distinct non-negative values of each row: int32 [B, n] to int32 [B]; -1 stands for none."""
+    ordered = tf.pad(tf.sort(values, axis=1), [[0, 0], [1, 0]], constant_values=-1)
+    return tf.reduce_sum(tf.cast(ordered[:, 1:] > ordered[:, :-1], tf.int32), axis=1)
 
 
 def without_repeats(first: Any, second: Any) -> Any:
@@ -44,7 +49,7 @@ def without_repeats(first: Any, second: Any) -> Any:
     return tf.concat([first, tf.where(repeated, -1, second)], axis=1)
 
 
-def best(scores: Any, candidates: Any, allowed: Any, size: Any) -> tuple[Any, Any]:
+def best(scores: Any, candidates: Any, allowed: Any, size: Any, *others: Any) -> tuple[Any, ...]:
     """The allowed candidates of largest score, in order, in exactly ``size`` slots.
 
     Args:
@@ -52,16 +57,24 @@ def best(scores: Any, candidates: Any, allowed: Any, size: Any) -> tuple[Any, An
       candidates: int32 [B, m].
       allowed: bool [B, m].
       size: int32 scalar K.
+      *others: float32 [B, m], more of the candidates to carry along.
 
     Returns:
-      Scores float32 [B, K] and candidates int32 [B, K]; -inf and -1 in slots that are not filled.
+      Scores float32 [B, K], candidates int32 [B, K] and the others [B, K]; -inf, -1 and 0 in slots that are not filled.
     """
     masked = tf.where(allowed, scores, -math.inf)
     values, place = tf.math.top_k(masked, k=tf.minimum(size, tf.shape(masked)[1]), sorted=True)
-    chosen = tf.gather(candidates, place, batch_dims=1)
-    chosen = tf.where(values > -math.inf, chosen, -1)
+    real = values > -math.inf
     missing = [[0, 0], [0, size - tf.shape(values)[1]]]
-    return tf.pad(values, missing, constant_values=-math.inf), tf.pad(chosen, missing, constant_values=-1)
+
+    def chosen(column: Any, empty: Any) -> Any:
+        return tf.pad(tf.where(real, tf.gather(column, place, batch_dims=1), empty), missing, constant_values=empty)
+
+    return (
+        tf.pad(values, missing, constant_values=-math.inf),
+        chosen(candidates, -1),
+        *(chosen(column, 0.0) for column in others),
+    )
 
 
 def threshold(ordered_scores: Any, k: Any) -> Any:

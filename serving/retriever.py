@@ -1,9 +1,10 @@
 """The retrieval graph: ids in, answers out, over vectors, index and id table of one catalogue."""
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,10 @@ from serving.signatures import (
 )
 from trainer.model import ItemVectors
 
-_ROUNDING = 1e-6
+_ROUNDING: Final = 1e-6
 """Largest difference between two float32 dot products of the same unit vectors."""
+_OVERSAMPLING: Final = 4
+"""Candidates that the tree asks of each head for one wanted: the blend's best are not each head's own best."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +38,7 @@ class RetrievalDefaults:
     trigger_decay: float
 
 
-@dataclasses.dataclass(frozen=True)
-class _Found:
+class _Found(NamedTuple):
     """The blend's best candidates of a batch, [B, K] each, and both heads' scores of them."""
 
     candidates: Any
@@ -45,6 +47,30 @@ class _Found:
     relevance: Any
     engagement_threshold: Any
     relevance_threshold: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class _Query:
+    """A batch of B requests, settled.
+
+    Attributes:
+      engagement, relevance: float32 [B, d], query vectors of the heads.
+      weight: float32 [B, 1], the dial, in [0, 1].
+      k: int32 [B], answers to each, in [0, max_k].
+      size: int32 scalar K, the largest k.
+      banned: int32 [B, n], rows that no answer may hold; -1 pads.
+      wanted: int32 scalar, so many candidates of any list leave K of each row once the banned are gone.
+      possible: int32 [B], answers that there are.
+    """
+
+    engagement: Any
+    relevance: Any
+    weight: Any
+    k: Any
+    size: Any
+    banned: Any
+    wanted: Any
+    possible: Any
 
 
 class Retriever(tf.Module):
@@ -68,13 +94,19 @@ class Retriever(tf.Module):
           plan: parameters of the index.
           defaults: what requests may leave open.
           id_file: written with the ids, a line each; the SavedModel copies it as an asset.
+
+        Raises:
+          ValueError: there is no item, or an id is empty or holds a line break, which the file could not keep apart.
         """
         super().__init__(name="retriever")
+        unfit = next((item_id for item_id in ids if not item_id or "\n" in item_id), None)
+        if unfit is not None or not ids:
+            raise ValueError(f"item id {unfit!r} cannot be looked up" if ids else "a catalogue needs at least one item")
         self._defaults = defaults
         self._plan = plan
         self.num_items = len(ids)
         self._dimension = vectors.relevance.shape[1]
-        id_file.write_text("".join(f"{item_id}\n" for item_id in ids), encoding="utf-8")
+        id_file.write_bytes("".join(f"{item_id}\n" for item_id in ids).encode())
         self._rows = tf.lookup.StaticHashTable(
             tf.lookup.TextFileInitializer(
                 str(id_file),
@@ -99,6 +131,13 @@ class Retriever(tf.Module):
             self._engagement_index = ScannIndex(plan, name="engagement_index").index(vectors.engagement_candidate)
             self._relevance_index = ScannIndex(plan, name="relevance_index").index(vectors.relevance)
 
+    def search_with(self, plan: IndexPlan) -> None:
+        """Searches the same index as ``plan`` says from now on; its kind and leaves have to be those of the index."""
+        if plan.kind == "tree":
+            self._engagement_index.search_with(plan)
+            self._relevance_index.search_with(plan)
+        self._plan = plan
+
     # --- what the signatures call -------------------------------------------------------------------------------
 
     def retrieve(self, item_id: Any, relevance_weight: Any, k: Any, exclude_id: Any) -> dict[str, Any]:
@@ -106,12 +145,13 @@ class Retriever(tf.Module):
         tf.debugging.assert_less_equal(
             tf.shape(exclude_id)[1], MAX_EXCLUSIONS, message=f"exclude_id holds more than {MAX_EXCLUSIONS} ids a row"
         )
-        rows = self.rows_of(item_id[:, :MAX_TRIGGERS])
-        weights = merge.position_weights(rows >= 0, self._defaults.trigger_decay)[:, :, tf.newaxis]
-        safe = tf.maximum(rows, 0)
+        rows = self.rows_of(item_id)
+        banned = tf.concat([rows, self.rows_of(exclude_id)], axis=1)
+        merged = merge.leading(rows, MAX_TRIGGERS)
+        weights = merge.position_weights(merged >= 0, self._defaults.trigger_decay)[:, :, tf.newaxis]
+        safe = tf.maximum(merged, 0)
         engagement = tf.reduce_sum(weights * tf.gather(self._trigger, safe), axis=1)
         relevance = tf.reduce_sum(weights * tf.gather(self._candidates, safe)[:, :, self._dimension :], axis=1)
-        banned = tf.concat([rows, self.rows_of(exclude_id)], axis=1)
         return self.answer(engagement, relevance, relevance_weight, k, banned, tf.reduce_any(rows >= 0, axis=1))
 
     def retrieve_default(self, item_id: Any) -> dict[str, Any]:
@@ -149,12 +189,10 @@ class Retriever(tf.Module):
           banned: int32 [B, n], rows that no answer may hold; -1 pads.
           askable: bool [B]; where False the answer is what is popular.
         """
-        weight = tf.where(tf.math.is_nan(relevance_weight), self._defaults.relevance_weight, relevance_weight)
-        weight = tf.clip_by_value(weight, 0.0, 1.0)[:, tf.newaxis]
-        k = tf.minimum(tf.where(k < 0, self._defaults.k, k), self._defaults.max_k)
-        size = tf.reduce_max(tf.concat([k, [0]], axis=0))
-        found = self._blend(engagement, relevance, weight, k, size, banned)
-        popular_score, popular = self._most_popular(size, banned)
+        query = self._query(engagement, relevance, relevance_weight, k, banned)
+        weight, k, size = query.weight, query.k, query.size
+        found = self._blend(query)
+        popular_score, popular = self._most_popular(query)
 
         asked = askable[:, tf.newaxis]
         candidates = tf.where(asked, found.candidates, popular)
@@ -170,125 +208,119 @@ class Retriever(tf.Module):
 
     # --- search -------------------------------------------------------------------------------------------------
 
-    def _blend(self, engagement: Any, relevance: Any, weight: Any, k: Any, size: Any, banned: Any) -> _Found:
-        if self._plan.kind == "exact":
-            return self._ranked(
-                engagement,
-                relevance,
-                weight,
-                k,
-                size,
-                banned,
-                *self._search_exact(engagement, relevance, weight, size, banned),
-            )
-        return self._blend_tree(engagement, relevance, weight, k, size, banned)
+    def search(self, engagement: Any, relevance: Any, relevance_weight: Any, k: Any, banned: Any) -> Any:
+        """The catalogue rows that `answer` names: int32 [B, K]; -1 where a row has fewer than K."""
+        return self._blend(self._query(engagement, relevance, relevance_weight, k, banned)).candidates
 
-    def _search_exact(
-        self, engagement: Any, relevance: Any, weight: Any, size: Any, banned: Any
-    ) -> tuple[Any, Any, Any]:
-        """Candidates of the blend and of each head by one brute-force search of the concatenated vectors."""
-        wanted = tf.minimum(size + tf.shape(banned)[1], self.num_items)
-        queries = tf.concat(
-            [
-                tf.concat([(1.0 - weight) * engagement, weight * relevance], axis=1),
-                tf.concat([engagement, tf.zeros_like(relevance)], axis=1),
-                tf.concat([tf.zeros_like(engagement), relevance], axis=1),
-            ],
-            axis=0,
+    def _query(self, engagement: Any, relevance: Any, relevance_weight: Any, k: Any, banned: Any) -> _Query:
+        weight = tf.where(tf.math.is_nan(relevance_weight), self._defaults.relevance_weight, relevance_weight)
+        k = tf.minimum(tf.where(k < 0, self._defaults.k, k), self._defaults.max_k)
+        size = tf.reduce_max(tf.concat([k, [0]], axis=0))
+        distinct = merge.count_distinct(banned)
+        wanted = size + tf.reduce_max(tf.concat([distinct, [0]], axis=0))
+        return _Query(
+            engagement=engagement,
+            relevance=relevance,
+            weight=tf.clip_by_value(weight, 0.0, 1.0)[:, tf.newaxis],
+            k=k,
+            size=size,
+            banned=banned,
+            wanted=tf.clip_by_value(wanted, 1, self.num_items),
+            possible=tf.minimum(k, self.num_items - distinct),
         )
-        _, rows = self._index(queries, k=wanted)
-        blend, by_engagement, by_relevance = tf.split(rows, 3, axis=0)
-        return blend, by_engagement, by_relevance
 
-    def _blend_tree(self, engagement: Any, relevance: Any, weight: Any, k: Any, size: Any, banned: Any) -> _Found:
-        """Both heads' candidates, joined and rescored exactly; exact search of all where they do not suffice."""
-        wanted = size + tf.shape(banned)[1]
-        enough = tf.minimum(tf.maximum(wanted, self._plan.reorder), self.num_items)
-        share_searched = self._plan.leaves_to_search / self._plan.leaves
-        within_reach = wanted <= int(self.num_items * share_searched / 2)
-        possible = tf.minimum(k, self.num_items - merge.count_distinct(banned))
+    def _blend(self, query: _Query) -> _Found:
+        """The blend's best: by the index, and by a scan of all where the tree may not or did not find enough."""
+        wanted = query.wanted
+        if self._plan.kind == "exact":
+            return self._ranked(query, *self._stacked(query, lambda queries: self._index(queries, k=wanted)[1]))
 
-        def by_tree() -> tuple[Any, ...]:
-            _, by_engagement = self._engagement_index(engagement, k=enough)
-            _, by_relevance = self._relevance_index(relevance, k=enough)
+        def by_tree() -> _Found:
+            enough = tf.minimum(tf.maximum(_OVERSAMPLING * wanted, self._plan.reorder), self.num_items)
+            _, by_engagement = self._engagement_index(query.engagement, k=enough)
+            _, by_relevance = self._relevance_index(query.relevance, k=enough)
             union = merge.without_repeats(by_engagement, by_relevance)
-            return dataclasses.astuple(
-                self._ranked(engagement, relevance, weight, k, size, banned, union, by_engagement, by_relevance)
+            return self._ranked(query, union, by_engagement, by_relevance)
+
+        def by_scan() -> _Found:
+            def nearest(queries: Any) -> Any:
+                return tf.math.top_k(tf.matmul(queries, self._candidates, transpose_b=True), k=wanted).indices
+
+            return self._ranked(query, *self._stacked(query, nearest))
+
+        searched = self.num_items * self._plan.leaves_to_search // self._plan.leaves
+        found = tf.cond(_OVERSAMPLING * wanted <= searched // 2, by_tree, by_scan)
+        filled = tf.reduce_sum(tf.cast(found.candidates >= 0, tf.int32), axis=1)
+        answer: _Found = tf.cond(tf.reduce_all(filled >= query.possible), lambda: found, by_scan)
+        return answer
+
+    def _stacked(self, query: _Query, nearest: Callable[[Any], Any]) -> list[Any]:
+        """Candidates of the blend and of each head, int32 [B, m] each, by one search of the concatenated vectors.
+
+        Args:
+          query: the batch.
+          nearest: from queries float32 [3 B, 2 d] to the rows of their nearest candidates, int32 [3 B, m].
+        """
+        engagement, relevance, weight = query.engagement, query.relevance, query.weight
+        rows = nearest(
+            tf.concat(
+                [
+                    tf.concat([(1.0 - weight) * engagement, weight * relevance], axis=1),
+                    tf.concat([engagement, tf.zeros_like(relevance)], axis=1),
+                    tf.concat([tf.zeros_like(engagement), relevance], axis=1),
+                ],
+                axis=0,
             )
+        )
+        return list(tf.split(rows, 3, axis=0))
 
-        def by_scan() -> tuple[Any, ...]:
-            wanted_rows = tf.minimum(wanted, self.num_items)
+    def _ranked(self, query: _Query, candidates: Any, by_engagement: Any, by_relevance: Any) -> _Found:
+        """Exact scores of the candidates, the best of them, and what each head's own top-k asks for.
 
-            def top(left: Any, right: Any) -> Any:
-                queries = tf.concat([left, right], axis=1)
-                scores = tf.matmul(queries, self._candidates, transpose_b=True)
-                return tf.math.top_k(scores, k=wanted_rows).indices
-
-            return dataclasses.astuple(
-                self._ranked(
-                    engagement,
-                    relevance,
-                    weight,
-                    k,
-                    size,
-                    banned,
-                    top((1.0 - weight) * engagement, weight * relevance),
-                    top(engagement, tf.zeros_like(relevance)),
-                    top(tf.zeros_like(engagement), relevance),
-                )
-            )
-
-        found = tf.cond(within_reach, by_tree, by_scan)
-        filled = tf.reduce_sum(tf.cast(found[0] >= 0, tf.int32), axis=1)
-        return _Found(*tf.cond(tf.reduce_all(filled >= possible), lambda: found, by_scan))
-
-    def _ranked(
-        self,
-        engagement: Any,
-        relevance: Any,
-        weight: Any,
-        k: Any,
-        size: Any,
-        banned: Any,
-        candidates: Any,
-        by_engagement: Any,
-        by_relevance: Any,
-    ) -> _Found:
-        """Exact scores of the candidates, the best of them, and what each head's own top-k asks for."""
-        engagement_scores, relevance_scores = self._head_scores(engagement, relevance, candidates)
-        allowed = (candidates >= 0) & ~merge.contains(banned, candidates)
+        Args:
+          query: the batch.
+          candidates: int32 [B, m], of the blend, without repeats; -1 pads.
+          by_engagement: int32 [B, n], the engagement head's own nearest; -1 pads.
+          by_relevance: int32 [B, n], the relevance head's.
+        """
+        weight = query.weight
+        engagement_scores, relevance_scores = self._head_scores(query, candidates)
+        allowed = (candidates >= 0) & ~merge.contains(query.banned, candidates)
         blended = (1.0 - weight) * engagement_scores + weight * relevance_scores
-        score, chosen = merge.best(blended, candidates, allowed, size)
-        chosen_engagement, chosen_relevance = self._head_scores(engagement, relevance, chosen)
-
-        def own_threshold(rows: Any, head: int) -> Any:
-            scores = self._head_scores(engagement, relevance, rows)[head]
-            fit = (rows >= 0) & ~merge.contains(banned, rows)
-            return merge.threshold(merge.best(scores, rows, fit, size)[0], k)
-
+        score, chosen, engagement, relevance = merge.best(
+            blended, candidates, allowed, query.size, engagement_scores, relevance_scores
+        )
         return _Found(
             candidates=chosen,
             score=score,
-            engagement=chosen_engagement,
-            relevance=chosen_relevance,
-            engagement_threshold=own_threshold(by_engagement, 0),
-            relevance_threshold=own_threshold(by_relevance, 1),
+            engagement=engagement,
+            relevance=relevance,
+            engagement_threshold=self._own_threshold(query, query.engagement, by_engagement, 0),
+            relevance_threshold=self._own_threshold(query, query.relevance, by_relevance, 1),
         )
 
-    def _head_scores(self, engagement: Any, relevance: Any, rows: Any) -> tuple[Any, Any]:
+    def _own_threshold(self, query: _Query, vectors: Any, rows: Any, head: int) -> Any:
+        """The score that an item needs to be in a head's own top-k, [B, 1]; +inf for a head that has no vector."""
+        scores = self._head_scores(query, rows)[head]
+        fit = (rows >= 0) & ~merge.contains(query.banned, rows)
+        least = merge.threshold(merge.best(scores, rows, fit, query.size)[0], query.k)
+        return tf.where(tf.reduce_any(vectors != 0.0, axis=1, keepdims=True), least, math.inf)
+
+    def _head_scores(self, query: _Query, rows: Any) -> tuple[Any, Any]:
+        """Both heads' scores of catalogue rows, int32 [B, m], float32 [B, m] each; negative rows count as row 0."""
         vectors = tf.gather(self._candidates, tf.maximum(rows, 0))
         return (
-            tf.einsum("bd,bmd->bm", engagement, vectors[:, :, : self._dimension]),
-            tf.einsum("bd,bmd->bm", relevance, vectors[:, :, self._dimension :]),
+            tf.linalg.matvec(vectors[:, :, : self._dimension], query.engagement),
+            tf.linalg.matvec(vectors[:, :, self._dimension :], query.relevance),
         )
 
-    def _most_popular(self, size: Any, banned: Any) -> tuple[Any, Any]:
+    def _most_popular(self, query: _Query) -> tuple[Any, Any]:
         """Popularity share and rows of the most engaged items that are not banned, [B, K]."""
-        wanted = tf.minimum(size + tf.shape(banned)[1], self.num_items)
-        shape = tf.stack([tf.shape(banned)[0], wanted])
-        rows = tf.broadcast_to(self._popular[:wanted][tf.newaxis, :], shape)
-        shares = tf.broadcast_to(self._popular_share[:wanted][tf.newaxis, :], shape)
-        return merge.best(shares, rows, ~merge.contains(banned, rows), size)
+        shape = tf.stack([tf.shape(query.banned)[0], query.wanted])
+        rows = tf.broadcast_to(self._popular[: query.wanted][tf.newaxis, :], shape)
+        shares = tf.broadcast_to(self._popular_share[: query.wanted][tf.newaxis, :], shape)
+        shares, rows = merge.best(shares, rows, ~merge.contains(query.banned, rows), query.size)
+        return shares, rows
 
 
 def _source(found: _Found, weight: Any) -> Any:

@@ -15,7 +15,7 @@ EMBED: Final = "embed"
 DESCRIBE: Final = "describe"
 
 MAX_TRIGGERS: Final = 256
-"""Largest T, triggers of one row; what lies beyond is ignored."""
+"""Known triggers of one row that are merged; those beyond only are no answers."""
 MAX_EXCLUSIONS: Final = 4096
 """Largest E, excluded ids of one row; a request with more is refused."""
 

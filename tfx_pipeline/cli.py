@@ -76,7 +76,7 @@ def _run(argv: list[str], beam_args: list[str]) -> int:
         return 2
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:
-        _refuse_unknown(arguments.parser, unknown)
+        _refuse_unknown(getattr(arguments, "parser", parser), unknown)
     if beam_args and not arguments.takes_beam:
         raise UserError(f"`mtmh {argv[0]}` runs no Beam pipeline; leave out `-- {' '.join(beam_args)}`")
     arguments.beam_args = beam_args
@@ -113,7 +113,7 @@ def _build_parser(verb_in_use: str) -> argparse.ArgumentParser:
         description="Item-to-item retrieval with an engagement head and a relevance head.",
         epilog="`mtmh VERB --help` shows a verb's options.",
     )
-    parser.add_argument("--version", action="version", version=_LazyVersion())
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
     for name, (help_text, add_arguments, function, takes_beam) in _VERBS.items():
         beam = " What follows a lone `--` are Beam's pipeline options." if takes_beam else ""
@@ -126,16 +126,14 @@ def _build_parser(verb_in_use: str) -> argparse.ArgumentParser:
     return parser
 
 
-class _LazyVersion(str):
-    """The version, looked up only when asked for."""
+class _ShowVersion(argparse.Action):
+    """Prints the version, looked up only when asked for."""
 
-    def __mod__(self, _: object) -> str:
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         from importlib.metadata import version
 
-        return f"mtmh {version('mtmh')}"
-
-    def __str__(self) -> str:
-        return self % None
+        print(f"mtmh {version('mtmh')}")
+        parser.exit()
 
 
 def _add_inputs(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
@@ -279,22 +277,20 @@ _positive.__name__ = "whole number"
 
 
 def _run_verb(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from tfx_pipeline.config import load_config
     from tfx_pipeline.steps import Inputs, run
-    from tfx_pipeline.tables import metrics_notes, metrics_table
+    from tfx_pipeline.tables import console, metrics_notes, metrics_table
     from tfx_pipeline.workdir import Workdir
 
     workdir = Workdir(arguments.workdir)
     config = load_config(arguments.config, arguments.overrides)
     inputs = Inputs(tuple(arguments.interactions), tuple(arguments.items))
     scores, exported = run(workdir, config, inputs, arguments.beam_args, resume=arguments.resume)
-    console = Console(highlight=False)
-    console.print(metrics_table([(config.model.name, score) for score in scores]))
-    console.print(metrics_notes(scores[0]), style="dim")
-    console.print(f"published {exported.directory}", soft_wrap=True)
-    console.print(f"serve it: mtmh serve --model-base-path {workdir.serving}", soft_wrap=True)
+    out = console()
+    out.print(metrics_table([(config.model.name, score) for score in scores]))
+    out.print(metrics_notes(scores[0]), style="dim")
+    out.print(f"published {exported.directory}", soft_wrap=True)
+    out.print(f"serve it: mtmh serve --model-base-path {workdir.serving}", soft_wrap=True)
     return 0
 
 
@@ -331,16 +327,14 @@ def _export_verb(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate_verb(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from tfx_pipeline.steps import evaluate_step
-    from tfx_pipeline.tables import metrics_notes, metrics_table
+    from tfx_pipeline.tables import console, metrics_notes, metrics_table
 
     workdir, config = _existing(arguments)
     scores = evaluate_step(workdir, config, arguments.relevance_weight)
-    console = Console(highlight=False)
-    console.print(metrics_table([(config.model.name, score) for score in scores]))
-    console.print(metrics_notes(scores[0]), style="dim")
+    out = console()
+    out.print(metrics_table([(config.model.name, score) for score in scores]))
+    out.print(metrics_notes(scores[0]), style="dim")
     return 0
 
 

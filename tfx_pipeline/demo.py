@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from preprocessing.errors import UserError
+from tfx_pipeline import tables
 from tfx_pipeline.config import RunConfig, load_config
 from tfx_pipeline.steps import Inputs, evaluate_step, export_step, preprocess_step, train_step
-from tfx_pipeline.tables import metrics_notes, metrics_table
 from tfx_pipeline.workdir import Workdir
 
 if TYPE_CHECKING:
@@ -51,9 +51,7 @@ def demo(request: DemoRequest) -> None:
     Raises:
       UserError: the data cannot be had or used, or the server does not come up.
     """
-    from rich.console import Console
-
-    console = Console(highlight=False)
+    console = tables.console()
     started = time.monotonic()
     inputs, options, triggers = _data(request, console)
     config = load_config(request.config, [*options, *request.overrides])
@@ -77,10 +75,10 @@ def demo(request: DemoRequest) -> None:
     with _server(workdir.serving) as address:
         answers = _ask(address, triggers or _most_engaged(workdir), exported.relevance_weight)
 
-    rows = [("one head, co-engagement", score) for score in baseline] + [("MTMH", score) for score in scores]
+    rows = [("one head", score) for score in baseline] + [("MTMH", score) for score in scores]
     _title(console, "what the models retrieve from the time after the split")
-    console.print(metrics_table(rows))
-    console.print(metrics_notes(scores[0]), style="dim")
+    console.print(tables.metrics_table(rows))
+    console.print(tables.metrics_notes(scores[0]), style="dim")
     _print_gain(console, baseline[0], scores)
     for answer in answers:
         console.print()
@@ -103,7 +101,7 @@ def _data(request: DemoRequest, console: Any) -> tuple[Inputs, tuple[str, ...], 
     from tfx_pipeline.demo_data import default_cache, fetch_movielens
 
     data = fetch_movielens(default_cache())
-    console.print(data.notice, style="dim", markup=False)
+    console.print(data.notice, style="dim", markup=False, soft_wrap=True)
     inputs = Inputs((str(data.interactions),), (str(data.items),))
     return inputs, _MOVIELENS_OPTIONS, request.triggers or _MOVIELENS_TRIGGERS
 
@@ -176,9 +174,9 @@ def _side_by_side(client: "Client", trigger: str, default_weight: float) -> Any:
     asked = names[trigger]
     title = f"after {name(trigger)} [{trigger}]" + (f"  {', '.join(asked.categories)}" if asked.categories else "")
     table = Table(box=None, pad_edge=False, title=Text(title, style="bold"), title_justify="left")
-    labels = {0.0: "dial 0: engagement", 1.0: "dial 1: relevance"}
+    labels = {0.0: "dial 0 (engagement)", 1.0: "dial 1 (relevance)"}
     for weight in weights:
-        table.add_column(labels.get(weight, f"dial {weight:g}: the default"), max_width=42, no_wrap=True)
+        table.add_column(labels.get(weight, f"dial {weight:g} (default)"), max_width=40, no_wrap=True)
     for rank in range(max(len(answer) for answer in answers)):
         table.add_row(*(Text(name(answer[rank].item_id)) if rank < len(answer) else Text("") for answer in answers))
     return table

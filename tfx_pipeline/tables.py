@@ -1,5 +1,6 @@
 """Tables of metrics for people."""
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -7,13 +8,21 @@ if TYPE_CHECKING:
     from trainer.evaluate import Scores
 
 _COLUMNS = (
-    ("recall", "recall@{k}"),
-    ("relevance", "relevance@{k}"),
-    ("topic_match", "topic match@{k}"),
-    ("coverage", "coverage"),
-    ("tail_share", "tail share"),
-    ("recall_cold", "cold recall"),
+    ("recall", "recall\n@{k}"),
+    ("relevance", "relevance\n@{k}"),
+    ("topic_match", "topic match\n@{k}"),
+    ("coverage", "coverage\n@{k}"),
+    ("tail_share", "tail share\n@{k}"),
+    ("recall_cold", "cold recall\n@{k}"),
 )
+_WIDTH_IN_A_FILE = 120
+
+
+def console() -> Any:
+    """Standard output for people; away from a terminal nothing is cut to a terminal's width."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_IN_A_FILE)
 
 
 def metrics_table(rows: "Sequence[tuple[str, Scores]]") -> Any:
@@ -22,10 +31,10 @@ def metrics_table(rows: "Sequence[tuple[str, Scores]]") -> Any:
 
     k = rows[0][1].k
     table = Table(box=None, pad_edge=False)
-    table.add_column("model")
-    table.add_column("dial", justify="right")
+    table.add_column("model", no_wrap=True)
+    table.add_column("dial", justify="right", no_wrap=True)
     for _, title in _COLUMNS:
-        table.add_column(title.format(k=k), justify="right", no_wrap=True)
+        table.add_column(title.format(k=k), justify="right")
     for name, scores in rows:
         values = [scores.values.get(metric) for metric, _ in _COLUMNS]
         table.add_row(

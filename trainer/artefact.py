@@ -1,12 +1,15 @@
 """The trained model on disk: weights, configuration and what the trainer learnt about the dial."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
 import uuid
 from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
 
 from preprocessing.backend import tf
 from preprocessing.config import FeaturesConfig
@@ -36,7 +39,8 @@ class ModelDescription:
 
     Attributes:
       features, model, loss, seed: the configuration that it was built with.
-      num_items, content_dimension, vocabulary: what the data decided, checked when the weights meet a catalogue.
+      num_items, content_dimension, vocabulary, catalogue_digest: what the data decided, checked when the weights meet
+        a catalogue.
       epochs: epochs that the weights were trained for.
       dial: recall and relevance along the dial.
       refit: whether the rows after the split were trained on.
@@ -49,6 +53,7 @@ class ModelDescription:
     num_items: int
     content_dimension: int
     vocabulary: tuple[str, ...]
+    catalogue_digest: str
     epochs: int
     dial: tuple[DialPoint, ...]
     refit: bool
@@ -58,7 +63,7 @@ def save_model(directory: Path, model: MTMHModel, description: ModelDescription)
     """Writes a model beside ``directory`` and puts it in place in one step, replacing an earlier one."""
     staging = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}")
     staging.mkdir(parents=True)
-    tf.train.Checkpoint(model=model).write(str(staging / WEIGHTS))
+    tf.train.Checkpoint(**model.parts()).write(str(staging / WEIGHTS))
     document = {"format_version": FORMAT_VERSION, **dataclasses.asdict(description)}
     (staging / DESCRIPTION).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if directory.exists():
@@ -70,6 +75,13 @@ def save_model(directory: Path, model: MTMHModel, description: ModelDescription)
         os.rename(staging, directory)
 
 
+def catalogue_digest(items: ItemTable) -> str:
+    """SHA-256 of what ties weights to a catalogue: the ids in their order, and the teacher's vectors."""
+    digest = hashlib.sha256("\n".join(items.ids).encode("utf-8"))
+    digest.update(np.ascontiguousarray(items.content_vectors, dtype="<f4").tobytes())
+    return digest.hexdigest()
+
+
 def load_description(directory: Path) -> ModelDescription:
     """Reads ``model.json``.
 
@@ -78,13 +90,15 @@ def load_description(directory: Path) -> ModelDescription:
     """
     path = directory / DESCRIPTION
     try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        document: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
             f"{directory} holds no trained model ({DESCRIPTION} is missing); run `mtmh train` first"
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged ({error}); train the model again") from None
+    if not isinstance(document, dict):
+        raise UserError(f"{path} is damaged (not a JSON object); train the model again")
     if document.pop("format_version", None) != FORMAT_VERSION:
         raise UserError(f"{path} was written by another version of mtmh; train the model again")
     try:
@@ -108,8 +122,14 @@ def load_model(directory: Path, items: ItemTable) -> tuple[MTMHModel, Catalogue,
     """
     description = load_description(directory)
     catalogue = build_catalogue(items, buckets=description.model.text_buckets, tokens=description.model.text_tokens)
-    found = (catalogue.num_items, catalogue.content.shape[1], catalogue.vocabulary)
-    if found != (description.num_items, description.content_dimension, description.vocabulary):
+    found = (catalogue.num_items, catalogue.content.shape[1], catalogue.vocabulary, catalogue_digest(items))
+    expected = (
+        description.num_items,
+        description.content_dimension,
+        description.vocabulary,
+        description.catalogue_digest,
+    )
+    if found != expected:
         raise UserError(
             f"the model in {directory} was trained on another catalogue ({description.num_items} items, "
             f"{description.content_dimension} content dimensions) than the examples' ({found[0]}, {found[1]}); "
@@ -117,7 +137,7 @@ def load_model(directory: Path, items: ItemTable) -> tuple[MTMHModel, Catalogue,
         )
     model = MTMHModel(catalogue, description.features, description.model, description.loss, description.seed)
     try:
-        tf.train.Checkpoint(model=model).read(str(directory / WEIGHTS)).assert_existing_objects_matched()
+        tf.train.Checkpoint(**model.parts()).read(str(directory / WEIGHTS)).assert_existing_objects_matched()
     except (AssertionError, tf.errors.OpError, ValueError) as error:
         raise UserError(f"the weights in {directory} do not fit ({str(error)[:200]}); train the model again") from None
-    return model, catalogue, description
+    return model, dataclasses.replace(catalogue, known=model.known.numpy()), description

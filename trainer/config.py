@@ -60,7 +60,7 @@ class TrainerConfig:
     )
     batch_size: int = option(1024, "triggers of one step, each with all its targets", minimum=2)
     learning_rate: float = option(0.002, "Adam's step, after warm-up; decays to a tenth by a cosine", above=0)
-    patience: int = option(2, "stop after this many epochs without a better recall on the eval split", minimum=0)
+    patience: int = option(2, "stop after this many epochs without a better recall on the eval split", minimum=1)
     eval_triggers: int = option(20000, "triggers sampled for the evaluation between epochs", minimum=1)
     refit: bool = option(False, "train the pushed model on all rows, those after the split too")
     tensorboard: bool = option(True, "write TensorBoard logs")

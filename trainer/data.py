@@ -37,7 +37,7 @@ def _parse_block(record: Any) -> tuple[Any, Any, Any]:
 
 
 def training_batches(files: Sequence[str], *, batch_size: int, window: int, seed: int, epoch: int) -> Any:
-    """One epoch of shuffled batches; equal arguments give equal batches.
+    """One epoch of shuffled batches; equal arguments, under an equal global seed of TensorFlow, give equal batches.
 
     Args:
       files: TFRecords of pairs.
@@ -60,9 +60,9 @@ def training_batches(files: Sequence[str], *, batch_size: int, window: int, seed
         )
 
     def shuffle_rows(number: Any, block: tuple[Any, Any, Any]) -> dict[str, Any]:
-        trigger, target, weight = (column.flat_values if hasattr(column, "flat_values") else column for column in block)
+        trigger, target, weight = block
         order = tf.random.experimental.stateless_shuffle(
-            tf.range(tf.shape(trigger)[0]), seed=tf.stack([tf.cast(number, tf.int32), seed * 1009 + epoch])
+            tf.range(tf.shape(trigger)[0]), seed=tf.stack([number, tf.constant(seed * 1009 + epoch, tf.int64)])
         )
         return {
             "trigger": tf.gather(trigger, order),
@@ -75,9 +75,10 @@ def training_batches(files: Sequence[str], *, batch_size: int, window: int, seed
 
     order = np.random.default_rng([seed, epoch]).permutation(len(files))
     blocks = tf.data.TFRecordDataset([files[place] for place in order], compression_type=schema.COMPRESSION)
-    blocks = blocks.shuffle(1024, seed=seed * 1009 + epoch)
+    blocks = blocks.shuffle(1024, seed=seed * 1009 + epoch, reshuffle_each_iteration=False)
     blocks = blocks.map(dense_block, num_parallel_calls=2, deterministic=True)
-    groups = blocks.ragged_batch(_SHUFFLED_BLOCKS).map(concatenate).enumerate().map(shuffle_rows, num_parallel_calls=2)
+    groups = blocks.ragged_batch(_SHUFFLED_BLOCKS).map(concatenate)
+    groups = groups.enumerate().map(shuffle_rows, num_parallel_calls=2)
     return groups.rebatch(batch_size, drop_remainder=False).prefetch(4)
 
 

@@ -73,6 +73,8 @@ def make_judge(items: ItemTable, triggers: EvalTriggers, *, categories_seen: boo
         (np.ones(len(columns), np.float32), columns, np.concatenate([[0], np.cumsum(lengths)])),
         shape=(len(items.ids), max(len(names), 1)),
     )
+    table.sum_duplicates()
+    table.data[:] = 1.0
     return Judge(triggers, items.content_vectors, table, items.interaction_count, not categories_seen)
 
 
@@ -123,17 +125,18 @@ def nearest(
     if take <= 0 or not len(queries):
         return found
     block = max(1, min(len(queries), _BLOCK_SCORES // number))
-    transposed = tf.constant(candidates)
+    table = tf.constant(candidates)
     for start in range(0, len(queries), block):
         part = slice(start, start + block)
         rows = np.arange(len(queries[part]))
-        best = _top(tf.constant(queries[part]), transposed, tf.constant(np.stack([rows, exclude[part]], axis=1)), take)
-        found[part, :take] = best.numpy()
+        excluded = tf.constant(np.stack([rows, exclude[part]], axis=1))
+        # K as a tensor: a Python number would be traced anew for each of its values.
+        found[part, :take] = _top(tf.constant(queries[part]), table, excluded, tf.constant(take)).numpy()
     return found
 
 
 @tf.function(reduce_retracing=True)
-def _top(queries: "tf.Tensor", candidates: "tf.Tensor", excluded: "tf.Tensor", k: int) -> "tf.Tensor":
+def _top(queries: "tf.Tensor", candidates: "tf.Tensor", excluded: "tf.Tensor", k: "tf.Tensor") -> "tf.Tensor":
     scores = tf.matmul(queries, candidates, transpose_b=True)
     scores = tf.tensor_scatter_nd_update(scores, excluded, tf.fill([tf.shape(excluded)[0]], -float("inf")))
     return tf.math.top_k(scores, k=k, sorted=True).indices

@@ -18,11 +18,14 @@ TOPIC_MATCH: Final = "topic_match"
 COVERAGE: Final = "coverage"
 TAIL_SHARE: Final = "tail_share"
 
+_BLOCK_VALUES: Final = 16_000_000
+"""Values held at a time, 64 MB, whatever K and the length of the vectors."""
+
 METRICS: Final = (RECALL, NDCG, MRR, RECALL_COLD, RELEVANCE, TOPIC_MATCH, COVERAGE, TAIL_SHARE)
 
 
 def target_ranks(
-    retrieved: NDArray[np.int32], row: NDArray[np.int64], target: NDArray[np.int64], block: int = 262_144
+    retrieved: NDArray[np.int32], row: NDArray[np.int64], target: NDArray[np.int64]
 ) -> NDArray[np.int32]:
     """Rank from 0 of each target in the list retrieved for its trigger; K where it is not in it.
 
@@ -30,13 +33,13 @@ def target_ranks(
       retrieved: [T, K], item indexes in order; negative where a list is shorter.
       row: [P], which list each (trigger, target) pair looks at.
       target: [P], item index.
-      block: pairs compared at a time.
 
     >>> target_ranks(np.array([[4, 7, 9]], np.int32), np.array([0, 0]), np.array([7, 5]))
     array([1, 3], dtype=int32)
     """
     k = retrieved.shape[1]
     ranks = np.full(len(row), k, dtype=np.int32)
+    block = max(1, _BLOCK_VALUES // k)
     for start in range(0, len(row), block):
         part = slice(start, start + block)
         hits = retrieved[row[part]] == target[part, np.newaxis]
@@ -86,7 +89,7 @@ def ndcg(ranks: NDArray[np.int32], occasion: NDArray[np.int64], k: int) -> float
 
 
 def relevance(
-    trigger: NDArray[np.int64], retrieved: NDArray[np.int32], content: NDArray[np.float32], block: int = 512
+    trigger: NDArray[np.int64], retrieved: NDArray[np.int32], content: NDArray[np.float32]
 ) -> NDArray[np.float64]:
     """Mean teacher cosine between each trigger and what was retrieved for it.
 
@@ -94,12 +97,12 @@ def relevance(
       trigger: [T], item index.
       retrieved: [T, K], item indexes; negative pads.
       content: [N, D], L2-normalised rows; a zero row has cosine 0 to all.
-      block: triggers at a time.
 
     Returns:
       [T]; NaN where the teacher does not know the trigger or nothing was retrieved.
     """
     means = np.full(len(trigger), np.nan)
+    block = max(1, _BLOCK_VALUES // (retrieved.shape[1] * content.shape[1]))
     for start in range(0, len(trigger), block):
         part = slice(start, start + block)
         lists = retrieved[part]
@@ -110,7 +113,7 @@ def relevance(
 
 
 def topic_match(
-    trigger: NDArray[np.int64], retrieved: NDArray[np.int32], categories: scipy.sparse.csr_matrix, block: int = 2048
+    trigger: NDArray[np.int64], retrieved: NDArray[np.int32], categories: scipy.sparse.csr_matrix
 ) -> NDArray[np.float64]:
     """Mean Jaccard overlap of category sets between each trigger and what was retrieved for it.
 
@@ -118,13 +121,13 @@ def topic_match(
       trigger: [T], item index.
       retrieved: [T, K], item indexes; negative pads.
       categories: [N, C], 1 where the item is in the category.
-      block: triggers at a time.
 
     Returns:
       [T]; NaN where the trigger has no category or nothing was retrieved.
     """
     sizes = np.asarray(categories.sum(axis=1)).ravel()
     means = np.full(len(trigger), np.nan)
+    block = max(1, _BLOCK_VALUES // (retrieved.shape[1] * 64))  # a list's entry costs dozens of values here
     for start in range(0, len(trigger), block):
         part = slice(start, start + block)
         lists = retrieved[part]

@@ -15,7 +15,6 @@ from trainer.encoder import EncoderSizes, ItemEncoder, ItemInputs
 from trainer.heads import EngagementCandidateTower, EngagementQueryTower, RelevanceQueryTower, Temperature
 from trainer.losses import DistillationTask, EngagementTask
 
-from trainer.optimizer import FusedAdam as ADAM
 _EMBED_BATCH = 8192
 
 
@@ -72,15 +71,23 @@ class MTMHModel(tfrs.Model):
         self.engagement_candidate = EngagementCandidateTower(model.dimension)
         self.engagement_temperature = Temperature(0.07, name="engagement_temperature")
         self.engagement_task = EngagementTask()
+        self.known = tf.Variable(catalogue.known, trainable=False, name="known")
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
-        self._loss_means = {"engagement": tf.keras.metrics.Mean(name="loss_engagement")}
+        self._distilled: dict[str, float] = {}
         if self.two_heads:
             self.relevance_query = RelevanceQueryTower(model.dimension, features.content_vector)
             self.relevance_temperature = Temperature(loss.teacher_temperature, name="relevance_temperature")
             self.align_temperature = Temperature(loss.teacher_temperature, name="align_temperature")
             self.distillation_task = DistillationTask(loss.teacher_temperature)
-            self._loss_means["relevance"] = tf.keras.metrics.Mean(name="loss_relevance")
-            self._loss_means["align"] = tf.keras.metrics.Mean(name="loss_align")
+            weights = {"relevance": loss.relevance, "align": loss.align}
+            self._distilled = {name: weight for name, weight in weights.items() if weight}
+            # A term that is left out gives no gradient; Keras would warn of its variables.
+            self.relevance_query.trainable = self.relevance_temperature.trainable = bool(loss.relevance)
+            self.align_temperature.trainable = bool(loss.align)
+        # Keras finds metrics in what an attribute is when it is set, and has a `_losses` of its own.
+        self._loss_means = {
+            name: tf.keras.metrics.Mean(name=f"loss_{name}") for name in ("joint", "engagement", *self._distilled)
+        }
         self.embed_indexes(tf.zeros([1], tf.int32))
         if self.two_heads and features.content_vector:
             self.relevance_query.initialise_content(principal_axes(catalogue.content, model.dimension))
@@ -107,13 +114,30 @@ class MTMHModel(tfrs.Model):
             layers += [self.relevance_temperature, self.align_temperature]
         return {layer.name: float(layer.value) for layer in layers}
 
+    def parts(self) -> dict[str, Any]:
+        """What makes up the trained model, by name: without the optimizer, the metrics and the step."""
+        parts = {
+            "known": self.known,
+            "encoder": self.encoder,
+            "engagement_query": self.engagement_query,
+            "engagement_candidate": self.engagement_candidate,
+            "engagement_temperature": self.engagement_temperature,
+        }
+        if self.two_heads:
+            parts |= {
+                "relevance_query": self.relevance_query,
+                "relevance_temperature": self.relevance_temperature,
+                "align_temperature": self.align_temperature,
+            }
+        return parts
+
     # --- encoding -----------------------------------------------------------------------------------------------
 
     def inputs_of(self, index: Any) -> ItemInputs:
         """Encoder inputs of catalogue items, by index int32 [n]."""
         table = self._catalogue
         return ItemInputs(
-            index=tf.where(tf.gather(table.known, index), index, self._num_items),
+            index=tf.where(tf.gather(self.known, index), index, self._num_items),
             tokens=tf.gather(table.tokens, index),
             categories=tf.gather(table.categories, index),
             content=tf.gather(table.content, index),
@@ -229,4 +253,3 @@ class _CatalogueTensors:
         self.tokens = tf.constant(catalogue.tokens)
         self.categories = tf.constant(catalogue.categories)
         self.content = tf.constant(catalogue.content)
-        self.known = tf.constant(catalogue.known)

@@ -10,7 +10,7 @@ from preprocessing import schema
 from preprocessing.errors import UserError
 from preprocessing.read import read_items, read_triggers
 from trainer import metrics
-from trainer.artefact import DialPoint, ModelDescription, save_model
+from trainer.artefact import DialPoint, ModelDescription, catalogue_digest, save_model
 from trainer.candidates import TrainingTables
 from trainer.catalogue import Catalogue, build_catalogue
 from trainer.config import TrainingConfig
@@ -82,6 +82,7 @@ def train(examples: Path, output: Path, config: TrainingConfig, *, resume: bool 
         num_items=catalogue.num_items,
         content_dimension=catalogue.content.shape[1],
         vocabulary=catalogue.vocabulary,
+        catalogue_digest=catalogue_digest(items),
         epochs=loop.best_epoch,
         dial=tuple(
             DialPoint(scores.relevance_weight, scores.values[metrics.RECALL] or 0.0, scores.values[metrics.RELEVANCE])

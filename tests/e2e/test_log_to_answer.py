@@ -1,0 +1,157 @@
+"""From CSV to an answer over gRPC, on real data, every step in a process of its own."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DATA = Path(__file__).parents[1] / "data" / "online_retail"
+INPUTS = ["--interactions", str(DATA / "interactions.csv.gz"), "--items", str(DATA / "items.csv.gz")]
+QUICK = ["--set", "trainer.epochs=1", "--set", "trainer.steps_per_epoch=16", "--set", "model.hidden=64"]
+
+
+def mtmh(*arguments, check=True):
+    command = [sys.executable, "-m", "tfx_pipeline.cli", *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    if check:
+        assert result.returncode == 0, result.stderr
+    return result
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run")
+    result = mtmh("run", *INPUTS, "--workdir", workdir, *QUICK)
+    return workdir, result
+
+
+@pytest.fixture(scope="module")
+def server(run):
+    workdir, _ = run
+    base = workdir / "serving" / "mtmh"
+    command = [sys.executable, "-m", "tfx_pipeline.cli", "serve", "--model-base-path", str(base)]
+    command += ["--port", "0", "--rest-port", "0", "--poll-seconds", "0.2"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    line = process.stdout.readline()
+    found = re.match(r"ready: model mtmh version (\d+); gRPC (\S+),", line)
+    assert found, line
+    yield found.group(2)
+    process.terminate()
+    assert process.wait(timeout=30) == 0
+
+
+def ask(server, *arguments):
+    return json.loads(mtmh("query", "--address", server, "--json", *arguments).stdout)
+
+
+def check_answer(reply, trigger, k, excluded=()):
+    ids = [result["item_id"] for result in reply["results"]]
+    assert len(ids) == k == len(set(ids))
+    assert not {trigger, *excluded, ""} & set(ids)
+    scores = [result["score"] for result in reply["results"]]
+    assert scores == sorted(scores, reverse=True)
+    assert {result["source"] for result in reply["results"]} <= {"engagement", "relevance", "both"}
+    assert all(result["title"] for result in reply["results"])
+
+
+def test_run_accounts_for_every_row_and_prints_no_noise(run):
+    workdir, result = run
+    manifest = json.loads((workdir / "examples" / "manifest.json").read_text())
+    table = manifest["interactions"]
+    assert table["rows_in"] == 32474
+    assert table["rows_in"] == table["rows_used"] + sum(table["dead_letters"].values()) + sum(table["dropped"].values())
+    assert "recall" in result.stdout
+    lines = result.stderr.splitlines()
+    assert lines
+    assert all(re.match(r"\d\d:\d\d:\d\d mtmh\.", line) for line in lines), result.stderr
+
+
+def test_run_leaves_config_metrics_and_logs(run):
+    workdir, _ = run
+    assert "steps_per_epoch: 16" in (workdir / "config.yaml").read_text()
+    metrics = json.loads((workdir / "metrics" / "mtmh.json").read_text())
+    assert metrics[0]["relevance_weight"] == 0.0
+    assert 0.0 < metrics[0]["values"]["recall"] < 1.0
+    assert list((workdir / "training" / "mtmh" / "logs").rglob("events.out.tfevents.*"))
+
+
+def test_answers_over_grpc(server):
+    reply = ask(server, "--item", "22423", "--k", "20", "--relevance-weight", "0.3", "--exclude", "85123A")
+    check_answer(reply, "22423", 20, ["85123A"])
+    assert reply["triggers"][0]["title"] == "REGENCY CAKESTAND 3 TIER"
+
+
+def test_dial_moves_the_answer_towards_the_trigger(server):
+    engaged = ask(server, "--item", "22423", "--k", "20", "--relevance-weight", "0")
+    relevant = ask(server, "--item", "22423", "--k", "20", "--relevance-weight", "1")
+    mean = [sum(r["relevance_score"] for r in reply["results"]) / 20 for reply in (engaged, relevant)]
+    assert mean[1] > mean[0]
+    assert any("CAKE" in result["title"] for result in relevant["results"][:5])
+
+
+def test_unknown_items_and_titles_are_answered(server):
+    unknown = ask(server, "--item", "no such item", "--k", "5")
+    assert unknown["popular_fallback"]
+    assert [result["source"] for result in unknown["results"]] == ["popular"] * 5
+    titled = ask(server, "--title", "PINK CAKE STAND", "--k", "5", "--relevance-weight", "1")
+    assert len(titled["results"]) == 5
+    assert not titled["popular_fallback"]
+
+
+def test_k_above_the_catalogue_and_a_long_history(server):
+    reply = ask(server, "--item", "22423", "--k", "100000")
+    assert len(reply["results"]) == 1000
+    history = [argument for number in range(64) for argument in ("--item", f"{22000 + 10 * number}")]
+    assert len(ask(server, *history, "--k", "10")["results"]) == 10
+
+
+def test_table_for_people(server):
+    printed = mtmh("query", "--address", server, "--item", "22423", "--k", "3").stdout
+    assert "REGENCY CAKESTAND 3 TIER" in printed
+    assert "found by" in printed
+
+
+def test_tree_index_is_published_beside_and_taken_over(run, server):
+    workdir, _ = run
+    before = ask(server, "--item", "22423", "--k", "50", "--relevance-weight", "0.25")
+    version = int(
+        mtmh("export", "--workdir", workdir, "--set", "index.kind=tree", "--quiet").stdout.strip().split("/")[-1]
+    )
+    card = json.loads((workdir / "serving" / "mtmh" / str(version) / "assets.extra" / "mtmh.json").read_text())
+    assert card["index"]["kind"] == "tree"
+    assert min(card["index_recall"].values()) >= 0.95
+    for _ in range(60):
+        reply = ask(server, "--item", "22423", "--k", "50", "--relevance-weight", "0.25")
+        if reply["version"] == version:
+            break
+    assert reply["version"] == version
+    check_answer(reply, "22423", 50)
+    ids = [{result["item_id"] for result in answer["results"]} for answer in (before, reply)]
+    assert len(ids[0] & ids[1]) >= 45
+
+
+def test_resumed_run_keeps_the_examples(run):
+    workdir, _ = run
+    stamp = (workdir / "examples" / "manifest.json").stat().st_mtime_ns
+    result = mtmh("run", *INPUTS, "--workdir", workdir, *QUICK, "--resume")
+    assert (workdir / "examples" / "manifest.json").stat().st_mtime_ns == stamp
+    assert "kept" in result.stderr
+
+
+def test_same_seed_same_metrics(run, tmp_path):
+    workdir, _ = run
+    mtmh("run", *INPUTS, "--workdir", tmp_path, *QUICK, "--quiet", "--", "--direct_num_workers=2",
+         "--direct_running_mode=multi_processing")  # fmt: skip
+    for name in ("examples/manifest.json", "metrics/mtmh.json"):
+        assert (tmp_path / name).read_bytes() == (workdir / name).read_bytes()
+
+
+def test_interrupted_before_publishing_leaves_nothing_to_serve(tmp_path):
+    os.makedirs(tmp_path / "serving" / "mtmh" / ".staging-killed")
+    result = mtmh("export", "--workdir", tmp_path, check=False)
+    assert result.returncode == 2
+    assert "mtmh preprocess" in result.stderr

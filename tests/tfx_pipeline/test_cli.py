@@ -1,0 +1,117 @@
+"""Every mistake on the command line is one clear line, and quick verbs stay quick."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tfx_pipeline import cli
+
+
+def failure(capsys, *arguments):
+    status = cli.main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    assert status == 2
+    assert captured.out == ""
+    lines = captured.err.splitlines()
+    assert len(lines) == 1, captured.err
+    assert lines[0].startswith("mtmh: error: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["qury"], ["qury", "mtmh query"]),
+        (["frobnicate"], ["frobnicate", "verbs are run"]),
+        (["query", "--itm", "1"], ["--itm", "did you mean --item?"]),
+        (["query", "--k", "0", "--item", "1"], ["--k", "at least 1"]),
+        (["query", "--k", "many", "--item", "1"], ["--k", "many"]),
+        (["query", "--relevance-weight", "2", "--item", "1"], ["between 0 and 1"]),
+        (["query"], ["--item", "--title"]),
+        (["query", "--item", "1", "--address", "127.0.0.1:1"], ["127.0.0.1:1", "mtmh serve"]),
+        (["query", "--item", "1", "--", "--runner=X"], ["no Beam pipeline"]),
+        (["run"], ["--interactions", "mtmh run --help"]),
+        (["run", "--interactions", "a.csv", "--items", "b.csv"], ["--workdir"]),
+        (["serve"], ["--model-base-path"]),
+        (["serve", "--model-base-path", "nowhere/at/all"], ["nowhere/at/all"]),
+        (["serve", "--model-base-path", ".", "--port", "eighty"], ["--port", "eighty"]),
+        (["serve", "--model-base-path", ".", "--port", "99999"], ["port", "99999"]),
+        (["train", "--workdir", "nowhere/at/all"], ["nowhere/at/all", "mtmh preprocess"]),
+        (["evaluate", "--workdir", "."], ["mtmh preprocess"]),
+        (["export", "--workdir", "."], ["mtmh preprocess"]),
+        (["demo", "--items", "x.csv"], ["--interactions"]),
+        (["--frobnicate"], ["--frobnicate"]),
+    ],
+)
+def test_mistakes_are_one_clear_line(capsys, monkeypatch, tmp_path, arguments, named):
+    monkeypatch.chdir(tmp_path)
+    line = failure(capsys, *arguments)
+    for words in named:
+        assert words in line
+
+
+def test_mistakes_in_inputs_and_options(capsys, tmp_path):
+    log, items = tmp_path / "log.csv", tmp_path / "items.csv"
+    log.write_text("user_id,item,timestamp\nu,i,1\n")
+    items.write_text("item_id,title\ni,a\n")
+    common = ["run", "--items", items, "--workdir", tmp_path / "work"]
+    assert "no file matches" in failure(capsys, *common, "--interactions", tmp_path / "none.csv")
+    line = failure(capsys, *common, "--interactions", log)
+    for words in (str(log), "item_id", "--set input.columns.item_id=item"):
+        assert words in line
+    assert "trainer.epochs" in failure(capsys, *common, "--interactions", log, "--set", "trainer.epoch=3")
+    assert "trainer.epochs" in failure(capsys, *common, "--interactions", log, "--set", "trainer.epochs=many")
+    assert "--set" in failure(capsys, *common, "--interactions", log, "--set")
+    assert "none.yaml" in failure(capsys, *common, "--interactions", log, "--config", tmp_path / "none.yaml")
+
+
+def test_a_work_directory_that_is_a_file(capsys, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    log, items = tmp_path / "log.csv", tmp_path / "items.csv"
+    log.write_text("user_id,item_id,timestamp\nu,i,1\n")
+    items.write_text("item_id\ni\n")
+    assert str(file) in failure(capsys, "run", "--interactions", log, "--items", items, "--workdir", file)
+
+
+def test_internal_faults_are_one_line_too(capsys, monkeypatch):
+    def broken(arguments):
+        raise ZeroDivisionError("division\nby zero")
+
+    help_text, add_arguments, _, takes_beam = cli._VERBS["query"]
+    monkeypatch.setitem(cli._VERBS, "query", (help_text, add_arguments, broken, takes_beam))
+    monkeypatch.delenv("MTMH_TRACEBACK", raising=False)
+    assert cli.main(["query", "--item", "1"]) == 70
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "ZeroDivisionError: division by zero" in error
+    monkeypatch.setenv("MTMH_TRACEBACK", "1")
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["query", "--item", "1"])
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["query", "--help"], ["run", "--help"], ["serve", "--help"], ["--version"]]
+)
+def test_help_imports_nothing_heavy(arguments):
+    program = (
+        "import sys\n"
+        "from tfx_pipeline.cli import main\n"
+        "try:\n"
+        f"    main({arguments!r})\n"
+        "except SystemExit as stop:\n"
+        "    assert stop.code in (0, None)\n"
+        "heavy = {'tensorflow', 'apache_beam', 'scann', 'pandas', 'sklearn', 'tfx'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert "mtmh" in result.stdout
+
+
+def test_no_verb_shows_the_verbs(capsys):
+    assert cli.main([]) == 2
+    printed = capsys.readouterr().out
+    for verb in cli._VERBS:
+        assert verb in printed
