@@ -24,7 +24,7 @@ REQUIREMENTS = [
     "aiohttp>=3.9,<4",  # REST
     "google-crc32c>=1.5,<2",  # TFRecord checksums without TensorFlow
     "numpy>=1.26,<2",
-    "scipy>=1.12,<2",  # sparse co-engagement counts of the baselines
+    "scipy>=1.12,<2",  # sparse category sets in the evaluation
     "scikit-learn>=1.5,<2",  # the lsa teacher
     "onnxruntime>=1.17,<2",  # the onnx teacher
     "tokenizers>=0.19,<1",  # the onnx teacher
@@ -58,7 +58,7 @@ setup(
     name="mtmh",
     version="0.1.0",
     description="Item-to-item retrieval with a dial between recall and semantic relevance: "
-    "one encoder, two heads, one TFX pipeline, served by TensorFlow Serving",
+    "one encoder, two heads, one ScaNN index behind the TensorFlow Serving API",
     long_description=README.read_text(encoding="utf-8") if README.exists() else "",
     long_description_content_type="text/markdown",
     license="Apache-2.0",

@@ -72,7 +72,7 @@ def demo(request: DemoRequest) -> None:
     scores = evaluate_step(workdir, config)
     exported = export_step(workdir, config)
     _title(console, "5/5 serve, and ask over gRPC")
-    with _server(workdir.serving) as address:
+    with serving(workdir.serving) as address:
         answers = _ask(address, triggers or _most_engaged(workdir), exported.relevance_weight)
 
     rows = [("one head", score) for score in baseline] + [("MTMH", score) for score in scores]
@@ -119,7 +119,7 @@ def _most_engaged(workdir: Workdir) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def _server(base: Path) -> Iterator[str]:
+def serving(base: Path) -> Iterator[str]:
     """Runs ``mtmh serve`` in a process of its own on free ports; gives the gRPC address once it is ready."""
     command = [
         sys.executable, "-m", "tfx_pipeline.cli", "serve", "--model-base-path", str(base), "--port", "0",

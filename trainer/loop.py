@@ -17,6 +17,7 @@ from trainer.config import TrainingConfig
 from trainer.data import PairSummary, training_batches
 from trainer.evaluate import Scores
 from trainer.model import MTMHModel
+from trainer.optimizer import FusedAdam
 
 logger = logging.getLogger("mtmh.trainer")
 
@@ -46,6 +47,7 @@ class TrainingLoop:
         pairs: PairSummary,
         files: Sequence[str],
         *,
+        examples: str,
         epochs: int,
         judge: Callable[[], Scores] | None,
     ) -> None:
@@ -58,6 +60,7 @@ class TrainingLoop:
           model: prepared for training.
           pairs: sizes of the training data.
           files: TFRecords of pairs.
+          examples: fingerprint of the examples; a checkpoint is resumed with the same ones only.
           epochs: most epochs.
           judge: scores the model between epochs, for early stopping; None trains all epochs and keeps the last.
         """
@@ -66,6 +69,7 @@ class TrainingLoop:
         self._model = model
         self._window = pairs.most_targets
         self._files = files
+        self._examples = examples
         self._epochs = epochs
         self._judge = judge
         batches = math.ceil(pairs.num_triggers / config.trainer.batch_size)
@@ -81,9 +85,7 @@ class TrainingLoop:
             warmup_target=config.trainer.learning_rate,
             warmup_steps=max(1, min(self._steps // 2, 500)),
         )
-        model.compile(
-            optimizer=tf.keras.optimizers.Adam(rate), steps_per_execution=min(_MOST_STEPS_PER_CALL, self._steps)
-        )
+        model.compile(optimizer=FusedAdam(rate), steps_per_execution=min(_MOST_STEPS_PER_CALL, self._steps))
         model.optimizer.build(model.trainable_variables)
         self._checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
 
@@ -99,7 +101,8 @@ class TrainingLoop:
           resume: go on from the last finished epoch, where there is one.
 
         Raises:
-          UserError: the checkpoint belongs to another configuration, or the loss is no longer a number.
+          UserError: the checkpoint is damaged or belongs to another configuration or other examples, or the loss is no
+            longer a number.
         """
         self._start(resume)
         logger.info(
@@ -122,8 +125,9 @@ class TrainingLoop:
             self._state.history.append(record)
             self._save_state()
             self._report(record, writer)
-        if self._state.best_epoch:
-            self._checkpoint.read(self._weights("best", self._state.best_epoch)).assert_existing_objects_matched()
+        if writer is not None:
+            writer.close()
+        self._read_weights("best", self._state.best_epoch)
 
     def _train_epoch(self) -> dict[str, float]:
         epoch = self._state.epoch
@@ -138,43 +142,58 @@ class TrainingLoop:
             history = self._model.fit(
                 batches, epochs=1, steps_per_epoch=self._steps, verbose=0, callbacks=[_StepProgress(progress)]
             )
-        losses = {name: float(values[-1]) for name, values in history.history.items()}
+        losses = {name: float(values[-1]) for name, values in history.history.items() if name.startswith("loss")}
+        losses["loss"] = losses.pop("loss_joint")  # Keras' own is that of the last step
         if not math.isfinite(losses["loss"]):
             raise UserError(
                 f"the loss became {losses['loss']} in epoch {epoch + 1}; lower trainer.learning_rate, now "
                 f"{self._config.trainer.learning_rate}"
             )
-        names = [name for name in losses if name.startswith("loss")]
-        return {f"train/{name}": losses[name] for name in names} | {
-            f"train/{name}": value for name, value in self._model.temperatures().items()
-        }
+        return {f"train/{name}": value for name, value in (losses | self._model.temperatures()).items()}
 
     def _stale(self) -> bool:
         waited = self._state.epoch - self._state.best_epoch
-        return self._judge is not None and waited >= self._config.trainer.patience
+        return self._judge is not None and waited >= max(1, self._config.trainer.patience)
 
     # --- checkpoints --------------------------------------------------------------------------------------------
 
     def _identity(self) -> str:
-        return json.dumps(dataclasses.asdict(self._config), sort_keys=True)
+        return json.dumps(dataclasses.asdict(self._config) | {"examples": self._examples}, sort_keys=True)
 
     def _weights(self, kind: str, epoch: int) -> str:
         return str(self._directory / f"{kind}-{epoch}")
 
     def _start(self, resume: bool) -> None:
         if resume and self._state_file.exists():
-            document: dict[str, Any] = json.loads(self._state_file.read_text(encoding="utf-8"))
-            if document["config"] != self._identity():
-                raise UserError(
-                    f"{self._directory} is a training of another configuration; resume with the configuration it was "
-                    "started with, or start anew without --resume"
-                )
-            self._state = _State(**document["state"])
-            self._checkpoint.read(self._weights("last", self._state.epoch)).assert_existing_objects_matched()
+            self._resume()
             return
         for directory in (self._directory, self._logs):
             shutil.rmtree(directory, ignore_errors=True)
         self._directory.mkdir(parents=True)
+
+    def _resume(self) -> None:
+        try:
+            document = json.loads(self._state_file.read_text(encoding="utf-8"))
+            identity, state = document["identity"], _State(**document["state"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._damaged(error) from None
+        if identity != self._identity():
+            raise UserError(
+                f"{self._directory} is a training of another configuration or of other examples; resume with those it "
+                "was started with, or start anew without --resume"
+            )
+        self._read_weights("last", state.epoch)
+        self._state = state
+
+    def _read_weights(self, kind: str, epoch: int) -> None:
+        try:
+            self._checkpoint.read(self._weights(kind, epoch)).assert_existing_objects_matched()
+        except (AssertionError, tf.errors.OpError, ValueError) as error:
+            raise self._damaged(error) from None
+
+    def _damaged(self, error: Exception) -> UserError:
+        reason = str(error).partition("\n")[0][:200]
+        return UserError(f"the checkpoint in {self._directory} is damaged ({reason}); start anew without --resume")
 
     def _keep(self, recall: float) -> None:
         """Remembers the weights when they are the best so far; without a judge the latest are."""
@@ -186,7 +205,7 @@ class TrainingLoop:
         """Weights first, then the small file that names them: a kill between the two resumes an epoch earlier."""
         self._checkpoint.write(self._weights("last", self._state.epoch))
         staging = self._state_file.with_suffix(".tmp")
-        document = {"config": self._identity(), "state": dataclasses.asdict(self._state)}
+        document = {"identity": self._identity(), "state": dataclasses.asdict(self._state)}
         staging.write_text(json.dumps(document), encoding="utf-8")
         staging.replace(self._state_file)
         current = {f"last-{self._state.epoch}", f"best-{self._state.best_epoch}"}
@@ -212,7 +231,7 @@ class TrainingLoop:
 
 
 class _StepProgress(tf.keras.callbacks.Callback):
-    """Reports finished steps to a `Progress`."""
+    """Reports finished steps to a `Progress`, and ends an epoch whose loss is no longer a number."""
 
     def __init__(self, progress: Progress) -> None:
         super().__init__()
@@ -220,5 +239,8 @@ class _StepProgress(tf.keras.callbacks.Callback):
         self._seen = 0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        self._progress.advance(batch + 1 - self._seen, f"loss {(logs or {}).get('loss', math.nan):.3f}")
+        loss = (logs or {}).get("loss", math.nan)
+        self._progress.advance(batch + 1 - self._seen, f"loss {loss:.3f}")
         self._seen = batch + 1
+        if not math.isfinite(loss):
+            self.model.stop_training = True

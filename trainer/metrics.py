@@ -24,9 +24,7 @@ _BLOCK_VALUES: Final = 16_000_000
 METRICS: Final = (RECALL, NDCG, MRR, RECALL_COLD, RELEVANCE, TOPIC_MATCH, COVERAGE, TAIL_SHARE)
 
 
-def target_ranks(
-    retrieved: NDArray[np.int32], row: NDArray[np.int64], target: NDArray[np.int64]
-) -> NDArray[np.int32]:
+def target_ranks(retrieved: NDArray[np.int32], row: NDArray[np.int64], target: NDArray[np.int64]) -> NDArray[np.int32]:
     """Rank from 0 of each target in the list retrieved for its trigger; K where it is not in it.
 
     Args:

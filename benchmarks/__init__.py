@@ -1,0 +1,1 @@
+"""Benchmarks: programs whose output is a table, run by ``make bench``."""

@@ -1,0 +1,389 @@
+"""Whole trainings on a checkerboard: users stay on fields of one colour, and the teacher tells the colours."""
+
+import dataclasses
+import json
+import logging
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from preprocessing.backend import tf
+from preprocessing.config import FeaturesConfig
+from preprocessing.errors import UserError
+from preprocessing.read import read_items
+from tests.trainer.toys import (
+    SMALL,
+    changed,
+    checkerboard_events,
+    checkerboard_items,
+    item_table,
+    write_checkerboard,
+    write_examples,
+)
+from trainer import loop as loop_module, metrics
+from trainer.artefact import load_model
+from trainer.config import EvaluateConfig, TrainingConfig
+from trainer.evaluate import retrieve_exact
+from trainer.loop import TrainingLoop
+from trainer.train import TrainResult, train
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory) -> Path:
+    return write_checkerboard(tmp_path_factory.mktemp("board"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    config: TrainingConfig
+    output: Path
+    result: TrainResult
+
+
+@pytest.fixture(scope="module")
+def trained(board, tmp_path_factory) -> Trained:
+    """One training that most tests look at; K is the number of other fields of a colour."""
+    config = changed(SMALL, evaluate=EvaluateConfig(k=7), trainer={"epochs": 8, "patience": 8, "tensorboard": True})
+    output = tmp_path_factory.mktemp("trained")
+    return Trained(config, output, train(board, output, config))
+
+
+def vectors_of(output, board):
+    return load_model(output / "model", read_items(str(board)))[0].embed_catalogue()
+
+
+def same(left, right):
+    return all(
+        np.array_equal(getattr(left, field.name), getattr(right, field.name)) for field in dataclasses.fields(left)
+    )
+
+
+def colours_right(vectors, weight):
+    found = retrieve_exact(vectors, np.arange(16), k=7, relevance_weight=weight)
+    return (found % 2 == np.arange(16)[:, None] % 2).mean()
+
+
+def test_learns_the_colours_at_every_dial(trained, board):
+    scores = trained.result.scores
+    assert scores.values[metrics.RECALL] > 0.95
+    assert scores.values[metrics.TOPIC_MATCH] > 0.95
+    vectors = vectors_of(trained.output, board)
+    assert colours_right(vectors, 0.0) > 0.95
+    assert colours_right(vectors, 0.3) > 0.95
+    assert colours_right(vectors, 1.0) == 1.0
+
+
+def test_relevance_head_follows_the_teacher_further_than_the_engagement_head(trained, board):
+    vectors, content = vectors_of(trained.output, board), checkerboard_items().content_vectors
+    others = ~np.eye(16, dtype=bool)
+    teacher = (content @ content.T)[others]
+
+    def agreement(left, right):
+        return np.corrcoef((left @ right.T)[others], teacher)[0, 1]
+
+    relevance = agreement(vectors.relevance, vectors.relevance)
+    assert relevance > 0.9
+    assert relevance > agreement(vectors.engagement_trigger, vectors.engagement_candidate)
+    within = others & (np.arange(16)[:, None] % 2 == np.arange(16) % 2)  # finer than the colours
+    fine = np.corrcoef((vectors.relevance @ vectors.relevance.T)[within], (content @ content.T)[within])[0, 1]
+    assert fine > 0.5
+
+
+def test_same_seed_gives_the_same_model_and_another_seed_another(trained, board, tmp_path):
+    again = train(board, tmp_path / "again", trained.config)
+    assert again.scores == trained.result.scores
+    assert again.epochs == trained.result.epochs
+    first = vectors_of(trained.output, board)
+    assert same(first, vectors_of(tmp_path / "again", board))
+    train(board, tmp_path / "other", changed(trained.config, seed=2**31 - 1, trainer={"epochs": 1}))
+    assert not same(first, vectors_of(tmp_path / "other", board))
+
+
+def test_description_tells_the_dial_of_the_kept_weights(trained):
+    document = json.loads((trained.output / "model" / "model.json").read_text(encoding="utf-8"))
+    dial = document["dial"]
+    assert [point["relevance_weight"] for point in dial] == sorted(point["relevance_weight"] for point in dial)
+    assert dial[0] == {
+        "relevance_weight": 0.0,
+        "recall": trained.result.scores.values[metrics.RECALL],
+        "relevance": trained.result.scores.values[metrics.RELEVANCE],
+    }
+    assert dial[-1]["relevance"] >= dial[0]["relevance"]
+    assert document["epochs"] == trained.result.epochs
+
+
+def test_tensorboard_has_every_loss_and_metric_by_epoch(trained):
+    found: dict[str, dict[int, float]] = {}
+    for path in (trained.output / "logs" / "training").glob("events*"):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                found.setdefault(value.tag, {})[event.step] = float(tf.make_ndarray(value.tensor))
+    wanted = {f"train/{name}" for name in ("loss", "loss_engagement", "loss_relevance", "loss_align")}
+    wanted |= {f"train/{name}_temperature" for name in ("engagement", "relevance", "align")}
+    wanted |= {f"eval/{name}@7" for name in metrics.METRICS if name != metrics.RECALL_COLD}
+    assert set(found) == wanted
+    epochs = json.loads((trained.output / "checkpoints" / "training" / "state.json").read_text())["state"]["epoch"]
+    assert all(sorted(steps) == list(range(1, epochs + 1)) for steps in found.values())
+    for step in range(1, epochs + 1):  # the joint loss is that of the design
+        parts = [found[f"train/loss_{name}"][step] for name in ("engagement", "relevance", "align")]
+        joint = parts[0] + trained.config.loss.relevance * parts[1] + trained.config.loss.align * parts[2]
+        assert found["train/loss"][step] == pytest.approx(joint, rel=1e-4)
+    assert found["train/loss"][epochs] < found["train/loss"][1]
+
+
+def test_checkpoints_keep_the_last_and_the_best_alone(trained):
+    stems = {path.stem for path in (trained.output / "checkpoints" / "training").iterdir()}
+    state = json.loads((trained.output / "checkpoints" / "training" / "state.json").read_text())["state"]
+    assert stems == {"state", f"last-{state['epoch']}", f"best-{state['best_epoch']}"}
+    assert state["best_epoch"] == trained.result.epochs
+
+
+def test_one_head_has_no_dial(board, tmp_path):
+    config = changed(SMALL, model={"name": "one_head"}, evaluate=EvaluateConfig(k=7), trainer={"epochs": 6})
+    result = train(board, tmp_path, config)
+    vectors = vectors_of(tmp_path, board)
+    assert not vectors.relevance.any()
+    assert colours_right(vectors, 0.0) > 0.9
+    assert result.scores.values[metrics.RECALL] > 0.9
+    assert len(json.loads((result.model / "model.json").read_text())["dial"]) == 1
+
+
+class Killed(Exception):
+    pass
+
+
+def interrupt(monkeypatch, method, epoch):
+    """Kills the training after (``_save_state``) or within (``_keep``) the given epoch."""
+    original = getattr(TrainingLoop, method)
+
+    def dying(self, *args):
+        original(self, *args)
+        if self._state.epoch == epoch:
+            raise Killed
+
+    monkeypatch.setattr(TrainingLoop, method, dying)
+
+
+@pytest.mark.parametrize("method", ["_save_state", "_keep"])
+def test_resumed_training_ends_like_an_uninterrupted_one(board, trained, tmp_path, monkeypatch, method):
+    config = changed(trained.config, trainer={"tensorboard": False})
+    uninterrupted = tmp_path / "whole"
+    expected = train(board, uninterrupted, changed(config, trainer={"epochs": 3}))
+    output = tmp_path / "killed"
+    with monkeypatch.context() as patch:
+        interrupt(patch, method, 2)
+        with pytest.raises(Killed):
+            train(board, output, changed(config, trainer={"epochs": 3}))
+    assert not (output / "model").exists()
+    resumed = train(board, output, changed(config, trainer={"epochs": 3}), resume=True)
+    assert (resumed.epochs, resumed.scores) == (expected.epochs, expected.scores)
+    assert same(vectors_of(uninterrupted, board), vectors_of(output, board))
+    histories = [
+        json.loads((directory / "checkpoints" / "training" / "state.json").read_text())["state"]["history"]
+        for directory in (uninterrupted, output)
+    ]
+    assert histories[0] == histories[1]
+
+
+def test_resume_refuses_another_configuration_other_examples_and_damage(board, tmp_path):
+    config = changed(SMALL, trainer={"epochs": 1})
+    output = tmp_path / "out"
+    train(board, output, config)
+    with pytest.raises(UserError, match="another configuration.*without --resume"):
+        train(board, output, changed(config, seed=7), resume=True)
+    other = write_examples(
+        tmp_path / "other", checkerboard_items(), checkerboard_events(seed=3), checkerboard_events(events=9, seed=4)
+    )
+    with pytest.raises(UserError, match="other examples"):
+        train(other, output, config, resume=True)
+    before = (output / "model" / "model.json").read_bytes()
+    train(board, output, config, resume=True)  # nothing left to do
+    assert (output / "model" / "model.json").read_bytes() == before
+    state = output / "checkpoints" / "training" / "state.json"
+    whole = state.read_text()
+    for broken in (whole[: len(whole) // 2], "[]", "{}"):
+        state.write_text(broken)
+        with pytest.raises(UserError, match="damaged.*without --resume"):
+            train(board, output, config, resume=True)
+    state.write_text(whole)
+    for path in state.parent.glob("last-*"):
+        path.unlink()
+    with pytest.raises(UserError, match="damaged.*without --resume"):
+        train(board, output, config, resume=True)
+    train(board, output, config)  # anew
+
+
+def test_early_stopping_waits_as_long_as_patience_says(board, tmp_path, monkeypatch):
+    recalls = iter([0.2, 0.5, 0.4, 0.5, 0.9])
+    true_evaluate = loop_module.TrainingLoop
+
+    def judged(name, *args, judge, **kwargs):
+        def score():
+            scores = judge()
+            scores.values[metrics.RECALL] = next(recalls)
+            return scores
+
+        return true_evaluate(name, *args, judge=score, **kwargs)
+
+    monkeypatch.setattr("trainer.train.TrainingLoop", judged)
+    result = train(board, tmp_path, changed(SMALL, trainer={"epochs": 5, "patience": 2}))
+    assert result.epochs == 2  # an equal recall is no better one
+    assert next(recalls) == 0.9
+    state = json.loads((tmp_path / "checkpoints" / "training" / "state.json").read_text())["state"]
+    assert (state["epoch"], state["best_epoch"], state["best_recall"]) == (4, 2, 0.5)
+
+
+def test_patience_zero_trains_at_least_an_epoch(board, tmp_path):
+    assert train(board, tmp_path, changed(SMALL, trainer={"epochs": 2, "patience": 0})).epochs >= 1
+
+
+def test_loss_that_is_no_number_ends_the_training(board, tmp_path, monkeypatch):
+    from trainer.model import MTMHModel
+
+    original = MTMHModel.compute_loss
+    monkeypatch.setattr(MTMHModel, "compute_loss", lambda *args, **kwargs: original(*args, **kwargs) * math.nan)
+    with pytest.raises(UserError, match=r"the loss became nan in epoch 1; lower trainer\.learning_rate, now 0\.02"):
+        train(board, tmp_path, SMALL)
+    assert not (tmp_path / "model").exists()
+
+
+def test_refit_learns_what_came_after_the_split(tmp_path):
+    """Item 15 is engaged after the split only: refit gives it an identity and brings it to its triggers."""
+    board_items = checkerboard_items()
+    count = board_items.interaction_count.copy()
+    count[15] = 0
+    items = dataclasses.replace(board_items, interaction_count=count)
+    early = [(a, [b for b in bs if b != 15]) for a, bs in checkerboard_events() if a != 15]
+    early = [(a, bs) for a, bs in early if bs]
+    late = [(a, [15]) for a in (0, 2, 4, 6) for _ in range(15)]
+    examples = write_examples(tmp_path / "examples", items, early, late)
+    # Its own features would carry it to white fields; engagement says black.
+    config = changed(
+        SMALL,
+        features=FeaturesConfig(text=False, categories=False, content_vector=False),
+        model={"id_dropout": 0.0},
+        trainer={"epochs": 6, "patience": 6},
+    )
+
+    def rank_of_15(output):
+        vectors = vectors_of(output, examples)
+        found = retrieve_exact(vectors, np.array([0, 2, 4, 6]), k=15, relevance_weight=0.0)
+        return np.argmax(found == 15, axis=1).mean()
+
+    plain = train(examples, tmp_path / "plain", config)
+    refit = train(examples, tmp_path / "refit", changed(config, trainer={"refit": True}))
+    assert refit.epochs == plain.epochs
+    assert refit.scores == plain.scores  # honest: of the weights that have not seen the evaluation period
+    assert json.loads((refit.model / "model.json").read_text())["refit"] is True
+    model, catalogue, _ = load_model(refit.model, items)
+    assert catalogue.known.all()
+    assert not load_model(plain.model, items)[1].known[15]
+    assert rank_of_15(tmp_path / "refit") < rank_of_15(tmp_path / "plain")
+    assert rank_of_15(tmp_path / "refit") < 4
+
+
+def test_nothing_to_train_or_to_stop_by_is_the_users_to_mend(tmp_path):
+    items = checkerboard_items()
+    events = checkerboard_events(events=20)
+    with pytest.raises(UserError, match=r"no training pairs; raise split\.quantile"):
+        train(write_examples(tmp_path / "a", items, [], events), tmp_path / "out", SMALL)
+    with pytest.raises(UserError, match=r"no triggers.*lower split\.quantile"):
+        train(write_examples(tmp_path / "b", items, events, []), tmp_path / "out", SMALL)
+
+
+DEGENERATE = {
+    "two items": item_table(["one", "two"]),
+    "no titles": item_table([""] * 4, [["x"], ["y"], ["x"], []], np.eye(4)),
+    "no categories": item_table(["a b", "b c", "c d", "d a"], None, np.eye(4)),
+    "no content": item_table(["a", "b", "c", "d"], [["x"], ["y"], ["x"], ["y"]]),
+    "odd names": item_table(
+        ["", "「物の哀れ」 — ｶﾞﾗｽ", "a\u0301\u200d🦄", "e" * 5000],
+        [["ü|ü"], ["\u202e"], [" "], ["🦄", "ü|ü"]],
+        np.eye(4),
+        ids=["", "\n", "nul\u0001", "🦄/\\\"'"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DEGENERATE)
+@pytest.mark.parametrize("model", ["mtmh", "one_head"])
+def test_degenerate_catalogues_train_and_answer(tmp_path, name, model):
+    items = DEGENERATE[name]
+    number = len(items)
+    events = [(i, [(i + 1) % number]) for i in range(number)] * 3
+    examples = write_examples(tmp_path / "examples", items, events, events[:number])
+    result = train(examples, tmp_path / "out", changed(SMALL, model={"name": model}, trainer={"epochs": 2}))
+    vectors = vectors_of(tmp_path / "out", examples)
+    assert np.isfinite(vectors.engagement_trigger).all()
+    assert np.isfinite(vectors.relevance).all()
+    assert result.scores.values[metrics.RECALL] == 1.0  # K is beyond the catalogue
+    assert (result.scores.values[metrics.TOPIC_MATCH] is None) == (not any(items.categories))
+    assert (result.scores.values[metrics.RELEVANCE] is None) == (not items.content_vectors.any())
+
+
+@pytest.mark.parametrize("loss", [{"relevance": 0.0}, {"align": 0.0}, {"relevance": 0.0, "align": 0.0}])
+@pytest.mark.parametrize("more", [{"log_q": False}, {"mask_known_positives": False, "uniform_negatives": 0}])
+def test_terms_of_the_loss_can_be_left_out(board, tmp_path, loss, more):
+    train(board, tmp_path, changed(SMALL, loss=loss | more, trainer={"epochs": 1, "tensorboard": True}))
+    state = json.loads((tmp_path / "checkpoints" / "training" / "state.json").read_text())["state"]
+    losses = {name for name in state["history"][0] if name.startswith("train/loss_")}
+    left_out = {f"train/loss_{name}" for name in loss}
+    assert losses == {"train/loss_engagement", "train/loss_relevance", "train/loss_align"} - left_out
+
+
+def test_steps_that_no_call_divides(board, tmp_path):
+    """240 events in batches of 22 are 11 steps, 8 and 3 a call, the last of 20 triggers."""
+    seen = []
+
+    class Counting(loop_module._StepProgress):
+        def on_train_batch_end(self, batch, logs=None):
+            super().on_train_batch_end(batch, logs)
+            seen.append(self._seen)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop_module, "_StepProgress", Counting)
+        train(board, tmp_path, changed(SMALL, trainer={"batch_size": 22, "epochs": 2}))
+    assert seen == [8, 11, 8, 11]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop_module, "_StepProgress", Counting)
+        train(board, tmp_path, changed(SMALL, trainer={"batch_size": 22, "epochs": 1, "steps_per_epoch": 9}))
+    assert seen[4:] == [8, 9]
+
+
+def test_an_operators_log_holds_our_lines_alone(board, tmp_path):
+    """In a process of its own, with all INFO logging shown, as in a Beam worker or under TFX."""
+    program = f"""
+import logging, sys
+logging.basicConfig(level=logging.INFO, format="%(name)s %(levelname)s %(message)s")
+from pathlib import Path
+from tests.trainer.toys import SMALL, changed
+from preprocessing.backend import tf
+from trainer.train import train
+config = changed(SMALL, trainer={{"epochs": 2, "tensorboard": True}}, loss={{"align": 0.0}})
+result = train(Path({str(board)!r}), Path({str(tmp_path / "out")!r}), config)
+module = tf.Module()
+module.f = tf.function(lambda x: x + 1, input_signature=[tf.TensorSpec([], tf.float32)])
+tf.saved_model.save(module, {str(tmp_path / "saved")!r})
+from trainer.artefact import load_model
+from preprocessing.read import read_items
+load_model(result.model, read_items({str(board)!r}))[0].embed_catalogue()
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert [line for line in lines if not line.startswith("mtmh.trainer INFO ")] == []
+    assert sum("epoch" in line and "loss" in line for line in lines) == 2
+
+
+def test_absl_warnings_are_still_heard(caplog):
+    with caplog.at_level(logging.INFO):
+        logging.getLogger("absl").warning("a real warning")
+        logging.getLogger("absl").info("somebody else's line")
+    assert [record.message for record in caplog.records] == ["a real warning", "somebody else's line"]

@@ -1,0 +1,161 @@
+"""Examples on disk with an answer known by reasoning, written as the preprocessing writes them."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from preprocessing.catalogue import Item
+from preprocessing.config import FeaturesConfig
+from preprocessing.manifest import save_manifest
+from preprocessing.pairs import Pairs, Triggers
+from preprocessing.read import EvalTriggers, ItemTable
+from preprocessing.schema import LAYOUT_VERSION, Manifest, TableCounts
+from preprocessing.write import write_items, write_pairs, write_triggers
+from trainer.catalogue import Catalogue, build_catalogue
+from trainer.config import LossConfig, ModelConfig, TrainerConfig, TrainingConfig
+
+Event = tuple[int, Sequence[int]]
+"""A trigger and its targets."""
+
+SMALL_MODEL = ModelConfig(dimension=8, hidden=16, text_buckets=64, text_tokens=6)
+SMALL_LOSS = LossConfig(uniform_negatives=6, relevance_rows=16, relevance_candidates=8, teacher_neighbours=2)
+SMALL = TrainingConfig(
+    model=SMALL_MODEL,
+    loss=SMALL_LOSS,
+    trainer=TrainerConfig(epochs=3, batch_size=16, learning_rate=0.02, tensorboard=False),
+)
+
+
+def changed(config, **changes):
+    """`dataclasses.replace` with sections: ``changed(config, loss={"align": 0})``."""
+    values = {
+        name: dataclasses.replace(getattr(config, name), **value) if isinstance(value, dict) else value
+        for name, value in changes.items()
+    }
+    return dataclasses.replace(config, **values)
+
+
+def item_table(
+    titles: Sequence[str],
+    categories: Sequence[Sequence[str]] | None = None,
+    content: np.ndarray | None = None,
+    interaction_count: Sequence[int] | None = None,
+    target_count: Sequence[int] | None = None,
+    ids: Sequence[str] | None = None,
+) -> ItemTable:
+    """A catalogue without descriptions; by default without categories and content, each item engaged once."""
+    number = len(titles)
+    return ItemTable(
+        ids=list(ids) if ids is not None else [f"i{row:03d}" for row in range(number)],
+        titles=list(titles),
+        descriptions=[""] * number,
+        categories=[tuple(names) for names in categories] if categories is not None else [()] * number,
+        content_vectors=np.zeros((number, 1), np.float32) if content is None else content.astype(np.float32),
+        interaction_count=np.array(interaction_count if interaction_count is not None else [1] * number, np.int64),
+        target_count=np.array(target_count if target_count is not None else [0] * number, np.int64),
+    )
+
+
+def write_examples(
+    directory: Path,
+    items: ItemTable,
+    events: Sequence[Event],
+    eval_events: Sequence[Event],
+    *,
+    block: int = 7,
+    shards: int = 2,
+    weight: float = 1.0,
+) -> Path:
+    """Writes items, events in blocks of ``block``, and eval triggers; the k-th pair of an event weighs weight**k."""
+
+    def columns(part: Sequence[Event]):
+        return (
+            np.array([trigger for trigger, _ in part], np.int64),
+            np.array([len(targets) for _, targets in part], np.int64),
+            np.array([target for _, targets in part for target in targets], np.int64),
+        )
+
+    def blocks(part: Sequence[Event], shard: int):
+        whole = [part[start : start + block] for start in range(0, len(part), block)]
+        return whole[shard::shards]
+
+    rows = [
+        Item(items.ids[row], items.titles[row], items.descriptions[row], items.categories[row], None)
+        for row in range(len(items))
+    ]
+    files = [
+        write_items(
+            str(directory), 0, 1, 0, rows, items.content_vectors, items.interaction_count, items.target_count
+        )
+    ]
+    for shard in range(shards):
+        pairs = [
+            Pairs(*columns(part), np.array([weight**k for _, ts in part for k in range(len(ts))], np.float32))
+            for part in blocks(events, shard)
+        ]
+        files.append(write_pairs(str(directory), shard, shards, pairs))
+        triggers = [Triggers(*columns(part)) for part in blocks(eval_events, shard)]
+        files.append(write_triggers(str(directory), shard, shards, triggers))
+    count = TableCounts(1, 1, {}, {}, {})
+    manifest = Manifest(
+        layout_version=LAYOUT_VERSION,
+        interactions=count,
+        items=count,
+        num_items=len(items),
+        num_pairs=sum(len(targets) for _, targets in events),
+        num_triggers=len(eval_events),
+        num_users=1,
+        content_dimension=items.content_vectors.shape[1],
+        split_time=0.0,
+        files=tuple(sorted(files, key=lambda file: file.path)),
+        config={},
+    )
+    save_manifest(manifest, str(directory))
+    return directory
+
+
+def checkerboard_items(number: int = 16) -> ItemTable:
+    """Items in two topics, the fields of a checkerboard: even ones black, odd ones white; the teacher tells them."""
+    topic = np.arange(number) % 2
+    content = np.random.default_rng(5).normal(size=(number, 6)) * 0.2
+    content[np.arange(number), topic] += 1.0
+    content /= np.linalg.norm(content, axis=1, keepdims=True)
+    names = ["black", "white"]
+    return item_table(
+        [f"{names[t]} field {i}" for i, t in enumerate(topic)],
+        [[names[t], "fields"] for t in topic],
+        content,
+        interaction_count=[20 + i for i in range(number)],
+    )
+
+
+def checkerboard_events(number: int = 16, events: int = 240, seed: int = 0) -> list[Event]:
+    """Users stay inside a topic: each trigger is followed by one to three other items of its colour."""
+    rng = np.random.default_rng(seed)
+    result = []
+    for _ in range(events):
+        trigger = int(rng.integers(number))
+        others = [item for item in range(trigger % 2, number, 2) if item != trigger]
+        result.append((trigger, rng.choice(others, int(rng.integers(1, 4)), replace=False).tolist()))
+    return result
+
+
+def write_checkerboard(directory: Path) -> Path:
+    return write_examples(directory, checkerboard_items(), checkerboard_events(), checkerboard_events(events=40, seed=1))
+
+
+def small_catalogue(items: ItemTable, model: ModelConfig = SMALL_MODEL) -> Catalogue:
+    return build_catalogue(items, buckets=model.text_buckets, tokens=model.text_tokens)
+
+
+def eval_triggers(events: Sequence[Event]) -> EvalTriggers:
+    return EvalTriggers(
+        trigger=np.array([trigger for trigger, _ in events], np.int64),
+        target=np.array([target for _, targets in events for target in targets], np.int64),
+        row_splits=np.concatenate([[0], np.cumsum([len(targets) for _, targets in events])]).astype(np.int64),
+    )
+
+
+ALL_FEATURES = FeaturesConfig()
