@@ -32,7 +32,7 @@ class IndexConfig:
     kind: str = option(
         "auto",
         "`exact`: ScaNN's brute-force scorer; `tree`: partitions, quantised scoring and exact rescoring; "
-        "`auto`: exact below 20,000 items, tree from there on",
+        "`auto`: exact below 20,000 items, tree from there on; below 16 items always exact",
         choices=("auto", "exact", "tree"),
     )
     leaves: int | None = option(

@@ -40,7 +40,9 @@ GATE_DIAL: Final = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 """Settings of the dial at which the index is measured; the least counts."""
 GATE_K: Final = 50
 _GATE_TRIGGERS: Final = 1000
-_GATE_BATCH: Final = 100
+_GATE_BATCH: Final = 50
+_TUNING_SHARE: Final = 4
+"""One in so many of the triggers is asked while the search is still being widened."""
 _TARGET_RECALL: Final = 0.98
 """The exporter widens a tree's search until index recall is this; `index.min_recall` is where it refuses."""
 
@@ -134,17 +136,17 @@ def dial_by_rule(dial: tuple[DialPoint, ...], recall_kept: float) -> float:
     return max(point.relevance_weight for point in dial if point.recall >= recall_kept * best)
 
 
-def exact_thresholds(vectors: ItemVectors, triggers: NDArray[np.int64]) -> dict[float, NDArray[np.float32]]:
-    """Score of the exact 50th best, by setting of the dial: what an answer needs to be among the best 50.
+def exact_thresholds(vectors: ItemVectors, triggers: NDArray[np.int64], k: int) -> dict[float, NDArray[np.float32]]:
+    """Score of the exact k-th best, by setting of the dial: what an answer needs to be among the best k.
 
     Args:
       vectors: of all N items.
       triggers: [T], catalogue rows to ask for, which are no answers to themselves.
+      k: at least 1 and below N.
 
     Returns:
-      Float32 [T] for each setting; of the last item in a catalogue of 50 or fewer.
+      Float32 [T] for each setting.
     """
-    k = min(GATE_K, len(vectors.relevance) - 1)
     thresholds = {}
     for weight in GATE_DIAL:
         last = retrieve_exact(vectors, triggers, k=k, relevance_weight=weight)[:, -1:]
@@ -160,7 +162,7 @@ def measure_index(
 ) -> dict[float, float]:
     """Share of the exact best 50 that the index finds, for each setting of the dial.
 
-    An answer counts when its exact score reaches that of the exact 50th, so that among items with equal vectors any
+    Of fewer than 50 where the catalogue is smaller, or ``retrieval.max_k``. An answer counts when its exact score reaches that of the exact 50th, so that among items with equal vectors any
     will do.
 
     Args:
@@ -169,10 +171,10 @@ def measure_index(
       triggers: [T], catalogue rows to ask for.
       thresholds: `exact_thresholds` of these, where they are at hand.
     """
-    k = min(GATE_K, len(vectors.relevance) - 1)
+    k = _gate_k(retriever)
     if k < 1 or not len(triggers):
         return dict.fromkeys(GATE_DIAL, 1.0)
-    thresholds = thresholds or exact_thresholds(vectors, triggers)
+    thresholds = thresholds or exact_thresholds(vectors, triggers, k)
     search = tf.function(retriever.search, reduce_retracing=True, autograph=False)
     found: dict[float, float] = {}
     for weight, threshold in thresholds.items():
@@ -190,6 +192,10 @@ def measure_index(
             hits += int(np.sum((scores >= threshold[start : start + _GATE_BATCH, np.newaxis] - 1e-6) & (answered >= 0)))
         found[weight] = hits / (len(triggers) * k)
     return found
+
+
+def _gate_k(retriever: Retriever) -> int:
+    return min(GATE_K, retriever.max_k, retriever.num_items - 1)
 
 
 def _blend_scores(
@@ -211,16 +217,16 @@ def _tune_index(
       UserError: it still finds less than the configured floor.
     """
     target = max(_TARGET_RECALL, config.index.min_recall)
-    thresholds = exact_thresholds(vectors, triggers) if len(vectors.relevance) > 1 else {}
-    while True:
-        index_recall = measure_index(retriever, vectors, triggers, thresholds)
-        least = min(index_recall.values())
-        logger.info("index recall@%d %.3f with %s", GATE_K, least, plan)
-        wider = wider_plan(plan, retriever.num_items, config.index)
-        if least >= target or wider is None:
+    few = triggers[::_TUNING_SHARE]
+    thresholds = exact_thresholds(vectors, few, _gate_k(retriever)) if plan.kind == "tree" else {}
+    while (wider := wider_plan(plan, retriever.num_items, config.index)) is not None:
+        least = min(measure_index(retriever, vectors, few, thresholds).values())
+        if least >= target:
             break
+        logger.info("index recall@%d is %.3f with %s; searching wider", GATE_K, least, plan)
         plan = wider
         retriever.search_with(plan)
+    index_recall = measure_index(retriever, vectors, triggers)
     _check_floor(index_recall, plan, config)
     return plan, index_recall
 

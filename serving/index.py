@@ -11,8 +11,11 @@ from serving.config import IndexConfig
 TREE_FROM: Final = 20_000
 """Catalogue size from which ``index.kind=auto`` builds a tree."""
 
+LEAST_TREE: Final = 16
+"""ScaNN's quantiser makes 16 clusters, and ends the process where there are fewer items."""
+
 _REORDER: Final = 600
-_MOST_REORDER: Final = 2400
+_MOST_REORDER: Final = 4800
 _LEAST_SEARCHED: Final = 10
 
 
@@ -33,9 +36,12 @@ class IndexPlan:
 
 
 def plan_index(num_items: int, config: IndexConfig) -> IndexPlan:
-    """Settles the parameters of an index by the size of the catalogue, where the configuration leaves them open."""
+    """Settles the parameters of an index by the size of the catalogue, where the configuration leaves them open.
+
+    Below `LEAST_TREE` items it is exact even where the configuration says ``tree``.
+    """
     kind = config.kind if config.kind != "auto" else ("tree" if num_items >= TREE_FROM else "exact")
-    if kind == "exact":
+    if kind == "exact" or num_items < LEAST_TREE:
         return IndexPlan("exact", 0, 0, 0)
     leaves = min(config.leaves or max(1, round(math.sqrt(num_items))), num_items)
     searched = min(config.leaves_to_search or max(_LEAST_SEARCHED, math.ceil(leaves / 5)), leaves)
@@ -77,7 +83,7 @@ class ScannIndex(tfrs.layers.factorized_top_k.TopK):
         """Builds the index over ``candidates``, float32 [N, d]; answers name them by row.
 
         Raises:
-          ValueError: identifiers are given, or the candidates are no matrix with a row.
+          ValueError: identifiers are given, the candidates are no matrix with a row, or too few for a tree.
         """
         from scann.scann_ops.py import scann_ops
 
@@ -88,6 +94,8 @@ class ScannIndex(tfrs.layers.factorized_top_k.TopK):
         self._num_candidates = int(candidates.shape[0])
         builder = scann_ops.builder(candidates, self._k, "dot_product")
         if self._plan.kind == "tree":
+            if self._num_candidates < LEAST_TREE:
+                raise ValueError(f"a tree needs at least {LEAST_TREE} candidates, got {self._num_candidates}")
             builder = builder.tree(
                 num_leaves=self._plan.leaves,
                 num_leaves_to_search=self._plan.leaves_to_search,
@@ -129,13 +137,15 @@ class ScannIndex(tfrs.layers.factorized_top_k.TopK):
             pre_reorder_num_neighbors=tf.maximum(asked, self._plan.reorder) if tree else None,
             leaves_to_search=self._plan.leaves_to_search if tree else None,
         )
-        shape = tf.stack([tf.shape(queries)[0], asked])
-        indices, scores = tf.reshape(indices, shape)[:, :wanted], tf.reshape(scores, shape)[:, :wanted]
-        missing = [[0, 0], [0, tf.maximum(wanted - asked, 0)]]
+        # As wide as the longest list of the batch; shorter ones are padded with NaN and row 0.
+        indices, scores = tf.ensure_shape(indices, [None, None]), tf.ensure_shape(scores, [None, None])
+        scores, indices = scores[:, :wanted], indices[:, :wanted]
         real = tf.math.is_finite(scores)
-        scores = tf.where(real, scores, -math.inf)
-        rows = tf.where(real, tf.cast(indices, tf.int32), -1)
-        return tf.pad(scores, missing, constant_values=-math.inf), tf.pad(rows, missing, constant_values=-1)
+        missing = [[0, 0], [0, wanted - tf.shape(scores)[1]]]
+        return (
+            tf.pad(tf.where(real, scores, -math.inf), missing, constant_values=-math.inf),
+            tf.pad(tf.where(real, tf.cast(indices, tf.int32), -1), missing, constant_values=-1),
+        )
 
     def is_exact(self) -> bool:
         """Whether the answers are those of an exhaustive search."""

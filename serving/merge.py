@@ -31,7 +31,7 @@ def leading(rows: Any, size: int) -> Any:
 def contains(sets: Any, values: Any) -> Any:
     """Whether each value is in its row's set: bool [B, m], for int32 ``sets`` [B, n] in any order and values [B, m].
 
-    Either may have no columns; no value may be the largest int32.
+    The sets may have no columns; no value may be the largest int32.
     """
     ordered = tf.pad(tf.sort(sets, axis=1), [[0, 0], [0, 1]], constant_values=tf.int32.max)
     return tf.gather(ordered, tf.searchsorted(ordered, values, side="left"), batch_dims=1) == values

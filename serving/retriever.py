@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -96,16 +96,16 @@ class Retriever(tf.Module):
           id_file: written with the ids, a line each; the SavedModel copies it as an asset.
 
         Raises:
-          ValueError: there is no item, or an id is empty or holds a line break, which the file could not keep apart.
+          ValueError: there is no item, or an id that the file could not keep: an empty one, or one with a line break.
         """
         super().__init__(name="retriever")
-        unfit = next((item_id for item_id in ids if not item_id or "\n" in item_id), None)
+        unfit = next((item_id for item_id in ids if not item_id or "\n" in item_id or item_id[-1] == "\r"), None)
         if unfit is not None or not ids:
             raise ValueError(f"item id {unfit!r} cannot be looked up" if ids else "a catalogue needs at least one item")
         self._defaults = defaults
         self._plan = plan
         self.num_items = len(ids)
-        self._dimension = vectors.relevance.shape[1]
+        self.max_k = defaults.max_k
         id_file.write_bytes("".join(f"{item_id}\n" for item_id in ids).encode())
         self._rows = tf.lookup.StaticHashTable(
             tf.lookup.TextFileInitializer(
@@ -119,14 +119,15 @@ class Retriever(tf.Module):
         )
         self._ids = tf.Variable(list(ids), trainable=False, name="item_ids")
         self._trigger = tf.Variable(vectors.engagement_trigger, trainable=False, name="engagement_trigger")
-        both = np.concatenate([vectors.engagement_candidate, vectors.relevance], axis=1)
-        self._candidates = tf.Variable(both, trainable=False, name="candidates")
+        self._candidate = tf.Variable(vectors.engagement_candidate, trainable=False, name="engagement_candidate")
+        self._relevance = tf.Variable(vectors.relevance, trainable=False, name="relevance")
         order = np.argsort(-interaction_count, kind="stable")
         share = interaction_count[order] / max(1, int(interaction_count.sum()))
         self._popular = tf.Variable(order.astype(np.int32), trainable=False, name="popular")
         self._popular_share = tf.Variable(share.astype(np.float32), trainable=False, name="popular_share")
         if plan.kind == "exact":
-            self._index = ScannIndex(plan, name="blend_index").index(both)
+            both = np.concatenate([vectors.engagement_candidate, vectors.relevance], axis=1)
+            self._blend_index = ScannIndex(plan, name="blend_index").index(both)
         else:
             self._engagement_index = ScannIndex(plan, name="engagement_index").index(vectors.engagement_candidate)
             self._relevance_index = ScannIndex(plan, name="relevance_index").index(vectors.relevance)
@@ -151,7 +152,7 @@ class Retriever(tf.Module):
         weights = merge.position_weights(merged >= 0, self._defaults.trigger_decay)[:, :, tf.newaxis]
         safe = tf.maximum(merged, 0)
         engagement = tf.reduce_sum(weights * tf.gather(self._trigger, safe), axis=1)
-        relevance = tf.reduce_sum(weights * tf.gather(self._candidates, safe)[:, :, self._dimension :], axis=1)
+        relevance = tf.reduce_sum(weights * tf.gather(self._relevance, safe), axis=1)
         return self.answer(engagement, relevance, relevance_weight, k, banned, tf.reduce_any(rows >= 0, axis=1))
 
     def retrieve_default(self, item_id: Any) -> dict[str, Any]:
@@ -165,11 +166,11 @@ class Retriever(tf.Module):
         """Answers the ``embed`` signature: string [B] to vectors [B, d], zero for unknown ids."""
         rows = self.rows_of(item_id)
         known = tf.cast(rows >= 0, tf.float32)[:, tf.newaxis]
-        candidates = known * tf.gather(self._candidates, tf.maximum(rows, 0))
+        safe = tf.maximum(rows, 0)
         return {
-            "engagement_trigger": known * tf.gather(self._trigger, tf.maximum(rows, 0)),
-            "engagement_candidate": candidates[:, : self._dimension],
-            "relevance": candidates[:, self._dimension :],
+            "engagement_trigger": known * tf.gather(self._trigger, safe),
+            "engagement_candidate": known * tf.gather(self._candidate, safe),
+            "relevance": known * tf.gather(self._relevance, safe),
         }
 
     def rows_of(self, item_id: Any) -> Any:
@@ -231,87 +232,62 @@ class Retriever(tf.Module):
 
     def _blend(self, query: _Query) -> _Found:
         """The blend's best: by the index, and by a scan of all where the tree may not or did not find enough."""
-        wanted = query.wanted
         if self._plan.kind == "exact":
-            return self._ranked(query, *self._stacked(query, lambda queries: self._index(queries, k=wanted)[1]))
-
-        def by_tree() -> _Found:
-            enough = tf.minimum(tf.maximum(_OVERSAMPLING * wanted, self._plan.reorder), self.num_items)
-            _, by_engagement = self._engagement_index(query.engagement, k=enough)
-            _, by_relevance = self._relevance_index(query.relevance, k=enough)
-            union = merge.without_repeats(by_engagement, by_relevance)
-            return self._ranked(query, union, by_engagement, by_relevance)
-
-        def by_scan() -> _Found:
-            def nearest(queries: Any) -> Any:
-                return tf.math.top_k(tf.matmul(queries, self._candidates, transpose_b=True), k=wanted).indices
-
-            return self._ranked(query, *self._stacked(query, nearest))
-
+            return self._by_exact_index(query)
         searched = self.num_items * self._plan.leaves_to_search // self._plan.leaves
-        found = tf.cond(_OVERSAMPLING * wanted <= searched // 2, by_tree, by_scan)
+        found = tf.cond(
+            _OVERSAMPLING * query.wanted <= searched // 2,
+            lambda: self._by_tree(query),
+            lambda: self._by_scan(query),
+        )
         filled = tf.reduce_sum(tf.cast(found.candidates >= 0, tf.int32), axis=1)
-        answer: _Found = tf.cond(tf.reduce_all(filled >= query.possible), lambda: found, by_scan)
+        complete = tf.reduce_all(filled >= query.possible)
+        answer: _Found = tf.cond(complete, lambda: found, lambda: self._by_scan(query))
         return answer
 
-    def _stacked(self, query: _Query, nearest: Callable[[Any], Any]) -> list[Any]:
-        """Candidates of the blend and of each head, int32 [B, m] each, by one search of the concatenated vectors.
-
-        Args:
-          query: the batch.
-          nearest: from queries float32 [3 B, 2 d] to the rows of their nearest candidates, int32 [3 B, m].
-        """
+    def _by_exact_index(self, query: _Query) -> _Found:
+        """One search of the concatenated vectors answers the blend, and for each head what its own top-k is."""
         engagement, relevance, weight = query.engagement, query.relevance, query.weight
-        rows = nearest(
-            tf.concat(
-                [
-                    tf.concat([(1.0 - weight) * engagement, weight * relevance], axis=1),
-                    tf.concat([engagement, tf.zeros_like(relevance)], axis=1),
-                    tf.concat([tf.zeros_like(engagement), relevance], axis=1),
-                ],
-                axis=0,
-            )
+        queries = [
+            tf.concat([(1.0 - weight) * engagement, weight * relevance], axis=1),
+            tf.concat([engagement, tf.zeros_like(relevance)], axis=1),
+            tf.concat([tf.zeros_like(engagement), relevance], axis=1),
+        ]
+        scores, rows = self._blend_index(tf.concat(queries, axis=0), k=query.wanted)
+        _, engagement_own, relevance_own = tf.split(scores, 3, axis=0)
+        candidates, by_engagement, by_relevance = tf.split(rows, 3, axis=0)
+        scored = (
+            candidates,
+            _dot(self._candidate, engagement, candidates),
+            _dot(self._relevance, relevance, candidates),
         )
-        return list(tf.split(rows, 3, axis=0))
+        return _ranked(query, scored, (engagement_own, by_engagement), (relevance_own, by_relevance))
 
-    def _ranked(self, query: _Query, candidates: Any, by_engagement: Any, by_relevance: Any) -> _Found:
-        """Exact scores of the candidates, the best of them, and what each head's own top-k asks for.
-
-        Args:
-          query: the batch.
-          candidates: int32 [B, m], of the blend, without repeats; -1 pads.
-          by_engagement: int32 [B, n], the engagement head's own nearest; -1 pads.
-          by_relevance: int32 [B, n], the relevance head's.
-        """
-        weight = query.weight
-        engagement_scores, relevance_scores = self._head_scores(query, candidates)
-        allowed = (candidates >= 0) & ~merge.contains(query.banned, candidates)
-        blended = (1.0 - weight) * engagement_scores + weight * relevance_scores
-        score, chosen, engagement, relevance = merge.best(
-            blended, candidates, allowed, query.size, engagement_scores, relevance_scores
+    def _by_tree(self, query: _Query) -> _Found:
+        """What each head's index finds, joined; either gives its own exact score, the other head's is looked up."""
+        enough = tf.minimum(tf.maximum(_OVERSAMPLING * query.wanted, self._plan.reorder), self.num_items)
+        engagement_own, by_engagement = self._engagement_index(query.engagement, k=enough)
+        relevance_own, by_relevance = self._relevance_index(query.relevance, k=enough)
+        scored = (
+            merge.without_repeats(by_engagement, by_relevance),
+            tf.concat([engagement_own, _dot(self._candidate, query.engagement, by_relevance)], axis=1),
+            tf.concat([_dot(self._relevance, query.relevance, by_engagement), relevance_own], axis=1),
         )
-        return _Found(
-            candidates=chosen,
-            score=score,
-            engagement=engagement,
-            relevance=relevance,
-            engagement_threshold=self._own_threshold(query, query.engagement, by_engagement, 0),
-            relevance_threshold=self._own_threshold(query, query.relevance, by_relevance, 1),
+        return _ranked(query, scored, (engagement_own, by_engagement), (relevance_own, by_relevance))
+
+    def _by_scan(self, query: _Query) -> _Found:
+        """Scores of the whole catalogue."""
+        engagement = tf.matmul(query.engagement, self._candidate, transpose_b=True)
+        relevance = tf.matmul(query.relevance, self._relevance, transpose_b=True)
+        blend = tf.math.top_k((1.0 - query.weight) * engagement + query.weight * relevance, k=query.wanted).indices
+        scored = (
+            blend,
+            tf.gather(engagement, blend, batch_dims=1),
+            tf.gather(relevance, blend, batch_dims=1),
         )
-
-    def _own_threshold(self, query: _Query, vectors: Any, rows: Any, head: int) -> Any:
-        """The score that an item needs to be in a head's own top-k, [B, 1]; +inf for a head that has no vector."""
-        scores = self._head_scores(query, rows)[head]
-        fit = (rows >= 0) & ~merge.contains(query.banned, rows)
-        least = merge.threshold(merge.best(scores, rows, fit, query.size)[0], query.k)
-        return tf.where(tf.reduce_any(vectors != 0.0, axis=1, keepdims=True), least, math.inf)
-
-    def _head_scores(self, query: _Query, rows: Any) -> tuple[Any, Any]:
-        """Both heads' scores of catalogue rows, int32 [B, m], float32 [B, m] each; negative rows count as row 0."""
-        vectors = tf.gather(self._candidates, tf.maximum(rows, 0))
-        return (
-            tf.linalg.matvec(vectors[:, :, : self._dimension], query.engagement),
-            tf.linalg.matvec(vectors[:, :, self._dimension :], query.relevance),
+        by_engagement, by_relevance = tf.math.top_k(engagement, query.wanted), tf.math.top_k(relevance, query.wanted)
+        return _ranked(
+            query, scored, (by_engagement.values, by_engagement.indices), (by_relevance.values, by_relevance.indices)
         )
 
     def _most_popular(self, query: _Query) -> tuple[Any, Any]:
@@ -321,6 +297,41 @@ class Retriever(tf.Module):
         shares = tf.broadcast_to(self._popular_share[: query.wanted][tf.newaxis, :], shape)
         shares, rows = merge.best(shares, rows, ~merge.contains(query.banned, rows), query.size)
         return shares, rows
+
+
+def _dot(table: Any, queries: Any, rows: Any) -> Any:
+    """Scores of catalogue rows: float32 [N, d], [B, d] and int32 [B, m] to [B, m]; negative rows count as row 0."""
+    return tf.linalg.matvec(tf.gather(table, tf.maximum(rows, 0)), queries)
+
+
+def _ranked(query: _Query, scored: tuple[Any, Any, Any], own: tuple[Any, Any], other: tuple[Any, Any]) -> _Found:
+    """The best of the candidates, and what each head's own top-k asks for.
+
+    Args:
+      query: the batch.
+      scored: candidates int32 [B, m] without repeats, -1 pads; their engagement and relevance scores float32 [B, m].
+      own: the engagement head's own best, scores float32 [B, n] and rows int32 [B, n], -1 pads.
+      other: the relevance head's.
+    """
+    candidates, engagement, relevance = scored
+    allowed = (candidates >= 0) & ~merge.contains(query.banned, candidates)
+    blended = (1.0 - query.weight) * engagement + query.weight * relevance
+    score, chosen, engagement, relevance = merge.best(blended, candidates, allowed, query.size, engagement, relevance)
+    return _Found(
+        candidates=chosen,
+        score=score,
+        engagement=engagement,
+        relevance=relevance,
+        engagement_threshold=_own_threshold(query, query.engagement, *own),
+        relevance_threshold=_own_threshold(query, query.relevance, *other),
+    )
+
+
+def _own_threshold(query: _Query, vectors: Any, scores: Any, rows: Any) -> Any:
+    """The score that an item needs to be in a head's own top-k, [B, 1]; +inf for a head that has no vector."""
+    fit = (rows >= 0) & ~merge.contains(query.banned, rows)
+    least = merge.threshold(merge.best(scores, rows, fit, query.size)[0], query.k)
+    return tf.where(tf.reduce_any(vectors != 0.0, axis=1, keepdims=True), least, math.inf)
 
 
 def _source(found: _Found, weight: Any) -> Any:

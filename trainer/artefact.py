@@ -16,6 +16,7 @@ from preprocessing.config import FeaturesConfig
 from preprocessing.errors import UserError
 from preprocessing.read import ItemTable
 from trainer.catalogue import Catalogue, build_catalogue
+from trainer.checkpoint import read_checkpoint
 from trainer.config import LossConfig, ModelConfig
 from trainer.model import MTMHModel
 
@@ -137,7 +138,7 @@ def load_model(directory: Path, items: ItemTable) -> tuple[MTMHModel, Catalogue,
         )
     model = MTMHModel(catalogue, description.features, description.model, description.loss, description.seed)
     try:
-        tf.train.Checkpoint(**model.parts()).read(str(directory / WEIGHTS)).assert_existing_objects_matched()
-    except (AssertionError, tf.errors.OpError, ValueError) as error:
-        raise UserError(f"the weights in {directory} do not fit ({str(error)[:200]}); train the model again") from None
+        read_checkpoint(tf.train.Checkpoint(**model.parts()), directory / WEIGHTS)
+    except ValueError as error:
+        raise UserError(f"the weights in {directory} do not fit ({error}); train the model again") from None
     return model, dataclasses.replace(catalogue, known=model.known.numpy()), description

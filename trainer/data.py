@@ -51,6 +51,7 @@ def training_batches(files: Sequence[str], *, batch_size: int, window: int, seed
       ``target`` is padded.
     """
 
+    @tf.autograph.experimental.do_not_convert
     def dense_block(record: Any) -> tuple[Any, Any, Any]:
         trigger, target, weight = _parse_block(record)
         return (
@@ -59,6 +60,7 @@ def training_batches(files: Sequence[str], *, batch_size: int, window: int, seed
             weight.to_tensor(0.0, shape=[None, window]),
         )
 
+    @tf.autograph.experimental.do_not_convert
     def shuffle_rows(number: Any, block: tuple[Any, Any, Any]) -> dict[str, Any]:
         trigger, target, weight = block
         order = tf.random.experimental.stateless_shuffle(
@@ -70,6 +72,7 @@ def training_batches(files: Sequence[str], *, batch_size: int, window: int, seed
             "weight": tf.gather(weight, order),
         }
 
+    @tf.autograph.experimental.do_not_convert
     def concatenate(trigger: Any, target: Any, weight: Any) -> tuple[Any, Any, Any]:
         return trigger.values, target.values, weight.values
 

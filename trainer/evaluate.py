@@ -135,7 +135,7 @@ def nearest(
     return found
 
 
-@tf.function(reduce_retracing=True)
+@tf.function(reduce_retracing=True, autograph=False)
 def _top(queries: "tf.Tensor", candidates: "tf.Tensor", excluded: "tf.Tensor", k: "tf.Tensor") -> "tf.Tensor":
     scores = tf.matmul(queries, candidates, transpose_b=True)
     scores = tf.tensor_scatter_nd_update(scores, excluded, tf.fill([tf.shape(excluded)[0]], -float("inf")))

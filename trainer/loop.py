@@ -13,6 +13,7 @@ from preprocessing.backend import tf
 from preprocessing.errors import UserError
 from preprocessing.progress import Progress
 from trainer import metrics
+from trainer.checkpoint import read_checkpoint
 from trainer.config import TrainingConfig
 from trainer.data import PairSummary, training_batches
 from trainer.evaluate import Scores
@@ -160,8 +161,8 @@ class TrainingLoop:
     def _identity(self) -> str:
         return json.dumps(dataclasses.asdict(self._config) | {"examples": self._examples}, sort_keys=True)
 
-    def _weights(self, kind: str, epoch: int) -> str:
-        return str(self._directory / f"{kind}-{epoch}")
+    def _weights(self, kind: str, epoch: int) -> Path:
+        return self._directory / f"{kind}-{epoch}"
 
     def _start(self, resume: bool) -> None:
         if resume and self._state_file.exists():
@@ -187,23 +188,22 @@ class TrainingLoop:
 
     def _read_weights(self, kind: str, epoch: int) -> None:
         try:
-            self._checkpoint.read(self._weights(kind, epoch)).assert_existing_objects_matched()
-        except (AssertionError, tf.errors.OpError, ValueError) as error:
+            read_checkpoint(self._checkpoint, self._weights(kind, epoch))
+        except ValueError as error:
             raise self._damaged(error) from None
 
     def _damaged(self, error: Exception) -> UserError:
-        reason = str(error).partition("\n")[0][:200]
-        return UserError(f"the checkpoint in {self._directory} is damaged ({reason}); start anew without --resume")
+        return UserError(f"the checkpoint in {self._directory} is damaged ({error}); start anew without --resume")
 
     def _keep(self, recall: float) -> None:
         """Remembers the weights when they are the best so far; without a judge the latest are."""
         if self._judge is None or recall > self._state.best_recall:
             self._state.best_recall, self._state.best_epoch = recall, self._state.epoch
-            self._checkpoint.write(self._weights("best", self._state.epoch))
+            self._checkpoint.write(str(self._weights("best", self._state.epoch)))
 
     def _save_state(self) -> None:
         """Weights first, then the small file that names them: a kill between the two resumes an epoch earlier."""
-        self._checkpoint.write(self._weights("last", self._state.epoch))
+        self._checkpoint.write(str(self._weights("last", self._state.epoch)))
         staging = self._state_file.with_suffix(".tmp")
         document = {"identity": self._identity(), "state": dataclasses.asdict(self._state)}
         staging.write_text(json.dumps(document), encoding="utf-8")

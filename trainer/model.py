@@ -88,7 +88,7 @@ class MTMHModel(tfrs.Model):
         self._loss_means = {
             name: tf.keras.metrics.Mean(name=f"loss_{name}") for name in ("joint", "engagement", *self._distilled)
         }
-        self.embed_indexes(tf.zeros([1], tf.int32))
+        self.embed(self.inputs_of(tf.zeros([1], tf.int32)))
         if self.two_heads and features.content_vector:
             self.relevance_query.initialise_content(principal_axes(catalogue.content, model.dimension))
 
@@ -152,7 +152,7 @@ class MTMHModel(tfrs.Model):
             relevance = tf.zeros([tf.shape(hidden)[0], self._dimension])
         return self.engagement_query(hidden), self.engagement_candidate(hidden), relevance
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def embed_indexes(self, index: Any) -> tuple[Any, Any, Any]:
         """`embed` for catalogue items, by index int32 [n]."""
         return self.embed(self.inputs_of(index))
@@ -166,6 +166,11 @@ class MTMHModel(tfrs.Model):
         return ItemVectors(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     # --- training -----------------------------------------------------------------------------------------------
+
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, and looking for it takes a dozen seconds
+    def train_step(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """One step of `tfrs.Model`."""
+        return dict(super().train_step(inputs))
 
     def compute_loss(self, inputs: dict[str, Any], training: bool = False) -> Any:
         """The joint loss of a batch, see `trainer.data.training_batches`.

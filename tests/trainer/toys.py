@@ -86,9 +86,7 @@ def write_examples(
         for row in range(len(items))
     ]
     files = [
-        write_items(
-            str(directory), 0, 1, 0, rows, items.content_vectors, items.interaction_count, items.target_count
-        )
+        write_items(str(directory), 0, 1, 0, rows, items.content_vectors, items.interaction_count, items.target_count)
     ]
     for shard in range(shards):
         pairs = [
@@ -143,7 +141,9 @@ def checkerboard_events(number: int = 16, events: int = 240, seed: int = 0) -> l
 
 
 def write_checkerboard(directory: Path) -> Path:
-    return write_examples(directory, checkerboard_items(), checkerboard_events(), checkerboard_events(events=40, seed=1))
+    return write_examples(
+        directory, checkerboard_items(), checkerboard_events(), checkerboard_events(events=40, seed=1)
+    )
 
 
 def small_catalogue(items: ItemTable, model: ModelConfig = SMALL_MODEL) -> Catalogue:

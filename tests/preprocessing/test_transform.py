@@ -1,0 +1,89 @@
+"""In-graph features of raw strings."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from preprocessing.backend import tf
+from preprocessing.transform import CategoryLookup, split_categories, text_tokens
+
+BUCKETS = 1 << 20
+
+
+def tokens(*titles, descriptions=None, length=8, buckets=BUCKETS):
+    described = [""] * len(titles) if descriptions is None else descriptions
+    found = text_tokens(tf.constant(list(titles)), tf.constant(described), buckets=buckets, length=length)
+    assert found.dtype == tf.int32
+    return found.numpy().tolist()
+
+
+def test_words_come_first_and_pairs_of_words_after_them():
+    (a, b, ab), (only, *rest) = tokens("Red SHOE", length=3)[0], tokens("shoe")[0]
+    assert len({a, b, ab}) == 3
+    assert (only, set(rest)) == (b, {0})
+    assert tokens("shoe red", length=3)[0][:2] == [b, a]
+    assert tokens("shoe red", length=3)[0][2] != ab  # order matters
+
+
+def test_case_punctuation_and_space_do_not_matter():
+    same = tokens("Ärger, im   BÜRO!", "ärger im büro", "  (ärger)-im/büro  ")
+    assert same[0] == same[1] == same[2]
+    assert tokens("書 本")[0] != tokens("書")[0]
+
+
+def test_description_follows_the_title():
+    assert tokens("red", descriptions=["shoe"]) == tokens("red shoe")
+    assert tokens("", descriptions=["shoe"]) == tokens("shoe")
+
+
+def test_nothing_to_read():
+    assert tokens("", "!!! ...", "\n\t") == [[0] * 8] * 3
+    assert text_tokens(tf.constant([], tf.string), tf.constant([], tf.string), buckets=9, length=3).shape == (0, 3)
+
+
+@settings(max_examples=50)
+@given(st.lists(st.text(max_size=30), min_size=1, max_size=4), st.integers(1, 50), st.integers(1, 6))
+def test_any_text_gives_ids_in_range_and_a_row_of_its_own(titles, buckets, length):
+    together = np.array(tokens(*titles, buckets=buckets, length=length))
+    assert together.shape == (len(titles), length)
+    assert ((together >= 0) & (together <= buckets)).all()
+    ended = np.cumsum(together == 0, axis=1) > 0
+    assert not together[ended].any()  # padding comes last
+    alone = [tokens(title, buckets=buckets, length=length)[0] for title in titles]
+    assert together.tolist() == alone
+
+
+def test_categories_are_split_and_stripped():
+    found = split_categories(tf.constant(["a|b", " a || b |", "", "|", "a"])).to_list()
+    assert found == [[b"a", b"b"], [b"a", b"b"], [], [], [b"a"]]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [([["x", "y"]], [2, 3, 0]), ([["new", "x"]], [1, 2, 0]), ([[]], [0, 0, 0]), ([["y", "x", "y", "x"]], [3, 2, 3])],
+)
+def test_category_lookup(names, expected):
+    ragged = tf.ragged.constant(names, dtype=tf.string, ragged_rank=1)
+    found = CategoryLookup(["x", "y"], 3)(ragged)
+    assert found.dtype == tf.int32
+    assert found.numpy().tolist() == [expected]
+
+
+def test_category_lookup_without_a_vocabulary():
+    assert CategoryLookup([], 2)(split_categories(tf.constant(["a", ""]))).numpy().tolist() == [[1, 0], [0, 0]]
+
+
+def test_graph_travels_into_a_saved_model(tmp_path):
+    module = tf.Module()
+    module.lookup = CategoryLookup(["x"], 2)
+    module.f = tf.function(
+        lambda title, names: (
+            text_tokens(title, title, buckets=99, length=4),
+            module.lookup(split_categories(names)),
+        ),
+        input_signature=[tf.TensorSpec([None], tf.string)] * 2,
+    )
+    tf.saved_model.save(module, str(tmp_path))
+    arguments = tf.constant(["a b", ""]), tf.constant(["x|z", ""])
+    expected, found = module.f(*arguments), tf.saved_model.load(str(tmp_path)).f(*arguments)
+    assert [part.numpy().tolist() for part in found] == [part.numpy().tolist() for part in expected]

@@ -1,0 +1,142 @@
+"""What the rows of a batch are compared with."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from preprocessing.backend import tf
+from trainer.candidates import CandidateSampler, TrainingTables
+from trainer.config import LossConfig
+from trainer.losses import log_inclusion
+
+NUMBER = 12
+
+
+def step(number):
+    return tf.constant(number, tf.int64)
+
+
+def sampler(known=None, seed=0, **config):
+    """A sampler over 12 items; ``known`` maps triggers to their known targets."""
+    known = known or {}
+    lists = [sorted(known.get(item, ())) for item in range(NUMBER)]
+    tables = TrainingTables(
+        target_count=np.arange(NUMBER),
+        known_row_splits=np.concatenate([[0], np.cumsum([len(targets) for targets in lists])]).astype(np.int64),
+        known_values=np.array([target for targets in lists for target in targets], np.int32),
+        teacher_neighbours=np.stack([(np.arange(NUMBER) + 1) % NUMBER, (np.arange(NUMBER) + 2) % NUMBER], 1).astype(
+            np.int32
+        ),
+        draws_per_batch=6.0,
+    )
+    options = {"uniform_negatives": 4, "relevance_candidates": 5} | config
+    return CandidateSampler(tables, dataclasses.replace(LossConfig(), **options), seed)
+
+
+TARGET = tf.constant([[3, 4], [5, 0], [3, 11]], tf.int32)
+WEIGHT = tf.constant([[1.0, 0.5], [1.0, 0.0], [1.0, 1.0]])
+
+
+def test_engagement_candidates_are_distinct_and_hold_all_targets():
+    for number in range(20):
+        found = sampler().for_engagement(TARGET, WEIGHT, step(number)).numpy().tolist()
+        assert len(set(found)) == len(found)
+        assert {3, 4, 5, 11} <= set(found) <= set(range(NUMBER))
+        assert len(found) <= 4 + 4
+
+
+def test_padding_is_no_candidate():
+    found = [
+        set(sampler(uniform_negatives=0).for_engagement(TARGET, WEIGHT, step(number)).numpy()) for number in range(5)
+    ]
+    assert found == [{3, 4, 5, 11}] * 5
+
+
+def test_candidates_depend_on_seed_and_step_alone():
+    def drawn(seed, number):
+        source = sampler(seed=seed)
+        rows = tf.constant([1, 2])
+        return (
+            source.for_engagement(TARGET, WEIGHT, step(number)).numpy().tolist(),
+            source.for_relevance(rows, step(number)).numpy().tolist(),
+        )
+
+    assert drawn(3, 7) == drawn(3, 7)
+    assert len({str(drawn(seed, number)) for seed in range(3) for number in range(3)}) == 9
+    assert drawn(2**31 - 1, 0) == drawn(2**31 - 1, 0)
+
+
+@pytest.mark.parametrize("uniform", [NUMBER, NUMBER + 1])
+def test_small_catalogue_is_taken_whole_and_needs_no_correction(uniform):
+    source = sampler(uniform_negatives=uniform)
+    assert source.for_engagement(TARGET, WEIGHT, step(0)).numpy().tolist() == list(range(NUMBER))
+    assert not source.log_inclusion.numpy().any()
+
+
+def test_log_q_can_be_switched_off():
+    expected = log_inclusion(np.arange(NUMBER), draws=6.0, uniform=4)
+    assert sampler().log_inclusion.numpy() == pytest.approx(expected)
+    assert (expected < 0).all()
+    assert not sampler(log_q=False).log_inclusion.numpy().any()
+
+
+def test_uniform_draws_reach_every_item_alike():
+    source = sampler(uniform_negatives=6)
+    drawn = tf.function(lambda number: source.for_engagement(TARGET[:0], WEIGHT[:0], number))
+    counts = np.zeros(NUMBER)
+    for number in range(400):
+        counts[drawn(step(number)).numpy()] += 1
+    assert counts / 400 == pytest.approx(np.full(NUMBER, 1 - (1 - 1 / NUMBER) ** 6), abs=0.1)
+
+
+def test_relevance_candidates_hold_the_near_neighbours():
+    rows = tf.constant([1, 6])
+    for number in range(10):
+        found = sampler().for_relevance(rows, step(number)).numpy().tolist()
+        assert len(set(found)) == len(found) <= 5 + 4
+        assert {2, 3, 7, 8} <= set(found)
+
+
+def test_places_are_the_inverse_of_the_candidates():
+    places = sampler().places(tf.constant([4, 0, 9])).numpy()
+    assert places[[4, 0, 9]].tolist() == [0, 1, 2]
+    assert (np.delete(places, [4, 0, 9]) == -1).all()
+
+
+def naive_positives(known, mask_known, trigger, target, weight, candidates):
+    mask = np.zeros((len(trigger), len(candidates)), dtype=bool)
+    for row, item in enumerate(trigger):
+        own = {t for t, w in zip(target[row], weight[row], strict=True) if w > 0}
+        positives = own | (set(known.get(item, ())) if mask_known else set())
+        mask[row] = [candidate in positives for candidate in candidates]
+    return mask
+
+
+ITEMS = st.integers(0, NUMBER - 1)
+
+
+@settings(max_examples=60)
+@given(
+    known=st.dictionaries(ITEMS, st.sets(ITEMS, max_size=6)),
+    rows=st.lists(
+        st.tuples(ITEMS, st.lists(st.tuples(ITEMS, st.sampled_from([0.0, 0.25, 1.0])), min_size=2, max_size=2)),
+        min_size=1,
+        max_size=6,
+    ),
+    candidates=st.sets(ITEMS, min_size=1).map(list).flatmap(st.permutations),
+    mask_known=st.booleans(),
+)
+def test_positives_are_own_targets_and_known_ones(known, rows, candidates, mask_known):
+    trigger = [item for item, _ in rows]
+    target = [[item for item, _ in pairs] for _, pairs in rows]
+    weight = [[w for _, w in pairs] for _, pairs in rows]
+    source = sampler(known, mask_known_positives=mask_known)
+    places = source.places(tf.constant(candidates))
+    found = source.positives(
+        tf.constant(trigger), tf.constant(target), tf.constant(weight), places, tf.constant(len(candidates))
+    )
+    assert found.dtype == tf.bool
+    expected = naive_positives(known, mask_known, trigger, target, weight, candidates)
+    assert found.numpy().tolist() == expected.tolist()

@@ -1,0 +1,146 @@
+"""Pairs as a stream of batches, and what is counted of them beforehand."""
+
+import collections
+
+import numpy as np
+import pytest
+
+from preprocessing import schema
+from preprocessing.read import read_pairs
+from tests.trainer.toys import checkerboard_events, item_table, write_examples
+from trainer import data as data_module
+from trainer.data import summarise_pairs, training_batches
+
+NUMBER = 16
+PARTS = (schema.PAIRS, schema.EVAL)
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("examples")
+    items = item_table([""] * NUMBER)
+    return write_examples(
+        directory, items, checkerboard_events(events=50), checkerboard_events(events=9, seed=1), weight=0.5, shards=3
+    )
+
+
+def files(directory, *parts):
+    return sorted(str(path) for part in parts for path in (directory / part).glob("*.tfrecord.gz"))
+
+
+def batches(directory, *parts, batch_size=8, window=3, seed=0, epoch=0):
+    stream = training_batches(
+        files(directory, *(parts or (schema.PAIRS,))), batch_size=batch_size, window=window, seed=seed, epoch=epoch
+    )
+    return list(stream.as_numpy_iterator())
+
+
+def events(stream):
+    """Multiset of (trigger, ((target, weight), ...)) of batches."""
+    return collections.Counter(
+        (int(trigger), tuple((int(t), float(w)) for t, w in zip(target, weight, strict=True) if w > 0))
+        for batch in stream
+        for trigger, target, weight in zip(batch["trigger"], batch["target"], batch["weight"], strict=True)
+    )
+
+
+def stored(directory):
+    found = collections.Counter()
+    for block in read_pairs(str(directory)):
+        stop = np.cumsum(block.targets_of_trigger)
+        for trigger, end, length in zip(block.trigger, stop, block.targets_of_trigger, strict=True):
+            part = slice(end - length, end)
+            pairs = zip(block.target[part].tolist(), block.weight[part].tolist(), strict=True)
+            found[int(trigger), tuple(pairs)] += 1
+    return found
+
+
+def test_every_pair_comes_exactly_once_an_epoch(examples):
+    for epoch in range(3):
+        assert events(batches(examples, epoch=epoch)) == stored(examples)
+
+
+def test_shapes_and_the_last_batch(examples):
+    found = batches(examples)
+    assert [len(batch["trigger"]) for batch in found] == [8] * 6 + [2]
+    for batch in found:
+        rows = len(batch["trigger"])
+        assert batch["target"].shape == batch["weight"].shape == (rows, 3)
+        assert (batch["trigger"].dtype, batch["target"].dtype, batch["weight"].dtype) == (
+            np.int32,
+            np.int32,
+            np.float32,
+        )
+        assert not batch["target"][batch["weight"] == 0].any()
+    assert [len(batch["trigger"]) for batch in batches(examples, batch_size=500)] == [50]
+
+
+@pytest.mark.parametrize("seed", [0, 2**31 - 1])
+def test_order_depends_on_seed_and_epoch_alone(examples, seed):
+    def order(seed, epoch):
+        return [batch["trigger"].tolist() for batch in batches(examples, seed=seed, epoch=epoch)]
+
+    assert order(seed, 1) == order(seed, 1)
+    assert order(seed, 1) != order(seed, 2)
+    assert order(seed, 1) != order(seed + 1 if seed == 0 else 5, 1)
+
+
+def test_one_stream_read_twice_is_one_order(examples):
+    stream = training_batches(files(examples, schema.PAIRS), batch_size=8, window=3, seed=0, epoch=0)
+    first, second = ([batch["trigger"].tolist() for batch in stream.as_numpy_iterator()] for _ in range(2))
+    assert first == second
+
+
+def test_rows_are_mixed_across_blocks(examples):
+    """A batch is no neighbourhood of the log: consecutive events (a user's) come apart."""
+    place = {trigger: i for i, (trigger, _) in enumerate(checkerboard_events(events=50))}
+    first = batches(examples)[0]["trigger"]
+    assert max(place[int(t)] for t in first) - min(place[int(t)] for t in first) > 14  # two blocks
+
+
+def test_eval_blocks_have_no_weights_and_count_fully(examples):
+    late = collections.Counter(
+        (trigger, tuple((target, 1.0) for target in targets))
+        for trigger, targets in checkerboard_events(events=9, seed=1)
+    )
+    assert events(batches(examples, *PARTS)) == stored(examples) + late
+
+
+def naive_summary(parts):
+    known = collections.defaultdict(collections.Counter)
+    target_count = np.zeros(NUMBER, np.int64)
+    listed = []
+    if schema.PAIRS in parts:
+        listed += checkerboard_events(events=50)
+    if schema.EVAL in parts:
+        listed += checkerboard_events(events=9, seed=1)
+    for trigger, targets in listed:
+        known[trigger].update(targets)
+        np.add.at(target_count, targets, 1)
+    return listed, known, target_count
+
+
+@pytest.mark.parametrize("parts", [(schema.PAIRS,), PARTS])
+@pytest.mark.parametrize("most_known", [100, 2])
+@pytest.mark.parametrize("merged", [4_000_000, 10])
+def test_summary_is_the_naive_one(examples, parts, most_known, merged, monkeypatch):
+    monkeypatch.setattr(data_module, "_MERGED_PAIRS", merged)
+    summary = summarise_pairs(examples, parts, NUMBER, most_known)
+    listed, known, target_count = naive_summary(parts)
+    assert summary.num_triggers == len(listed)
+    assert summary.num_pairs == sum(len(targets) for _, targets in listed)
+    assert summary.most_targets == max(len(targets) for _, targets in listed)
+    assert summary.target_count.tolist() == target_count.tolist()
+    assert (summary.known_row_splits.dtype, summary.known_values.dtype) == (np.int64, np.int32)
+    for trigger in range(NUMBER):
+        found = summary.known_values[summary.known_row_splits[trigger] : summary.known_row_splits[trigger + 1]]
+        ordered = sorted(known[trigger], key=lambda item: (-known[trigger][item], item))
+        assert found.tolist() == sorted(ordered[:most_known])
+
+
+def test_summary_of_no_pairs(tmp_path):
+    write_examples(tmp_path, item_table(["a", "b"]), [], [])
+    summary = summarise_pairs(tmp_path, PARTS, 2, 10)
+    assert (summary.num_triggers, summary.num_pairs, summary.most_targets) == (0, 0, 0)
+    assert summary.known_row_splits.tolist() == [0, 0, 0]
+    assert len(summary.known_values) == 0

@@ -1,0 +1,143 @@
+"""The losses on examples computed by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from preprocessing.backend import tf
+from trainer.losses import DistillationTask, EngagementTask, log_inclusion
+
+F32 = np.float32
+
+
+def test_log_inclusion_is_the_share_of_simulated_batches_that_hold_the_item():
+    count, draws, uniform, batches = np.array([6, 3, 1, 0]), 3, 2, 40_000
+    rng = np.random.default_rng(0)
+    drawn = np.concatenate(
+        [rng.choice(4, (batches, draws), p=count / count.sum()), rng.integers(0, 4, (batches, uniform))], axis=1
+    )
+    simulated = [(drawn == item).any(axis=1).mean() for item in range(3)]
+    exact = np.exp(log_inclusion(count, draws=draws, uniform=uniform))
+    assert exact[:3] == pytest.approx(simulated, abs=0.01)
+    assert exact[0] == pytest.approx(1 - 0.4**3 * 0.75**2, rel=1e-6)
+    assert exact[3] == exact[2]  # never a target: as one that is a target once
+
+
+@given(
+    st.lists(st.integers(0, 50), min_size=2, max_size=8).filter(any),
+    st.floats(0.5, 50),
+    st.integers(0, 6),
+)
+def test_log_inclusion_closed_form(count, draws, uniform):
+    number, total = len(count), sum(count)
+    found = log_inclusion(np.array(count), draws=draws, uniform=uniform)
+    assert found.dtype == F32
+    for item, value in zip(count, found, strict=True):
+        absent = (1 - max(item, 1) / total) ** draws * (1 - 1 / number) ** uniform
+        expected = 1.0 if uniform >= number else 1 - absent
+        assert math.exp(value) == pytest.approx(expected, rel=1e-5)
+
+
+def test_log_inclusion_is_not_clipped_at_tiny_shares():
+    """1 - (1 - p) would be lost in rounding, and a floor would treat all rare items alike."""
+    count = np.array([1, 10, 10**9 - 11])
+    found = log_inclusion(count, draws=1.0, uniform=0)
+    assert found[:2] == pytest.approx([math.log(1e-9), math.log(1e-8)], rel=1e-6)
+    assert found[2] == pytest.approx(0.0, abs=1e-6)
+    assert np.isfinite(log_inclusion(np.array([5, 0]), draws=1e6, uniform=0)).all()
+
+
+def test_log_inclusion_of_a_catalogue_taken_whole_is_zero():
+    for uniform in (3, 4):
+        assert log_inclusion(np.array([9, 1, 0]), draws=2.0, uniform=uniform).tolist() == [0, 0, 0]
+    assert (log_inclusion(np.array([9, 1, 0]), draws=2.0, uniform=2) < 0).all()
+
+
+def engagement(logits, log_q, positives, position, weight):
+    return EngagementTask()(
+        tf.constant(logits, tf.float32),
+        tf.constant(log_q, tf.float32),
+        tf.constant(positives),
+        tf.constant(position, tf.int32),
+        tf.constant(weight, tf.float32),
+    )
+
+
+def test_engagement_task_by_hand():
+    """Two rows, three candidates; row 0 has two targets of weight 1 and 0.5, row 1 one target and padding."""
+    logits = [[1.0, 2.0, 3.0], [0.5, -1.0, 0.0]]
+    log_q = [-0.5, -1.0, 0.0]
+    positives = [[True, True, False], [False, True, False]]
+    loss = engagement(logits, log_q, positives, [[0, 1], [1, 0]], [[1.0, 0.5], [2.0, 0.0]])
+    e = math.exp
+    # corrected logits: 1.5, 3, 3 and 1, 0, 0
+    first = math.log(e(1.5) + e(3)) - 1.5
+    second = math.log(e(3) + e(3)) - 3
+    third = math.log(e(0) + e(1) + e(0)) - 0
+    assert float(loss) == pytest.approx((1.0 * first + 0.5 * second + 2.0 * third) / 3.5, rel=1e-6)
+
+
+def test_engagement_task_ignores_what_is_padded_and_what_is_masked():
+    arguments = ([[1.0, 2.0, 3.0]], [0.0, 0.0, 0.0], [[True, False, True]], [[0, 1]], [[1.0, 0.0]])
+    base = float(engagement(*arguments))
+    other_pad = ([[1.0, 2.0, 3.0]], [0.0, 0.0, 0.0], [[True, False, True]], [[0, 2]], [[1.0, 0.0]])
+    other_masked = ([[1.0, 2.0, 99.0]], [0.0, 0.0, 0.0], [[True, False, True]], [[0, 1]], [[1.0, 0.0]])
+    other_negative = ([[1.0, 5.0, 3.0]], [0.0, 0.0, 0.0], [[True, False, True]], [[0, 1]], [[1.0, 0.0]])
+    assert float(engagement(*other_pad)) == base
+    assert float(engagement(*other_masked)) == base
+    assert float(engagement(*other_negative)) > base
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_engagement_task_on_the_whole_catalogue_is_softmax_cross_entropy(seed):
+    rng = np.random.default_rng(seed)
+    rows, number = 3, 5
+    logits = rng.normal(size=(rows, number)) * 5
+    target = rng.integers(0, number, rows)
+    positives = np.zeros((rows, number), dtype=bool)
+    positives[np.arange(rows), target] = True
+    found = engagement(logits, np.zeros(number), positives, target[:, None], np.ones((rows, 1)))
+    expected = tf.nn.sparse_softmax_cross_entropy_with_logits(target, tf.constant(logits, tf.float32))
+    assert float(found) == pytest.approx(float(tf.reduce_mean(expected)), rel=1e-4, abs=1e-6)
+
+
+def test_engagement_task_with_nothing_to_compare_has_no_loss_and_no_gradient():
+    logits = tf.Variable([[1.0, 2.0], [3.0, 4.0]])
+    for positives, weight in ((True, 1.0), (False, 0.0), (True, 0.0)):
+        with tf.GradientTape() as tape:
+            loss = EngagementTask()(
+                logits, tf.zeros([2]), tf.fill([2, 2], positives), tf.zeros([2, 1], tf.int32), tf.fill([2, 1], weight)
+            )
+        assert float(loss) == 0.0
+        assert tape.gradient(loss, logits).numpy().tolist() == [[0, 0], [0, 0]]
+
+
+def distil(logits, cosine, valid, temperature=0.5):
+    return DistillationTask(temperature)(
+        tf.constant(logits, tf.float32), tf.constant(cosine, tf.float32), tf.constant(valid)
+    )
+
+
+def test_distillation_of_a_perfect_student_is_zero():
+    cosine = np.array([[0.9, -0.2, 0.1], [0.3, 0.3, 1.0]])
+    valid = np.ones((2, 3), dtype=bool)
+    assert float(distil(cosine / 0.5 + [[7.0], [-3.0]], cosine, valid)) == pytest.approx(0.0, abs=1e-6)
+    assert float(distil(-cosine, cosine, valid)) > 0.1
+
+
+def test_distillation_by_hand():
+    """The teacher says 3 : 1, the student 1 : 1; a row that is turned off and an invalid pair change nothing."""
+    cosine = [[0.5 * math.log(3.0), 0.0, 0.8], [0.1, 0.2, 0.3]]
+    valid = [[True, True, False], [False, False, False]]
+    expected = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)
+    assert float(distil([[2.0, 2.0, 50.0], [9.0, 0.0, 1.0]], cosine, valid)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_distillation_without_a_valid_pair_has_no_loss_and_a_finite_gradient():
+    logits = tf.Variable([[1.0, 2.0]])
+    with tf.GradientTape() as tape:
+        loss = DistillationTask(0.05)(logits, tf.ones([1, 2]), tf.zeros([1, 2], tf.bool))
+    assert float(loss) == 0.0
+    assert tape.gradient(loss, logits).numpy().tolist() == [[0, 0]]

@@ -1,0 +1,25 @@
+"""Reading checkpoints that may be missing, cut off or another model's."""
+
+from pathlib import Path
+from typing import Any
+
+from preprocessing.backend import tf
+
+_LONGEST_REASON = 200
+
+
+def read_checkpoint(checkpoint: Any, path: Path) -> None:
+    """Restores every variable of a `tf.train.Checkpoint`.
+
+    Args:
+      checkpoint: the objects to restore.
+      path: prefix of the checkpoint's files.
+
+    Raises:
+      ValueError: the files are missing or damaged, or do not hold all the variables; the message is one line.
+    """
+    try:
+        checkpoint.read(str(path)).assert_existing_objects_matched()
+    except (AssertionError, IndexError, RuntimeError, ValueError, tf.errors.OpError) as error:
+        # TensorFlow's reader turns a status into whichever Python error stands for it.
+        raise ValueError(str(error).strip().partition("\n")[0][:_LONGEST_REASON]) from None
