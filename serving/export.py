@@ -162,8 +162,8 @@ def measure_index(
 ) -> dict[float, float]:
     """Share of the exact best 50 that the index finds, for each setting of the dial.
 
-    Of fewer than 50 where the catalogue is smaller, or ``retrieval.max_k``. An answer counts when its exact score reaches that of the exact 50th, so that among items with equal vectors any
-    will do.
+    Of fewer than 50 where the catalogue or ``retrieval.max_k`` is smaller. An answer counts when its exact score
+    reaches that of the exact 50th, so that among items with equal vectors any will do.
 
     Args:
       retriever: the deployed search.

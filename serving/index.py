@@ -78,6 +78,7 @@ class ScannIndex(tfrs.layers.factorized_top_k.TopK):
         self._plan = plan
         self._num_candidates = 0
         self._state: Any = None
+        self._identity = uuid.uuid4().hex
 
     def index(self, candidates: Any, identifiers: Any = None) -> "ScannIndex":
         """Builds the index over ``candidates``, float32 [N, d]; answers name them by row.
@@ -106,9 +107,32 @@ class ScannIndex(tfrs.layers.factorized_top_k.TopK):
             builder = builder.reorder(self._plan.reorder)
         else:
             builder = builder.score_brute_force()
-        searcher = builder.build(shared_name=f"{self.name}/{uuid.uuid4()}")
-        self._state = searcher.serialize_to_module()
+        self._state = builder.build(shared_name=f"{self._identity}-built").serialize_to_module()
         return self
+
+    def _searcher(self) -> Any:
+        """The searcher in memory, made of the saved tensors by the first call.
+
+        ScaNN's own ``recreate_handle`` names neither the node nor the resource. Then two indexes of a loaded SavedModel
+        come to share one searcher, and each signature of a session makes one of its own.
+        """
+        from scann.scann_ops.py import scann_ops
+
+        state = self._state
+        handle = scann_ops.tensors_to_scann(
+            state.dataset,
+            state.scann_config,
+            state.serialized_partitioner,
+            state.datapoint_to_token,
+            state.ah_codebook,
+            state.hashed_dataset,
+            state.int8_dataset,
+            state.int8_multipliers,
+            state.dp_norms,
+            shared_name=self._identity,
+            name=f"searcher_{self._identity}",
+        )
+        return scann_ops.ScannSearcher(handle)
 
     def search_with(self, plan: IndexPlan) -> None:
         """Searches as ``plan`` says from now on; its kind and leaves have to be those of the index."""
@@ -126,12 +150,10 @@ class ScannIndex(tfrs.layers.factorized_top_k.TopK):
         Returns:
           Scores float32 [B, k], falling, and candidate rows int32 [B, k]; -inf and -1 where ScaNN found nothing.
         """
-        from scann.scann_ops.py import scann_ops
-
         wanted = tf.convert_to_tensor(self._k if k is None else k, tf.int32)
         asked = tf.clip_by_value(wanted, 1, self._num_candidates)  # ScaNN takes nothing else
         tree = self._plan.kind == "tree"
-        indices, scores = scann_ops.searcher_from_module(self._state).search_batched(
+        indices, scores = self._searcher().search_batched(
             queries,
             final_num_neighbors=asked,
             pre_reorder_num_neighbors=tf.maximum(asked, self._plan.reorder) if tree else None,

@@ -10,6 +10,9 @@ from preprocessing.backend import tf
 from trainer.config import LossConfig
 from trainer.losses import log_inclusion
 
+_DENSE_SHARE = 0.01
+"""Share of all pairs of items from which known positives are too many to be left out as negatives."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingTables:
@@ -37,6 +40,9 @@ class CandidateSampler:
         self._config = config
         self._seed = seed
         self._num_items = len(tables.target_count)
+        self.masks_known_positives = config.mask_known_positives
+        if self.masks_known_positives is None:
+            self.masks_known_positives = len(tables.known_values) < _DENSE_SHARE * self._num_items**2
         self._row_splits = tf.constant(tables.known_row_splits, tf.int32)
         self._known = tf.constant(tables.known_values)
         self._neighbours = tf.constant(tables.teacher_neighbours)
@@ -89,7 +95,7 @@ class CandidateSampler:
         """
         width = size + 1  # a last column, cut off in the end, takes what is no candidate
         places = tf.where(places < 0, size, places)
-        if self._config.mask_known_positives:
+        if self.masks_known_positives:
             # A frequent trigger is in a batch many times: its row is drawn once and copied.
             distinct, position = tf.unique(trigger)
             start = tf.gather(self._row_splits, distinct)

@@ -37,7 +37,11 @@ class LossConfig:
     )
     teacher_temperature: float = option(0.05, "the teacher's target is softmax(cosine / this)", above=0)
     log_q: bool = option(True, "correct the sampled softmax for how often each candidate is drawn")
-    mask_known_positives: bool = option(True, "never use a known target of the trigger as its negative")
+    mask_known_positives: bool | None = option(
+        None,
+        "never use a known target of the trigger as its negative; by default on data where under 1 % of all pairs of "
+        "items are known: where more are, they are what has to be ranked",
+    )
     uniform_negatives: int = option(
         2048,
         "candidates drawn uniformly from the catalogue for each batch; a smaller catalogue is taken whole",

@@ -140,3 +140,10 @@ def test_positives_are_own_targets_and_known_ones(known, rows, candidates, mask_
     assert found.dtype == tf.bool
     expected = naive_positives(known, mask_known, trigger, target, weight, candidates)
     assert found.numpy().tolist() == expected.tolist()
+
+
+def test_known_positives_are_masked_by_default_where_they_are_few():
+    assert sampler({0: {3}}).masks_known_positives
+    assert not sampler({0: {3}, 1: {4}}).masks_known_positives
+    assert sampler({0: {3}, 1: {4}}, mask_known_positives=True).masks_known_positives
+    assert not sampler({0: {3}}, mask_known_positives=False).masks_known_positives
