@@ -169,6 +169,11 @@ class ScannIndex(tfrs.layers.factorized_top_k.TopK):
             tf.pad(tf.where(real, tf.cast(indices, tf.int32), -1), missing, constant_values=-1),
         )
 
+    @property
+    def state(self) -> Any:
+        """What a SavedModel has to carry, a `tf.Module`; the layer itself it need not."""
+        return self._state
+
     def is_exact(self) -> bool:
         """Whether the answers are those of an exhaustive search."""
         return self._plan.kind == "exact"

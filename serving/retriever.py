@@ -73,6 +73,13 @@ class _Query:
     possible: Any
 
 
+@dataclasses.dataclass(frozen=True)
+class _Untracked:
+    """Layers that saving must not see: it would trace each in four ways, most of an export's time."""
+
+    items: list[ScannIndex]
+
+
 class Retriever(tf.Module):
     """Answers requests over one catalogue of N items."""
 
@@ -127,16 +134,19 @@ class Retriever(tf.Module):
         self._popular_share = tf.Variable(share.astype(np.float32), trainable=False, name="popular_share")
         if plan.kind == "exact":
             both = np.concatenate([vectors.engagement_candidate, vectors.relevance], axis=1)
-            self._blend_index = ScannIndex(plan, name="blend_index").index(both)
+            indexes = [ScannIndex(plan, name="blend_index").index(both)]
         else:
-            self._engagement_index = ScannIndex(plan, name="engagement_index").index(vectors.engagement_candidate)
-            self._relevance_index = ScannIndex(plan, name="relevance_index").index(vectors.relevance)
+            indexes = [
+                ScannIndex(plan, name="engagement_index").index(vectors.engagement_candidate),
+                ScannIndex(plan, name="relevance_index").index(vectors.relevance),
+            ]
+        self._indexes = _Untracked(indexes)
+        self._index_states = [index.state for index in indexes]
 
     def search_with(self, plan: IndexPlan) -> None:
         """Searches the same index as ``plan`` says from now on; its kind and leaves have to be those of the index."""
-        if plan.kind == "tree":
-            self._engagement_index.search_with(plan)
-            self._relevance_index.search_with(plan)
+        for index in self._indexes.items:
+            index.search_with(plan)
         self._plan = plan
 
     # --- what the signatures call -------------------------------------------------------------------------------
@@ -253,7 +263,8 @@ class Retriever(tf.Module):
             tf.concat([engagement, tf.zeros_like(relevance)], axis=1),
             tf.concat([tf.zeros_like(engagement), relevance], axis=1),
         ]
-        scores, rows = self._blend_index(tf.concat(queries, axis=0), k=query.wanted)
+        (index,) = self._indexes.items
+        scores, rows = index(tf.concat(queries, axis=0), k=query.wanted)
         _, engagement_own, relevance_own = tf.split(scores, 3, axis=0)
         candidates, by_engagement, by_relevance = tf.split(rows, 3, axis=0)
         scored = (
@@ -266,8 +277,9 @@ class Retriever(tf.Module):
     def _by_tree(self, query: _Query) -> _Found:
         """What each head's index finds, joined; either gives its own exact score, the other head's is looked up."""
         enough = tf.minimum(tf.maximum(_OVERSAMPLING * query.wanted, self._plan.reorder), self.num_items)
-        engagement_own, by_engagement = self._engagement_index(query.engagement, k=enough)
-        relevance_own, by_relevance = self._relevance_index(query.relevance, k=enough)
+        of_engagement, of_relevance = self._indexes.items
+        engagement_own, by_engagement = of_engagement(query.engagement, k=enough)
+        relevance_own, by_relevance = of_relevance(query.relevance, k=enough)
         scored = (
             merge.without_repeats(by_engagement, by_relevance),
             tf.concat([engagement_own, _dot(self._candidate, query.engagement, by_relevance)], axis=1),

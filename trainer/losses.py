@@ -60,7 +60,8 @@ class EngagementTask(tf.keras.layers.Layer, tfrs.tasks.Task):
         """
         corrected = logits - log_inclusion[tf.newaxis, :]
         negatives = tf.reduce_logsumexp(tf.where(positives, _MASKED, corrected), axis=1, keepdims=True)
-        target = tf.gather(corrected, target_position, batch_dims=1)
+        row = tf.broadcast_to(tf.range(tf.shape(logits)[0])[:, tf.newaxis], tf.shape(target_position))
+        target = tf.gather_nd(corrected, tf.stack([row, target_position], axis=-1))  # its gradient is a cheap scatter
         loss = tf.nn.softplus(negatives - target)
         return tf.math.divide_no_nan(tf.reduce_sum(loss * weight), tf.reduce_sum(weight))
 

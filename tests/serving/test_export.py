@@ -32,21 +32,19 @@ import os, sys
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 import numpy as np, tensorflow as tf
 from scann.scann_ops.py import scann_ops
-path, questions, answers, loader = sys.argv[1:]
+path, questions, answers = sys.argv[1:]
 asked = np.load(questions, allow_pickle=True).item()
 found = {}
-if loader == "v2":
-    model = tf.saved_model.load(path)
+model = tf.saved_model.load(path)
+for key, (signature, inputs) in asked.items():
+    inputs = {name: tf.constant(value) for name, value in inputs.items()}
+    found["v2", key] = {name: value.numpy() for name, value in model.signatures[signature](**inputs).items()}
+with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+    graph = tf.compat.v1.saved_model.loader.load(session, ["serve"], path)
     for key, (signature, inputs) in asked.items():
-        inputs = {name: tf.constant(value) for name, value in inputs.items()}
-        found[key] = {name: value.numpy() for name, value in model.signatures[signature](**inputs).items()}
-else:
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        graph = tf.compat.v1.saved_model.loader.load(session, ["serve"], path)
-        for key, (signature, inputs) in asked.items():
-            definition = graph.signature_def[signature]
-            outputs = {name: info.name for name, info in definition.outputs.items()}
-            found[key] = session.run(outputs, {definition.inputs[name].name: inputs[name] for name in inputs})
+        definition = graph.signature_def[signature]
+        outputs = {name: info.name for name, info in definition.outputs.items()}
+        found["v1", key] = session.run(outputs, {definition.inputs[name].name: inputs[name] for name in inputs})
 ours = [name for name in sys.modules if name.split(".")[0] in ("trainer", "serving", "preprocessing")]
 assert not ours and "tensorflow_recommenders" not in sys.modules, ours
 np.save(answers, found, allow_pickle=True)
@@ -254,8 +252,8 @@ def test_vector_of_another_width_is_refused(loaded, vector):
 # --- elsewhere --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loader", ["v1", "v2"])
-def test_fresh_process_answers_alike_after_a_move(exported, loaded, questions, tmp_path, loader):
+def test_fresh_process_answers_alike_after_a_move(exported, loaded, questions, tmp_path):
+    """By the loader of TensorFlow 2, and by that of TensorFlow 1 into a session, as TF Serving does it."""
     _, asked = questions
     moved = tmp_path / "else where" / "42"
     shutil.copytree(exported.directory, moved)
@@ -263,14 +261,16 @@ def test_fresh_process_answers_alike_after_a_move(exported, loaded, questions, t
     os.rename(exported.base, hidden)  # whatever a path of the export still points to is gone
     try:
         np.save(tmp_path / "questions.npy", asked, allow_pickle=True)
-        command = [sys.executable, "-c", _FRESH, moved, tmp_path / "questions.npy", tmp_path / "answers.npy", loader]
+        command = [sys.executable, "-c", _FRESH, moved, tmp_path / "questions.npy", tmp_path / "answers.npy"]
         run = subprocess.run([str(part) for part in command], cwd=tmp_path, capture_output=True, text=True, timeout=120)
         assert run.returncode == 0, run.stderr[-3000:]
     finally:
         os.rename(hidden, exported.base)
     found = np.load(tmp_path / "answers.npy", allow_pickle=True).item()
     for key, (signature, inputs) in asked.items():
-        same(found[key], call(loaded, signature, inputs))
+        answer = call(loaded, signature, inputs)
+        for loader in ("v1", "v2"):
+            same(found[loader, key], answer)
 
 
 def test_through_a_server(exported, reference, trained):

@@ -124,6 +124,33 @@ def test_two_indexes_in_one_graph_are_two():
         np.testing.assert_allclose(scores, naive(queries, vectors, 5), atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["exact", "tree"])
+def test_two_indexes_of_saved_models_are_two(kind, tmp_path):
+    """As ScaNN's own module rebuilds its searchers, all of a process came to answer from the first of them."""
+    rng = np.random.default_rng(3)
+    queries = unit(rng, 3, 4)
+    expected = {}
+    for name in ("one", "other"):
+        module = tf.Module()
+        candidates = [unit(rng, 60, 4), unit(rng, 60, 4)]
+        module.indexes = [
+            ScannIndex(plan_index(60, IndexConfig(kind=kind)), name="same").index(vectors) for vectors in candidates
+        ]
+        search = tf.function(
+            lambda queries, indexes=module.indexes: {
+                f"head{at}": index(queries, k=5)[0] for at, index in enumerate(indexes)
+            },
+            autograph=False,
+        ).get_concrete_function(queries=tf.TensorSpec([None, 4]))
+        tf.saved_model.save(module, str(tmp_path / name), signatures={"serving_default": search})
+        expected[name] = {f"head{at}": naive(queries, vectors, 5) for at, vectors in enumerate(candidates)}
+    loaded = {name: tf.saved_model.load(str(tmp_path / name)) for name in (*expected, *expected)}
+    for name in (*expected, *expected):
+        found = loaded[name].signatures["serving_default"](queries=tf.constant(queries))
+        for head, scores in expected[name].items():
+            np.testing.assert_allclose(found[head], scores, atol=1e-6)
+
+
 def test_what_it_refuses():
     index = ScannIndex(plan_index(3, IndexConfig()))
     with pytest.raises(ValueError, match="map them to identifiers outside"):
