@@ -66,8 +66,13 @@ def parse_items(
     return rows, sorted(bad, key=lambda row: row.line)
 
 
-def build_catalogue(rows: Iterable[ItemRow]) -> Catalogue:
-    """Keeps the first row of each id, by file and line, whose vector has the dimension that most vectors have."""
+def build_catalogue(rows: Iterable[ItemRow], paths: Sequence[str]) -> Catalogue:
+    """Keeps the first row of each id, by file and line, whose vector has the dimension that most vectors have.
+
+    Args:
+      rows: valid items in any order.
+      paths: of the files that the rows' numbers stand for.
+    """
     ordered = sorted(rows, key=lambda row: (row.file, row.line))
     dimensions = Counter(len(row.item.embedding) for row in ordered if row.item.embedding is not None)
     dimension = min(dimensions, key=lambda size: (-dimensions[size], size)) if dimensions else 0
@@ -79,7 +84,7 @@ def build_catalogue(rows: Iterable[ItemRow]) -> Catalogue:
             detail = f"the embedding has {len(item.embedding)} numbers, most have {dimension}"
             bad.append((row.file, BadRow(row.line, "bad_embedding", detail, row.raw)))
         elif (earlier := first.setdefault(item.item_id, row)) is not row:
-            detail = f"item {item.item_id!r} stands in line {earlier.line} of file {earlier.file} already"
+            detail = f"item {item.item_id!r} stands in {paths[earlier.file]}:{earlier.line} already"
             bad.append((row.file, BadRow(row.line, "duplicate_item", detail, row.raw)))
     items = [first[name].item for name in sorted(first, key=lambda name: name.encode("utf-8"))]
     return Catalogue(items, bad)
@@ -106,7 +111,7 @@ def split_categories(value: Any) -> tuple[str, ...]:
 
 
 def parse_embedding(value: Any) -> npt.NDArray[np.float32] | None:
-    """A vector from a list of numbers, or from a text of numbers; ``None`` where there is none.
+    """A vector from a list of numbers, or from a text of numbers; ``None`` where there is none, or only zeros.
 
     Raises:
       ValueError: something in it is no finite number, or it is empty or far too long.
@@ -130,7 +135,8 @@ def parse_embedding(value: Any) -> npt.NDArray[np.float32] | None:
     # A double above float32's range would turn into an infinity.
     if not all(math.isfinite(number) and abs(number) < 3e38 for number in value):
         raise ValueError("not all entries are finite")
-    return np.array(value, np.float32)
+    vector = np.array(value, np.float32)
+    return vector if vector.any() else None
 
 
 def _item(values: dict[str, Any], max_field_bytes: int) -> tuple[Item | None, str, str]:

@@ -93,7 +93,8 @@ class BuildCatalogue(beam.DoFn):
         """Yields ``ItemShard`` and, tagged, the ids (list of text), the ``Account`` and the items to fit on."""
         job = self._job
         files = sorted(element[1], key=lambda file: file.source.index)
-        catalogue = build_catalogue(row for file in files for row in file.rows)
+        paths = [file.source.path for file in files]
+        catalogue = build_catalogue((row for file in files for row in file.rows), paths)
         accounts = []
         for file in files:
             bad = [row for index, row in catalogue.bad if index == file.source.index]

@@ -45,6 +45,7 @@ def _rows(first: int, lines: list[bytes], columns: Mapping[str, str], max_field_
     bad: list[BadRow] = []
     blank = 0
     for number, line in enumerate(lines, start=first):
+        line = line.removesuffix(b"\r")
         if not line.strip():
             blank += 1
             continue
@@ -57,7 +58,7 @@ def _rows(first: int, lines: list[bytes], columns: Mapping[str, str], max_field_
     return RawBatch(
         lines=np.array(numbers, dtype=np.int64),
         columns={role: [row.get(role) for row in rows] for role in columns},
-        raw=lambda i: shown(lines[numbers[i] - first]),
+        raw=lambda i: shown(lines[numbers[i] - first].removesuffix(b"\r")),
         bad=bad,
         blank_lines=blank,
     )

@@ -42,8 +42,9 @@ def build_sequences(
 
     A sequence is what a user did under one session id, cut further where a pause exceeds ``gap_seconds``. Rows of the
     same time, a basket's lines, are in no order of their own: the log's would often be that of a database key, which
-    pairs would then learn and the evaluation reward. They are mixed by a hash, unless ``ties_in_log_order``. The cap applies to both sides of ``split_time`` apart, to the
-    latest ``max_user_rows`` of each; where it leaves a hole between the sides, the sequence ends at the hole.
+    pairs would then learn and the evaluation reward. They are mixed by a hash, unless ``ties_in_log_order``. The cap
+    applies to both sides of ``split_time`` apart, to the latest ``max_user_rows`` of each; where it leaves a hole
+    between the sides, the sequence ends at the hole.
     """
     user = _ranks(rows.users)[rows.user]
     session = _ranks(rows.sessions)[rows.session]

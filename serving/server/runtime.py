@@ -6,6 +6,8 @@ import os
 import threading
 from typing import Any
 
+from preprocessing.native_log import without_import_chatter
+
 _log = logging.getLogger("mtmh.serving")
 _lock = threading.Lock()
 
@@ -15,7 +17,8 @@ def _import() -> Any:
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    import tensorflow as tf
+    with without_import_chatter():
+        import tensorflow as tf
 
     tf.get_logger().setLevel(logging.CRITICAL)
     try:

@@ -59,7 +59,13 @@ def test_any_feature_groups_embed_and_train(on):
 
 def test_joint_loss_is_its_parts_by_numpy():
     """The whole catalogue as candidates, nothing dropped: the design's formula, written out."""
-    loss = LossConfig(uniform_negatives=NUMBER, relevance_rows=3, relevance_candidates=40, teacher_neighbours=2)
+    loss = LossConfig(
+        mask_known_positives=True,
+        uniform_negatives=NUMBER,
+        relevance_rows=3,
+        relevance_candidates=40,
+        teacher_neighbours=2,
+    )
     model = build(model=dataclasses.replace(SMALL_MODEL, id_dropout=0.0, content_dropout=0.0), loss=loss)
     compared = np.sort(model.sampler.for_relevance(BATCH["trigger"][:3], model.step).numpy())
     found = float(model.compute_loss(BATCH))

@@ -20,7 +20,9 @@ Event = tuple[int, Sequence[int]]
 """A trigger and its targets."""
 
 SMALL_MODEL = ModelConfig(dimension=8, hidden=16, text_buckets=64, text_tokens=6)
-SMALL_LOSS = LossConfig(uniform_negatives=6, relevance_rows=16, relevance_candidates=8, teacher_neighbours=2)
+SMALL_LOSS = LossConfig(
+    mask_known_positives=True, uniform_negatives=6, relevance_rows=16, relevance_candidates=8, teacher_neighbours=2
+)
 SMALL = TrainingConfig(
     model=SMALL_MODEL,
     loss=SMALL_LOSS,
