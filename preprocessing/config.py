@@ -54,7 +54,7 @@ class InputConfig:
 class PairsConfig:
     """How co-engagement pairs are mined."""
 
-    window: int = option(5, "W: a trigger's targets are the next W items of its sequence", minimum=1)
+    window: int = option(5, "W: a trigger's targets are the next W items of its sequence", minimum=1, maximum=1000)
     max_seconds: float | None = option(None, "T: and come no later than this after the trigger", minimum=0)
     distance_decay: float = option(1.0, "weight of a pair d steps apart is this to the power d - 1", above=0, maximum=1)
 
@@ -97,7 +97,10 @@ class OutputConfig:
     """How TFRecords are written."""
 
     shards: int | None = option(
-        None, "partitions of the users and of the catalogue; by default one for each 32 MiB of input", minimum=1
+        None,
+        "partitions of the users and of the catalogue; by default one for each 32 MiB of input",
+        minimum=1,
+        maximum=10_000,
     )
 
 

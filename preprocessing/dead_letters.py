@@ -210,11 +210,14 @@ def check_any_good(table: str, account: Account) -> None:
     """
     if account.good > 0:
         return
+    faults = "".join(f"; {path}: {fault.reason} ({fault.detail})" for path, fault in account.faults[:3])
+    if not account.rows_in:
+        raise UserError(f"the {table} have no rows, nothing below a header{faults}; give files with data in them")
     fates = {**account.dropped, **account.dead}
-    became = ", ".join(f"{name} {count:,}" for name, count in sorted(fates.items())) or "there were none"
+    became = ", ".join(f"{name} {count:,}" for name, count in sorted(fates.items()))
+    rules = ", input.events and input.min_value" if "event_filter" in fates or "below_min_value" in fates else ""
     raise UserError(
-        f"no usable row in the {account.rows_in:,} rows of {table}: {became}; "
-        "check the input files, input.events and input.min_value"
+        f"no usable row in the {account.rows_in:,} rows of {table}: {became}{faults}; check the input files{rules}"
     )
 
 

@@ -2,6 +2,7 @@
 """The last step: the manifest, or the mistake that stands in its way."""
 
 import dataclasses
+import datetime
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -106,18 +107,24 @@ def load_result(directory: str) -> Manifest:
         accounted = table.rows_used + sum(table.dead_letters.values()) + sum(table.dropped.values())
         if accounted != table.rows_in:
             raise RuntimeError(f"{table.rows_in} rows were read, {accounted} are accounted for: {table}")
+    split = _shown_time(manifest.split_time)
     if not manifest.num_pairs:
         raise UserError(
-            f"no training pair comes of {manifest.interactions.rows_used:,} rows of {manifest.num_users:,} users "
-            f"before the split at {manifest.split_time:.0f}: no user engages with two items there within reach; "
+            f"no training pair comes of {manifest.interactions.rows_used:,} rows of {manifest.num_users:,} users: "
+            f"before the split at {split} no user engages with two items within reach; "
             "check that user ids repeat, pairs.max_seconds, input.session_gap_seconds and split.time"
         )
     if not manifest.num_triggers:
         raise UserError(
-            f"no eval trigger comes of the rows from the split at {manifest.split_time:.0f} on, so nothing could be "
+            f"no eval trigger comes of the rows from the split at {split} on, so nothing could be "
             "evaluated; choose an earlier split: split.quantile or split.time"
         )
     return manifest
+
+
+def _shown_time(seconds: float) -> str:
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+    return f"{seconds:.0f} ({moment:%Y-%m-%d %H:%M:%S} UTC)"
 
 
 def _table(account: Account, used: int, dropped: dict[str, int]) -> TableCounts:

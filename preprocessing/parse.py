@@ -75,6 +75,10 @@ def parse_time(text: str) -> float:
 
 
 def _iso(text: str) -> float:
+    # The basic form, 20120101T120000Z; without a time of day it would be a number.
+    match = re.fullmatch(r"(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})(\d{2})(.*)", text)
+    if match:
+        text = f"{'-'.join(match.groups()[:3])}T{':'.join(match.groups()[3:6])}{match[7]}"
     # Python 3.10 reads fractions of three or six digits only, and +HH:MM but neither +HHMM nor +HH.
     match = re.fullmatch(r"(\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2})[.,](\d{1,9})(.*)", text)
     if match:

@@ -40,6 +40,7 @@ from preprocessing.item_steps import (
 )
 from preprocessing.job import ACCOUNT, Job
 from preprocessing.onnx_encoder import check_directory
+from preprocessing.options import check_options
 from preprocessing.parse import Rows, empty_rows, parse_split_time
 from preprocessing.publish import staged
 from preprocessing.read_csv import csv_delimiter
@@ -58,7 +59,6 @@ from preprocessing.statistics import AddCounts
 _SHARD_BYTES: Final = 32 << 20
 _MIN_SHARDS: Final = 2
 _MAX_SHARDS: Final = 10_000
-_MAX_WINDOW: Final = 1_000
 _LOGGER: Final = logging.getLogger("mtmh.preprocessing")
 
 
@@ -180,41 +180,11 @@ def check_config(config: PreprocessingConfig) -> None:
     """Checks what the types of the configuration leave open.
 
     Raises:
-      UserError: a value is out of its range.
+      UserError: a value is not what its option admits.
     """
-    rules: tuple[tuple[str, Any, bool, str], ...] = (
-        ("pairs.window", config.pairs.window, 1 <= config.pairs.window <= _MAX_WINDOW, f"1 to {_MAX_WINDOW}"),
-        ("pairs.max_seconds", config.pairs.max_seconds, _none_or_positive(config.pairs.max_seconds), "above 0"),
-        ("pairs.distance_decay", config.pairs.distance_decay, 0 < config.pairs.distance_decay <= 1, "above 0, up to 1"),
-        (
-            "input.session_gap_seconds",
-            config.input.session_gap_seconds,
-            _none_or_positive(config.input.session_gap_seconds),
-            "above 0",
-        ),
-        ("input.max_user_rows", config.input.max_user_rows, config.input.max_user_rows >= 2, "2 or more"),
-        ("input.max_bad_share", config.input.max_bad_share, 0 <= config.input.max_bad_share <= 1, "0 to 1"),
-        ("input.max_field_bytes", config.input.max_field_bytes, config.input.max_field_bytes >= 1, "1 or more"),
-        ("split.quantile", config.split.quantile, 0 < config.split.quantile < 1, "above 0 and below 1"),
-        ("teacher.dimension", config.teacher.dimension, config.teacher.dimension >= 1, "1 or more"),
-        ("teacher.max_tokens", config.teacher.max_tokens, config.teacher.max_tokens >= 2, "2 or more"),
-        (
-            "output.shards",
-            config.output.shards,
-            config.output.shards is None or 1 <= config.output.shards <= _MAX_SHARDS,
-            f"1 to {_MAX_SHARDS}",
-        ),
-        (
-            "input.min_value",
-            config.input.min_value,
-            config.input.min_value is None or math.isfinite(config.input.min_value),
-            "a finite number",
-        ),
-        ("seed", config.seed, 0 <= config.seed < 2**32, "0 to 2^32 - 1"),
-    )
-    for name, value, good, expected in rules:
-        if not good:
-            raise UserError(f"{name} is {value}; expected {expected}")
+    check_options(config)
+    if not 0 <= config.seed < 2**32:
+        raise UserError(f"seed is {config.seed}; expected 0 to 2^32 - 1")
     csv_delimiter(config.input.delimiter)
     if config.split.time is not None:
         parse_split_time(config.split.time)
@@ -235,7 +205,3 @@ def _without_rows(partition: int) -> tuple[int, Rows]:
 
 def _as_is(element: tuple[int, Rows]) -> tuple[int, Rows]:
     return element
-
-
-def _none_or_positive(value: float | None) -> bool:
-    return value is None or value > 0

@@ -21,6 +21,8 @@ csv.field_size_limit(2 * MAX_LINE_BYTES)
 def parse_header(line: bytes, delimiter: str) -> list[str]:
     """Column names of a CSV header; raises ``ValueError`` when it is none."""
     text = line.rstrip(b"\r").decode("utf-8")
+    if "\r" in text:
+        raise ValueError("lines end in a lone carriage return; save it with ordinary line ends")
     try:
         return [name.strip() for name in next(csv.reader([text], delimiter=delimiter, strict=True), [])]
     except csv.Error as error:

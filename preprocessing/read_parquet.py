@@ -6,17 +6,18 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 # Arrow before 14.0.1 unpickles what a file tells it to (CVE-2023-47248); this switches that off.
 import pyarrow_hotfix  # noqa: F401
 from pyarrow import parquet
 
 from preprocessing.files import open_raw
-from preprocessing.rows import BadRow, FileFault, RawBatch
+from preprocessing.rows import BadRow, FileFault, RawBatch, shown
 from preprocessing.texts import TEXT_ROLES, scalar_texts
 
 _BATCH_ROWS: Final = 32_768
+_PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+_DAY_SECONDS: Final = 86_400
 
 
 def parquet_columns(path: str) -> list[str]:
@@ -28,7 +29,8 @@ def parquet_columns(path: str) -> list[str]:
 def read_parquet(path: str, columns: Mapping[str, str], max_field_bytes: int) -> Iterator[RawBatch | FileFault]:
     """Yields the rows of a Parquet file in batches, and at the end what is wrong with the file, if anything.
 
-    Only the configured columns are read; the raw form of a row is a JSON object of them.
+    Only the configured columns are read; the raw form of a row is a JSON object of them. Where a row group is damaged,
+    the rows of it that cannot be read are bad, and the reading goes on with the next.
 
     Args:
       path: the file.
@@ -36,6 +38,7 @@ def read_parquet(path: str, columns: Mapping[str, str], max_field_bytes: int) ->
       max_field_bytes: rows with a longer field are bad.
     """
     first = 1
+    fault: FileFault | None = None
     try:
         with open_raw(path) as stream:
             if not stream.read(1):
@@ -44,11 +47,28 @@ def read_parquet(path: str, columns: Mapping[str, str], max_field_bytes: int) ->
             stream.seek(0)
             file = parquet.ParquetFile(stream)
             present = {role: name for role, name in columns.items() if name in file.schema_arrow.names}
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=sorted(set(present.values()))):
-                yield _rows(first, batch, present, max_field_bytes)
-                first += batch.num_rows
+            for group in range(file.num_row_groups):
+                end = first + file.metadata.row_group(group).num_rows
+                try:
+                    for batch in file.iter_batches(_BATCH_ROWS, [group], sorted(set(present.values()))):
+                        yield _rows(first, batch, present, max_field_bytes)
+                        first += batch.num_rows
+                except (OSError, pa.ArrowException) as error:
+                    fault = fault or FileFault("corrupt_parquet", f"row group {group + 1}: {error}")
+                    yield from _unreadable(first, end, str(error))
+                first = end
     except (OSError, pa.ArrowException) as error:
-        yield FileFault("corrupt_parquet", str(error))
+        fault = fault or FileFault("corrupt_parquet", str(error))
+    if fault:
+        yield fault
+
+
+def _unreadable(first: int, end: int, why: str) -> Iterator[RawBatch]:
+    """Rows that the file says it has and nobody can read."""
+    for begin in range(first, end, _BATCH_ROWS):
+        lines = range(begin, min(begin + _BATCH_ROWS, end))
+        bad = [BadRow(line, "corrupt_parquet", why, "") for line in lines]
+        yield RawBatch(np.zeros(0, np.int64), {}, lambda i: "", bad, 0)
 
 
 def _rows(first: int, batch: Any, columns: Mapping[str, str], max_field_bytes: int) -> RawBatch:
@@ -57,7 +77,7 @@ def _rows(first: int, batch: Any, columns: Mapping[str, str], max_field_bytes: i
 
     def raw(i: int) -> str:
         row = {name: values[role][i] for role, name in columns.items()}
-        return json.dumps(row, ensure_ascii=False, default=repr)
+        return json.dumps(row, ensure_ascii=False, default=_shown)
 
     keep: list[int] = []
     rows: list[dict[str, Any]] = []
@@ -83,13 +103,29 @@ def _column(array: Any) -> list[Any]:
     if pa.types.is_dictionary(kind):
         array = array.dictionary_decode()
         kind = array.type
-    if pa.types.is_timestamp(kind):
-        # Nanoseconds have no Python type; microseconds are all that unix seconds in a double can hold.
-        array = pc.cast(array, pa.timestamp("us", tz=kind.tz), safe=False)
+    # Times become unix seconds here: neither nanoseconds nor years after 9999 have a type in Python.
+    if pa.types.is_timestamp(kind) or pa.types.is_date64(kind):
+        per_second = _PER_SECOND["ms" if pa.types.is_date64(kind) else kind.unit]
+        return [None if value is None else value / per_second for value in array.cast(pa.int64()).to_pylist()]
+    if pa.types.is_date32(kind):
+        return [None if day is None else float(day * _DAY_SECONDS) for day in array.cast(pa.int32()).to_pylist()]
     try:
         return list(array.to_pylist())
     except UnicodeDecodeError:
-        return list(pc.cast(array, pa.binary()).to_pylist())
+        return [_value(scalar) for scalar in array]
+
+
+def _value(scalar: Any) -> Any:
+    """A value of a column in which something is not UTF-8: that comes as bytes."""
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        names = scalar.values if hasattr(scalar, "values") else pa.array([scalar.as_buffer().to_pybytes()])
+        return b"|".join(name or b"" for name in names.cast(pa.binary()).to_pylist())
+
+
+def _shown(value: Any) -> str:
+    return shown(value) if isinstance(value, bytes) else str(value)
 
 
 def _row(values: dict[str, Any], max_field_bytes: int) -> tuple[dict[str, Any], str, str]:

@@ -68,8 +68,12 @@ def find_sources(table: str, patterns: Sequence[str], config: InputConfig) -> tu
     sizes: dict[str, int] = {}
     for pattern in patterns:
         found = _match(pattern)
+        if not found and is_local(pattern) and os.path.isdir(pattern):
+            raise UserError(
+                f"{table}: {pattern} is a directory; name the files in it: {os.path.join(pattern, '*.csv')}"
+            )
         if not found:
-            raise UserError(f"{table}: no file matches {pattern}; give an existing file or a glob that matches one")
+            raise UserError(f"{table}: no file matches {pattern!r}; give an existing file or a glob that matches one")
         sizes.update(found)
     return tuple(
         SourceFile(table, index, path, _format(path, config), sizes[path]) for index, path in enumerate(sorted(sizes))
@@ -85,6 +89,7 @@ def check_headers(sources: Sequence[SourceFile], config: InputConfig) -> None:
       UserError: a column is missing or named twice, or no file has any data.
     """
     table = sources[0].table
+    _check_distinct(table, config.columns)
     faults: list[str] = []
     found: set[str] = set()
     for source in sources:
@@ -97,6 +102,8 @@ def check_headers(sources: Sequence[SourceFile], config: InputConfig) -> None:
             name = getattr(config.columns, role)
             if name not in names:
                 raise UserError(_missing(source, role, name, names))
+        for role in (*REQUIRED_ROLES[table], *OPTIONAL_ROLES[table]):
+            name = getattr(config.columns, role)
             if names.count(name) > 1:
                 raise UserError(f"{source.path} has {names.count(name)} columns named {name!r}; rename all but one")
     if len(faults) == len(sources):
@@ -136,7 +143,10 @@ def column_names(source: SourceFile, config: InputConfig) -> list[str] | FileFau
                 continue
         break
     if not names:
-        raise UserError(f"{source.path}: none of its first lines is a JSON object; expected JSON Lines")
+        raise UserError(
+            f"{source.path}: none of its first lines is a JSON object; expected JSON Lines, one object a line and no "
+            "list around them (`jq -c .[]` makes them of a list)"
+        )
     return list(names)
 
 
@@ -186,13 +196,30 @@ def _needed_by_rules(table: str, config: InputConfig) -> tuple[str, ...]:
     return (*(("event",) if config.events else ()), *(("value",) if config.min_value is not None else ()))
 
 
+def _check_distinct(table: str, columns: Columns) -> None:
+    """Checks that no column stands for two things that every row needs."""
+    roles: dict[str, str] = {}
+    for role in REQUIRED_ROLES[table]:
+        name = getattr(columns, role)
+        if name in roles:
+            raise UserError(
+                f"input.columns.{roles[name]} and input.columns.{role} both name the column {name!r}; "
+                "name a column of its own for each"
+            )
+        roles[name] = role
+
+
 def _missing(source: SourceFile, role: str, name: str, names: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name.lower(), [other.lower() for other in names], n=1, cutoff=0.4)
-    nearest = next((other for other in names if close and other.lower() == close[0]), "NAME")
-    return (
-        f"{source.path} has no column {name!r}; found: {', '.join(map(repr, names)) or 'none'}; "
-        f"say which one it is: --set input.columns.{role}={nearest}"
-    )
+    found = f"{source.path} has no column {name!r}; found: {', '.join(map(repr, names)) or 'none'}"
+    other = next((mark for mark in (",", ";", "\t", "|") if len(names) == 1 and mark in names[0]), None)
+    if source.format == "csv" and other:
+        shown = '"\\t"' if other == "\t" else other
+        return f"{found}; the fields are separated by another character: --set 'input.delimiter={shown}'"
+    lower = {other.lower(): other for other in reversed(names)}
+    part = next((other for other in lower if other and (other in name.lower() or name.lower() in other)), None)
+    close = [part] if part else difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.4)
+    nearest = lower[close[0]] if close else "NAME"
+    return f"{found}; say which one it is: --set 'input.columns.{role}={nearest}'"
 
 
 def _parquet_names(path: str) -> list[str] | FileFault:

@@ -55,7 +55,7 @@ def scalar_texts(row: Mapping[str, Any]) -> dict[str, Any]:
                 text.encode("utf-8")
             values[role] = text
         else:
-            values[role] = value
+            values[role] = value.decode("utf-8") if isinstance(value, bytes) else value
     return values
 
 

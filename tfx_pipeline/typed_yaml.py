@@ -7,7 +7,6 @@ boolean. Faults name the file, the line, the option, what was found and what is 
 import dataclasses
 import difflib
 import functools
-import math
 import types
 import typing
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from typing import Any, Final
 import yaml
 
 from preprocessing.errors import UserError
+from preprocessing.options import bounds_in_words, within
 
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEANS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
@@ -46,25 +46,14 @@ class Key:
     def expected(self) -> str:
         """What values it admits, in words."""
         words = f"one of {', '.join(self.choices)}" if self.choices else _KINDS[self.kind]
-        bounds = [
-            f"{word} {bound:,}"
-            for word, bound in (("at least", self.minimum), ("above", self.above), ("at most", self.maximum))
-            if bound is not None
-        ]
-        return " ".join([words, " and ".join(bounds)]).strip() + (", or null" if self.optional else "")
+        bounds = bounds_in_words(self.minimum, self.above, self.maximum)
+        return f"{words} {bounds}".strip() + (", or null" if self.optional else "")
 
     def admits(self, value: Any) -> bool:
         """Whether a value of the right kind is also among the choices and within the bounds."""
         if self.choices:
             return value in self.choices
-        if self.kind not in (int, float):
-            return True
-        return (
-            math.isfinite(value)
-            and (self.minimum is None or value >= self.minimum)
-            and (self.above is None or value > self.above)
-            and (self.maximum is None or value <= self.maximum)
-        )
+        return self.kind not in (int, float) or within(value, self.minimum, self.above, self.maximum)
 
 
 @functools.cache
@@ -115,6 +104,8 @@ def read_override(kind: type, override: str, where: str) -> tuple[str, Any]:
       UserError: there is no such option, or it does not admit the value.
     """
     name, equals, text = override.partition("=")
+    if not override.isascii() and any("\ud800" <= character <= "\udfff" for character in override):
+        raise UserError(f"{where} {override!a}: not UTF-8 text")
     if not equals:
         raise UserError(f"{where} {override}: expected section.key=value")
     key = _key(name.strip(), keys_of(kind), where)
@@ -155,8 +146,8 @@ def _collect(node: yaml.Node, prefix: str, keys: dict[str, Key], path: str, valu
         if not isinstance(key_node, yaml.ScalarNode):
             raise UserError(f"{where}: expected the name of an option, found a list or mapping")
         name = prefix + key_node.value
-        if name in seen:
-            raise UserError(f"{where}: `{name}` stands twice in the same section: keep one")
+        if name in seen or name in values:
+            raise UserError(f"{where}: `{name}` stands twice: keep one")
         seen.add(name)
         if any(known.startswith(f"{name}.") for known in keys):
             if not _is_null(value_node):

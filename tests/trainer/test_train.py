@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from preprocessing import schema
 from preprocessing.backend import tf
 from preprocessing.config import FeaturesConfig
 from preprocessing.errors import UserError
@@ -29,7 +30,7 @@ from trainer.artefact import load_model
 from trainer.config import EvaluateConfig, TrainingConfig
 from trainer.evaluate import retrieve_exact
 from trainer.loop import TrainingLoop
-from trainer.train import TrainResult, train
+from trainer.train import TrainResult, _build, _read, train
 
 ONE_STEP = {"epochs": 1, "batch_size": 512}
 """An epoch that is a single step: quick to trace."""
@@ -250,6 +251,7 @@ def test_loss_that_is_no_number_ends_the_training(board, tmp_path, monkeypatch):
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.slow
 def test_refit_learns_what_came_after_the_split(tmp_path):
     """Item 15 is engaged after the split only: refit gives it an identity and brings it to its triggers."""
     board_items = checkerboard_items()
@@ -266,7 +268,7 @@ def test_refit_learns_what_came_after_the_split(tmp_path):
         features=FeaturesConfig(text=False, categories=False, content_vector=False),
         model={"id_dropout": 0.0},
         evaluate=EvaluateConfig(k=5),
-        trainer=ONE_STEP | {"epochs": 12, "patience": 12, "learning_rate": 0.05},
+        trainer={"epochs": 3, "patience": 3},
     )
 
     def rank_of_15(output):
@@ -283,6 +285,13 @@ def test_refit_learns_what_came_after_the_split(tmp_path):
     assert catalogue.known.all()
     assert not load_model(plain.model, items)[1].known[15]
     assert rank_of_15(tmp_path / "refit") < rank_of_15(tmp_path / "plain")
+
+
+def test_refit_gives_an_identity_to_what_came_after_the_split(tmp_path):
+    items = dataclasses.replace(checkerboard_items(), interaction_count=np.zeros(16, np.int64))
+    data = _read(write_examples(tmp_path, items, [(0, [2])], [(4, [6, 8])]), SMALL)
+    for parts, known in (((schema.PAIRS,), {0, 2}), ((schema.PAIRS, schema.EVAL), {0, 2, 4, 6, 8})):
+        assert set(np.flatnonzero(_build(data, parts, SMALL)[0].known.numpy())) == known
 
 
 def test_nothing_to_train_or_to_stop_by_is_the_users_to_mend(tmp_path):
@@ -362,6 +371,7 @@ import logging, sys
 logging.basicConfig(level=logging.INFO, format="%(name)s %(levelname)s %(message)s")
 from pathlib import Path
 from tests.trainer.toys import SMALL, changed
+from preprocessing import schema
 from preprocessing.backend import tf
 from trainer.train import train
 config = changed(SMALL, trainer={{"epochs": 2, "batch_size": 512, "tensorboard": True}}, loss={{"align": 0.0}})
