@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import apache_beam as beam
 from apache_beam.pvalue import AsList, AsSingleton, PCollection

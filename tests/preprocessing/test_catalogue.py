@@ -41,16 +41,17 @@ def test_bad_embeddings(value):
 def test_items_are_ordered_by_bytes_and_the_first_row_wins():
     one, bad = parse([{"item_id": "é"}, {"item_id": "z", "title": "first"}, {"item_id": "Z"}, {"item_id": ""}], file=0)
     two, _ = parse([{"item_id": "z", "title": "second"}], file=1)
-    catalogue = build_catalogue([*two, *one])
+    catalogue = build_catalogue([*two, *one], ["one.csv", "two.csv"])
     assert [item.item_id for item in catalogue.items] == ["Z", "z", "é"]
     assert catalogue.items[1].title == "first"
     assert [(file, row.line, row.reason) for file, row in catalogue.bad] == [(1, 2, "duplicate_item")]
+    assert "one.csv:3" in catalogue.bad[0][1].detail
     assert [(row.line, row.reason) for row in bad] == [(5, "missing_item_id")]
 
 
 def test_the_most_common_dimension_wins():
     rows, _ = parse([{"item_id": "a", "embedding": [1]}, *({"item_id": x, "embedding": [1, 2]} for x in "bc")])
-    catalogue = build_catalogue(rows)
+    catalogue = build_catalogue(rows, ["items.csv"])
     assert [item.item_id for item in catalogue.items] == ["b", "c"]
     assert [row.reason for _, row in catalogue.bad] == ["bad_embedding"]
 

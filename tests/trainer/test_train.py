@@ -392,7 +392,7 @@ load_model(result.model, read_items({str(board)!r}))[0].embed_catalogue()
 
 
 def test_absl_warnings_are_still_heard(caplog):
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="absl"):
         logging.getLogger("absl").warning("a real warning")
         logging.getLogger("absl").info("somebody else's line")
     assert [record.message for record in caplog.records] == ["a real warning", "somebody else's line"]
