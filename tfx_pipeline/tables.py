@@ -45,11 +45,12 @@ def metrics_table(rows: "Sequence[tuple[str, Scores]]") -> Any:
 
 def metrics_notes(scores: "Scores") -> str:
     """What the numbers stand for, in a line or two."""
-    judge = (
-        "topic match is judged by categories that neither model nor teacher saw"
-        if scores.topic_match_independent
-        else "topic match is not independent here: model and teacher see the categories (features.categories)"
-    )
+    if scores.values["topic_match"] is None:
+        judge = "there are no categories to judge topic match by"
+    elif scores.topic_match_independent:
+        judge = "topic match is judged by categories that neither model nor teacher saw"
+    else:
+        judge = "topic match is not independent here: model and teacher see the categories (features.categories)"
     return (
         f"{scores.num_triggers:,} triggers after the split, {scores.num_pairs:,} (trigger, target) pairs, and "
         f"{scores.num_cold_pairs:,} with an item unseen in training (cold recall); {judge}."
