@@ -35,7 +35,7 @@ def test_too_many_bad_rows():
 
 def test_no_rows():
     check_any_good("items", ONE)
-    with pytest.raises(UserError, match="no usable row in the 0 rows of items: there were none"):
+    with pytest.raises(UserError, match="the items have no rows, nothing below a header"):
         check_any_good("items", Account())
     with pytest.raises(UserError, match="no usable row in the 3 rows of items: event_filter 3"):
         check_any_good("items", Account(3, {}, {"event_filter": 3}))
