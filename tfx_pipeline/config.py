@@ -112,7 +112,7 @@ def _check_together(config: RunConfig) -> None:
 def dump_config(config: RunConfig) -> str:
     """The whole configuration as YAML, defaults too; `load_config` reads it back equal."""
     tree = dataclasses.asdict(config, dict_factory=lambda pairs: {name: _plain(value) for name, value in pairs})
-    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=10_000)
+    return yaml.safe_dump(tree, sort_keys=False, width=10_000)
 
 
 def _plain(value: Any) -> Any:

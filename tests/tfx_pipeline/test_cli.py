@@ -58,7 +58,7 @@ def test_mistakes_in_inputs_and_options(capsys, tmp_path):
     common = ["run", "--items", items, "--workdir", tmp_path / "work"]
     assert "no file matches" in failure(capsys, *common, "--interactions", tmp_path / "none.csv")
     line = failure(capsys, *common, "--interactions", log)
-    for words in (str(log), "item_id", "--set input.columns.item_id=item"):
+    for words in (str(log), "item_id", "input.columns.item_id=item"):
         assert words in line
     assert "trainer.epochs" in failure(capsys, *common, "--interactions", log, "--set", "trainer.epoch=3")
     assert "trainer.epochs" in failure(capsys, *common, "--interactions", log, "--set", "trainer.epochs=many")
