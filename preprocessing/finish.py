@@ -1,9 +1,11 @@
 # mypy: allow-untyped-calls
 """The last step: the manifest, or the mistake that stands in its way."""
 
+import contextlib
 import dataclasses
 import datetime
 import json
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -15,8 +17,8 @@ from preprocessing.files import exists, read_text, write_text
 from preprocessing.interaction_steps import PairsResult
 from preprocessing.job import Job
 from preprocessing.manifest import load_manifest, save_manifest
-from preprocessing.mistakes import Mistake, first_mistake
-from preprocessing.schema import LAYOUT_VERSION, Manifest, OutputFile, TableCounts
+from preprocessing.mistakes import Mistake, first_mistake, lasting_fault
+from preprocessing.schema import LAYOUT_VERSION, MANIFEST, Manifest, OutputFile, TableCounts
 from preprocessing.sources import INTERACTIONS, ITEM_TABLE
 
 _MISTAKE: Final = "mistake.json"
@@ -47,12 +49,17 @@ class Finish(beam.DoFn):
             or first_mistake([split_time])
             or first_mistake([*pairs, *item_files])
         )
-        if mistake:
+        if mistake is None:
+            try:
+                manifest = self._manifest(items, interactions, pairs, item_files, split_time)  # type: ignore[arg-type]
+                save_manifest(manifest, self._job.directory)
+                yield manifest
+                return
+            except OSError as error:
+                mistake = lasting_fault(error, self._job.rejected)
+        # On a full disk not even this can be written; then there is no manifest, which says enough.
+        with contextlib.suppress(OSError):
             write_text(f"{self._job.directory}/{_MISTAKE}", json.dumps(mistake.message))
-            return
-        manifest = self._manifest(items, interactions, pairs, item_files, split_time)  # type: ignore[arg-type]
-        save_manifest(manifest, self._job.directory)
-        yield manifest
 
     def _manifest(
         self,
@@ -102,6 +109,12 @@ def load_result(directory: str) -> Manifest:
     mistake = f"{directory}/{_MISTAKE}"
     if exists(mistake):
         raise UserError(str(json.loads(read_text(mistake))))
+    if not exists(f"{directory}/{MANIFEST}"):
+        parent = os.path.dirname(directory) or "."
+        raise UserError(
+            f"the run ended without a {MANIFEST} below {parent}: check that it has free space, "
+            "and that Beam's workers and this machine share it"
+        )
     manifest = load_manifest(directory)
     for table in (manifest.interactions, manifest.items):
         accounted = table.rows_used + sum(table.dead_letters.values()) + sum(table.dropped.values())

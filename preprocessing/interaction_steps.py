@@ -13,7 +13,6 @@ import numpy as np
 from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import TaggedOutput
 
-from preprocessing.config import SplitConfig
 from preprocessing.dead_letters import Account, add_accounts, check_any_good, check_bad_share, dead_letters
 from preprocessing.job import ACCOUNT, NAMESPACE, PROGRESS_SECONDS, Job, count_metrics
 from preprocessing.mistakes import Mistake, first_mistake, hands_on_mistakes
@@ -123,18 +122,19 @@ class CheckInteractions(beam.DoFn):
 class SplitTime(beam.DoFn):
     """Finds the time that separates training from evaluation."""
 
-    def __init__(self, config: SplitConfig):
-        """Takes the configuration of the split."""
-        self._config = config
+    def __init__(self, job: Job):
+        """Takes the job."""
+        self._job = job
 
     @hands_on_mistakes()
     def process(self, times: Counts, checked: Account) -> Iterator[float]:
         """Yields unix seconds; the account is asked for so that it is checked first."""
         del checked
-        if self._config.time is not None:
-            yield parse_split_time(self._config.time)
+        config = self._job.config.split
+        if config.time is not None:
+            yield parse_split_time(config.time)
         else:
-            yield quantile(times, self._config.quantile)
+            yield quantile(times, config.quantile)
 
 
 class WritePairs(beam.DoFn):

@@ -6,16 +6,25 @@ on, and the launcher raises it.
 """
 
 import dataclasses
+import errno
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from apache_beam.pvalue import TaggedOutput
 
 from preprocessing.errors import UserError
 
 Process = Callable[..., Iterator[Any]]
+_LASTING: Final = {
+    errno.ENOSPC: "free some space or name another directory",
+    errno.EDQUOT: "free some space or name another directory",
+    errno.EROFS: "name another directory",
+    errno.EACCES: "make it writable or name another directory",
+    errno.EPERM: "make it writable or name another directory",
+}
+"""Faults of a filesystem that no further try mends, with their remedy."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +42,7 @@ def first_mistake(values: Iterable[Any]) -> Mistake | None:
 
 
 def hands_on_mistakes(*tags: str) -> Callable[[Process], Process]:
-    """Decorates a DoFn's ``process``: a mistake in its arguments or its work becomes its output.
+    """Decorates the ``process`` of a DoFn with a ``_job``: a mistake in its arguments or its work becomes its output.
 
     Args:
       *tags: the tagged outputs that get the mistake; none stands for the main output.
@@ -52,12 +61,21 @@ def hands_on_mistakes(*tags: str) -> Callable[[Process], Process]:
                     return
                 except UserError as error:
                     mistake = Mistake(str(error))
+                except OSError as error:
+                    mistake = lasting_fault(error, self._job.rejected)
             yield from outputs(mistake)
 
         process.__signature__ = _without_types(work)  # type: ignore[attr-defined]
         return process
 
     return decorate
+
+
+def lasting_fault(error: OSError, directory: str) -> Mistake:
+    """The mistake behind a fault of the filesystem below ``directory``; raises the error where another try may do."""
+    if error.errno not in _LASTING:
+        raise error
+    return Mistake(f"cannot write to {directory}: {error.strerror}; {_LASTING[error.errno]}")
 
 
 def _without_types(work: Process) -> inspect.Signature:

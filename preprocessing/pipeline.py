@@ -136,7 +136,7 @@ def build(
     split_time = AsSingleton(
         read[TIMES]
         | "Add times" >> beam.CombineGlobally(AddCounts())
-        | "Find split" >> beam.ParDo(SplitTime(job.config.split), AsSingleton(checked))
+        | "Find split" >> beam.ParDo(SplitTime(job), AsSingleton(checked))
     )
     pairs = (
         (

@@ -26,6 +26,7 @@ from preprocessing.schema import (
     TITLE,
     TRIGGER,
     WEIGHT,
+    OutputFile,
 )
 
 
@@ -102,6 +103,7 @@ def read_items(directory: str) -> ItemTable:
     """
     manifest = load_manifest(directory)
     count, dimension = manifest.num_items, manifest.content_dimension
+    _check_count(directory, "items", sum(file.records for file in manifest.files if _is_kind(file, ITEMS)), count)
     ids: list[str] = []
     titles: list[str] = []
     descriptions: list[str] = []
@@ -125,8 +127,6 @@ def read_items(directory: str) -> ItemTable:
             target_count[row] = example.scalar(TARGET_COUNT)
         except ValueError as error:
             raise _not_this_layout(path, error) from error
-    if len(ids) != count:
-        raise UserError(f"{directory} holds {len(ids)} items, its manifest says {count}; run the preprocessing again")
     return ItemTable(ids, titles, descriptions, categories, vectors, interaction_count, target_count)
 
 
@@ -136,6 +136,7 @@ def read_pairs(directory: str) -> Iterator[PairBlock]:
     Raises:
       UserError: the output is missing or damaged.
     """
+    count = 0
     for path, example in _examples(directory, PAIRS):
         try:
             block = PairBlock(
@@ -146,7 +147,9 @@ def read_pairs(directory: str) -> Iterator[PairBlock]:
                 raise ValueError("columns of different length")
         except ValueError as error:
             raise _not_this_layout(path, error) from error
+        count += len(block)
         yield block
+    _check_count(directory, "pairs", count, load_manifest(directory).num_pairs)
 
 
 def read_triggers(directory: str) -> EvalTriggers:
@@ -168,13 +171,14 @@ def read_triggers(directory: str) -> EvalTriggers:
         except ValueError as error:
             raise _not_this_layout(path, error) from error
     row_splits = np.concatenate([np.zeros(1, np.int64), np.cumsum(_concatenate(lengths))])
+    _check_count(directory, "eval triggers", len(row_splits) - 1, load_manifest(directory).num_triggers)
     return EvalTriggers(_concatenate(triggers), _concatenate(targets), row_splits)
 
 
 def _examples(directory: str, kind: str) -> Iterator[tuple[str, DecodedExample]]:
     """Path and content of each record of one kind, as the manifest lists the files."""
     for file in load_manifest(directory).files:
-        if not file.path.startswith(f"{kind}/"):
+        if not _is_kind(file, kind):
             continue
         path = f"{directory.rstrip('/')}/{file.path}"
         records = 0
@@ -189,6 +193,18 @@ def _examples(directory: str, kind: str) -> Iterator[tuple[str, DecodedExample]]
             raise UserError(
                 f"{path} holds {records} records, the manifest says {file.records}; run the preprocessing again"
             )
+
+
+def _is_kind(file: OutputFile, kind: str) -> bool:
+    return file.path.startswith(f"{kind}/")
+
+
+def _check_count(directory: str, what: str, found: int, expected: int) -> None:
+    """Checks that no file is missing from the manifest's list."""
+    if found != expected:
+        raise UserError(
+            f"{directory} holds {found:,} {what}, its manifest says {expected:,}; run the preprocessing again"
+        )
 
 
 def _concatenate(parts: list[Any]) -> npt.NDArray[np.int64]:

@@ -1,21 +1,31 @@
 # mypy: allow-untyped-calls
 """Runs a Beam pipeline on any runner, with our progress in the log and without Beam's own chatter."""
 
+import argparse
 import contextlib
 import difflib
 import io
 import logging
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, SetupOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    PipelineOptions,
+    PortableOptions,
+    SetupOptions,
+    StandardOptions,
+)
 from apache_beam.portability.api import beam_fn_api_pb2, beam_provision_api_pb2
 from google.protobuf import text_format
 
 from preprocessing.errors import UserError
 
 _LOCAL_RUNNERS: Final = ("directrunner", "direct", "fnapirunner", "switchingdirectrunner", "bundlebaseddirectrunner")
+_EMBEDDED: Final = "embed"
+_CONNECT_SECONDS: Final = 10.0
 _LOGGER: Final = logging.getLogger("mtmh.preprocessing")
 _LEVELS: Final = {
     beam_fn_api_pb2.LogEntry.Severity.INFO: logging.INFO,
@@ -27,23 +37,25 @@ def parse_options(beam_args: Sequence[str]) -> PipelineOptions:
     """Checks and parses Beam's pipeline options.
 
     Raises:
-      UserError: an option has a value that it cannot have, or is unknown. Options for a runner elsewhere are not
-        known here: they are left to that runner.
+      UserError: an option has a value that it cannot have, or is unknown, or the runner cannot be reached. Options for
+        a runner elsewhere are not known here: they are left to that runner.
     """
+    if {"-h", "--help"} & set(beam_args):
+        raise UserError("Beam's pipeline options have no help here; they are in Beam's documentation of the runner")
     complaints = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaints), _quiet():
             options = PipelineOptions(list(beam_args))
-            known = set(options.get_all_options())
-            given = set(options.get_all_options(retain_unknown_options=True))
+            parsers: list[argparse.ArgumentParser] = []
+            known = options.get_all_options(add_extra_args_fn=parsers.append)
+            unknown = parsers[0].parse_known_args(list(beam_args))[1]
     except SystemExit as error:
         lines = complaints.getvalue().strip().splitlines()
         reason = lines[-1].rpartition("error: ")[2] if lines else "not understood"
         raise UserError(f"Beam option: {reason}") from error
-    stray = [argument for argument in beam_args[:1] if not argument.startswith("-")]
-    unknown = sorted(given - known)
-    if (unknown or stray) and _runs_here(options, beam_args):
-        name = unknown[0] if unknown else stray[0]
+    _check_runner(options)
+    if unknown and _runs_here(options):
+        name = unknown[0].lstrip("-").partition("=")[0]
         close = difflib.get_close_matches(name, sorted(known), n=1)
         hint = f"; did you mean --{close[0]}?" if close else "; see Beam's pipeline options"
         raise UserError(f"unknown Beam option {name!r}{hint}")
@@ -55,23 +67,59 @@ def run_pipeline(build: Callable[[beam.Pipeline], Any], options: PipelineOptions
     """Builds and runs a pipeline to its end.
 
     Raises:
+      UserError: a runner of the user's choice failed.
       RuntimeError: the run failed.
     """
-    with _quiet(), _worker_progress():
-        pipeline = beam.Pipeline(runner=_runner(options), options=options)
-        build(pipeline)
-        state = pipeline.run().wait_until_finish()
+    try:
+        with _quiet(), _worker_progress():
+            pipeline = beam.Pipeline(runner=_runner(options), options=options)
+            build(pipeline)
+            state = pipeline.run().wait_until_finish()
+    except Exception as error:
+        if _is_beams_own(options):
+            raise
+        name = options.view_as(StandardOptions).runner
+        message = " ".join(str(error).split())[:500] or type(error).__name__
+        raise UserError(f"the Beam runner {name} failed: {message}; check the options after `--`") from error
     if state is not None and str(state) != "DONE":
         raise RuntimeError(f"the Beam pipeline ended in state {state}")
+
+
+def _check_runner(options: PipelineOptions) -> None:
+    """Checks what Beam would take for a fault of the program, or wait for without end."""
+    name = options.view_as(StandardOptions).runner or ""
+    known = {runner.lower(): runner for runner in StandardOptions.KNOWN_RUNNER_NAMES}
+    if name and "." not in name and not {name.lower(), f"{name.lower()}runner"} & set(known):
+        close = difflib.get_close_matches(name.lower(), known, n=1)
+        hint = f"did you mean {known[close[0]]}?" if close else f"known: {', '.join(known.values())}"
+        raise UserError(f"there is no Beam runner {name!r}; {hint}")
+    workers = options.view_as(DirectOptions).direct_num_workers
+    if workers < 0:
+        raise UserError(f"Beam option: --direct_num_workers is {workers}; expected 1 or more, or 0 for all processors")
+    endpoint = options.view_as(PortableOptions).job_endpoint
+    if _runner_name(options) in ("portablerunner", "portable") and endpoint and endpoint != _EMBEDDED:
+        host, _, port = endpoint.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
+        except (OSError, ValueError, OverflowError) as error:
+            raise UserError(
+                f"no Beam job server answers at --job_endpoint={endpoint}: {error}; "
+                "start it, or correct host:port, or use --job_endpoint=embed"
+            ) from error
 
 
 def _runner_name(options: PipelineOptions) -> str:
     return (options.view_as(StandardOptions).runner or "").rsplit(".", 1)[-1].lower()
 
 
-def _runs_here(options: PipelineOptions, beam_args: Sequence[str]) -> bool:
+def _is_beams_own(options: PipelineOptions) -> bool:
+    """Whether the runner is Beam's in-process one, whose faults are ours."""
     name = _runner_name(options)
-    return not name or name in _LOCAL_RUNNERS or "--job_endpoint=embed" in beam_args
+    return not name or name in _LOCAL_RUNNERS
+
+
+def _runs_here(options: PipelineOptions) -> bool:
+    return _is_beams_own(options) or options.view_as(PortableOptions).job_endpoint == _EMBEDDED
 
 
 def _runner(options: PipelineOptions) -> Any:
@@ -79,8 +127,7 @@ def _runner(options: PipelineOptions) -> Any:
 
     Beam's default would first try Prism, which downloads a program.
     """
-    name = _runner_name(options)
-    if name and name not in _LOCAL_RUNNERS:
+    if not _is_beams_own(options):
         return None
     from apache_beam.runners.portability.fn_api_runner import fn_runner
     from apache_beam.runners.portability.portable_runner import JobServiceHandle

@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import glob
 import os
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -213,13 +214,14 @@ def _missing(source: SourceFile, role: str, name: str, names: Sequence[str]) -> 
     found = f"{source.path} has no column {name!r}; found: {', '.join(map(repr, names)) or 'none'}"
     other = next((mark for mark in (",", ";", "\t", "|") if len(names) == 1 and mark in names[0]), None)
     if source.format == "csv" and other:
-        shown = '"\\t"' if other == "\t" else other
-        return f"{found}; the fields are separated by another character: --set 'input.delimiter={shown}'"
+        option = shlex.quote(f"input.delimiter={other}".replace("\t", "\\t"))
+        return f"{found}; the fields are separated by another character: --set {option}"
     lower = {other.lower(): other for other in reversed(names)}
     part = next((other for other in lower if other and (other in name.lower() or name.lower() in other)), None)
     close = [part] if part else difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.4)
     nearest = lower[close[0]] if close else "NAME"
-    return f"{found}; say which one it is: --set 'input.columns.{role}={nearest}'"
+    option = shlex.quote(f"input.columns.{role}={nearest}")
+    return f"{found}; say which one it is: --set {option}"
 
 
 def _parquet_names(path: str) -> list[str] | FileFault:

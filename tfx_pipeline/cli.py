@@ -2,6 +2,8 @@
 
 import argparse
 import difflib
+import errno
+import io
 import logging
 import os
 import sys
@@ -12,10 +14,27 @@ from typing import Any, NoReturn
 from preprocessing.errors import UserError
 
 _DEBUG = "MTMH_TRACEBACK"
+_LONGEST_SECONDS = 86400.0
+_REMEDIES = {
+    errno.ENOSPC: "; free some space or name another directory",
+    errno.EDQUOT: "; free some space or name another directory",
+    errno.EROFS: "; name another directory",
+    errno.EACCES: "; check its permissions or name another directory",
+    errno.EPERM: "; check its permissions or name another directory",
+    errno.EISDIR: "; move that directory away",
+    errno.EEXIST: "; move that file away",
+    errno.ENOTDIR: "; a file stands where a directory should: move it away",
+}
 
 
 class _Parser(argparse.ArgumentParser):
-    """Faults are `UserError`: one line, with the nearest valid word."""
+    """Faults are `UserError`: one line, with the nearest valid word.
+
+    Attributes:
+      verbs: of the whole command, the parser of each verb.
+    """
+
+    verbs: dict[str, argparse.ArgumentParser]
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see `{self.prog} --help`")
@@ -24,13 +43,19 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line; returns its exit status."""
     arguments, beam_args = _split_beam(list(sys.argv[1:] if argv is None else argv))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
         return _run(arguments, beam_args)
     except UserError as error:
+        if os.environ.get(_DEBUG) and error.__cause__:
+            raise
         print(f"mtmh: error: {_one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("mtmh: interrupted; `mtmh run --resume …` goes on from the last checkpoint", file=sys.stderr)
+        again = "; the same command with --resume goes on from there" if arguments[:1] in (["run"], ["train"]) else ""
+        print(f"mtmh: interrupted{again}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -38,8 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if os.environ.get(_DEBUG):
             raise
-        subject = f" {error.filename}" if error.filename else ""
-        print(f"mtmh: error:{subject}: {error.strerror or error}", file=sys.stderr)
+        subject = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        remedy = _REMEDIES.get(error.errno or 0, "")
+        print(f"mtmh: error: {_one_line(f'{subject}{error.strerror or error}')}{remedy}", file=sys.stderr)
         return 1
     except Exception as error:
         if os.environ.get(_DEBUG):
@@ -52,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 70
 
 
-def _one_line(error: BaseException) -> str:
+def _one_line(error: BaseException | str) -> str:
     return " ".join(str(error).split())
 
 
@@ -67,16 +93,21 @@ def _split_beam(argv: list[str]) -> tuple[list[str], list[str]]:
 def _run(argv: list[str], beam_args: list[str]) -> int:
     parser = _build_parser(argv[0] if argv else "")
     verbs = list(_VERBS)
+    if argv and argv[0].startswith("-") and any(word in verbs for word in argv[1:]):
+        raise UserError(f"the verb comes first, as in `mtmh {next(w for w in argv if w in verbs)} {argv[0]} …`")
     if argv and not argv[0].startswith("-") and argv[0] not in verbs:
         near = difflib.get_close_matches(argv[0], verbs, 1)
         hint = f"did you mean `mtmh {near[0]}`?" if near else f"verbs are {', '.join(verbs)}"
         raise UserError(f"there is no verb `{argv[0]}`; {hint}")
     if not argv:
         parser.print_help()
-        return 2
+        raise UserError(f"a verb is missing; verbs are {', '.join(verbs)}")
+    verb = parser.verbs.get(argv[0])
+    if verb:
+        # Before what is required and missing: it may be what is misspelled.
+        _refuse_unknown(verb, [word for word in argv[1:] if word.startswith("--")])
     arguments, unknown = parser.parse_known_args(argv)
-    if unknown:
-        _refuse_unknown(getattr(arguments, "parser", parser), unknown)
+    _refuse_unknown(getattr(arguments, "parser", parser), unknown)
     if beam_args and not arguments.takes_beam:
         raise UserError(f"`mtmh {argv[0]}` runs no Beam pipeline; leave out `-- {' '.join(beam_args)}`")
     arguments.beam_args = beam_args
@@ -85,9 +116,14 @@ def _run(argv: list[str], beam_args: list[str]) -> int:
     return status
 
 
-def _refuse_unknown(parser: argparse.ArgumentParser, unknown: list[str]) -> NoReturn:
+def _refuse_unknown(parser: argparse.ArgumentParser, words: list[str]) -> None:
+    """Raises `UserError` for the first of the words that is no option."""
     options = [option for action in parser._actions for option in action.option_strings]
-    near = difflib.get_close_matches(unknown[0].split("=")[0], options, 1)
+    unknown = [word for word in words if word.split("=")[0] not in options]
+    if not unknown:
+        return
+    word = unknown[0].split("=")[0]
+    near = [option for option in options if option.startswith(word)] or difflib.get_close_matches(word, options, 1)
     hint = f"did you mean {near[0]}?" if near else f"see `{parser.prog} --help`"
     raise UserError(f"{parser.prog} takes no argument {unknown[0]}; {hint}")
 
@@ -106,7 +142,7 @@ def _set_up_logging(arguments: argparse.Namespace) -> None:
 # --- arguments ----------------------------------------------------------------------------------------------------
 
 
-def _build_parser(verb_in_use: str) -> argparse.ArgumentParser:
+def _build_parser(verb_in_use: str) -> _Parser:
     """The parser of the command line; only the verb in use pays for importing its options."""
     parser = _Parser(
         prog="mtmh",
@@ -115,6 +151,7 @@ def _build_parser(verb_in_use: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
+    parser.verbs = {}
     for name, (help_text, add_arguments, function, takes_beam) in _VERBS.items():
         beam = " What follows a lone `--` are Beam's pipeline options." if takes_beam else ""
         verb = verbs.add_parser(
@@ -122,6 +159,7 @@ def _build_parser(verb_in_use: str) -> argparse.ArgumentParser:
         )
         if name == verb_in_use:
             add_arguments(verb)
+            parser.verbs[name] = verb
         verb.set_defaults(function=function, parser=verb, takes_beam=takes_beam)
     return parser
 
@@ -147,8 +185,8 @@ def _add_inputs(parser: argparse.ArgumentParser, *, required: bool = True) -> No
     parser.add_argument("--items", action="append", required=required, metavar="PATH", help="item catalogue: likewise")
 
 
-def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", metavar="FILE", help="YAML configuration; by default the run's own, else defaults")
+def _add_config(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument("--config", metavar="FILE", help=f"YAML configuration; by default {default}")
     parser.add_argument(
         "--set",
         action="append",
@@ -160,7 +198,9 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_workdir(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workdir", required=True, type=Path, metavar="DIR", help="where the run keeps what it makes")
+    parser.add_argument(
+        "--workdir", required=True, type=_directory, metavar="DIR", help="where the run keeps what it makes"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress lines")
 
 
@@ -171,25 +211,25 @@ def _add_resume(parser: argparse.ArgumentParser) -> None:
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
     _add_inputs(parser)
     _add_workdir(parser)
-    _add_config(parser)
+    _add_config(parser, "all defaults, with --resume the run's own")
     _add_resume(parser)
 
 
 def _preprocess_arguments(parser: argparse.ArgumentParser) -> None:
     _add_inputs(parser)
     _add_workdir(parser)
-    _add_config(parser)
+    _add_config(parser, "all defaults")
 
 
 def _train_arguments(parser: argparse.ArgumentParser) -> None:
     _add_workdir(parser)
-    _add_config(parser)
+    _add_config(parser, "the run's own, else all defaults")
     _add_resume(parser)
 
 
 def _step_arguments(parser: argparse.ArgumentParser) -> None:
     _add_workdir(parser)
-    _add_config(parser)
+    _add_config(parser, "the run's own, else all defaults")
 
 
 def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -239,18 +279,20 @@ def _query_arguments(parser: argparse.ArgumentParser) -> None:
         help="the dial: 0 engagement only, 1 relevance only; by default as exported",
     )
     parser.add_argument("--exclude", action="append", default=[], metavar="ID", help="never answer with this item")
-    parser.add_argument("--address", default=DEFAULT_ADDRESS, help="host:port of the server's gRPC API (%(default)s)")
+    parser.add_argument(
+        "--address", type=_address, default=DEFAULT_ADDRESS, help="host:port of the server's gRPC API (%(default)s)"
+    )
     parser.add_argument("--model", default=DEFAULT_MODEL, help="the model's name there (%(default)s)")
-    parser.add_argument("--timeout", type=float, default=10.0, metavar="S", help="seconds to wait (%(default)s)")
+    parser.add_argument("--timeout", type=_seconds, default=10.0, metavar="S", help="seconds to wait (%(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
 
 
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:
     _add_inputs(parser, required=False)
-    parser.add_argument("--workdir", type=Path, default=Path("demo"), metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--workdir", type=_directory, default=Path("demo"), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--item", action="append", default=[], metavar="ID", help="ask for these items at the end")
     parser.add_argument("--quiet", action="store_true", help="no progress lines")
-    _add_config(parser)
+    _add_config(parser, "the demo's own")
 
 
 def _weight(text: str) -> float:
@@ -273,6 +315,29 @@ def _positive(text: str) -> int:
 _positive.__name__ = "whole number"
 
 
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0.0 < value <= _LONGEST_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most {_LONGEST_SECONDS:g}")
+    return value
+
+
+_seconds.__name__ = "number"
+
+
+def _address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not text.startswith("unix:") and not (host and port.isdecimal() and 0 < int(port) < 65536):
+        raise argparse.ArgumentTypeError(f"{text!r} is not host:port")
+    return text
+
+
+def _directory(text: str) -> Path:
+    if not text or "://" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no directory on this machine")
+    return Path(text)
+
+
 # --- verbs --------------------------------------------------------------------------------------------------------
 
 
@@ -283,7 +348,8 @@ def _run_verb(arguments: argparse.Namespace) -> int:
     from tfx_pipeline.workdir import Workdir
 
     workdir = Workdir(arguments.workdir)
-    config = load_config(arguments.config, arguments.overrides)
+    load = workdir.load_config if arguments.resume else load_config
+    config = load(arguments.config, arguments.overrides)
     inputs = Inputs(tuple(arguments.interactions), tuple(arguments.items))
     scores, exported = run(workdir, config, inputs, arguments.beam_args, resume=arguments.resume)
     out = console()
@@ -343,7 +409,9 @@ def _existing(arguments: argparse.Namespace) -> Any:
     from tfx_pipeline.workdir import Workdir
 
     workdir = Workdir(arguments.workdir)
-    if not workdir.root.is_dir():
+    if workdir.root.exists() and not workdir.root.is_dir():
+        raise UserError(f"the work directory {workdir.root} is a file; name the directory of an earlier step")
+    if not workdir.root.exists():
         raise UserError(f"the work directory {workdir.root} does not exist; `mtmh preprocess` makes it")
     workdir.prepare()
     return workdir, workdir.load_config(arguments.config, arguments.overrides)

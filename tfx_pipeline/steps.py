@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from preprocessing.errors import UserError
 from tfx_pipeline.config import RunConfig
-from tfx_pipeline.workdir import Workdir, input_fingerprint
+from tfx_pipeline.workdir import Workdir, input_fingerprint, write_whole
 
 if TYPE_CHECKING:
     from serving.export import ExportResult
@@ -42,7 +42,7 @@ def preprocess_step(
         return
     workdir.inputs.unlink(missing_ok=True)
     preprocess(config.preprocessing, inputs.interactions, inputs.items, str(workdir.examples), beam_args)
-    workdir.inputs.write_text(json.dumps({"fingerprint": fingerprint}) + "\n", encoding="utf-8")
+    write_whole(workdir.inputs, json.dumps({"fingerprint": fingerprint}) + "\n")
 
 
 def _stored_fingerprint(workdir: Workdir) -> str | None:
@@ -57,7 +57,7 @@ def train_step(workdir: Workdir, config: RunConfig, *, resume: bool = False) -> 
     """Trains ``model.name`` on the examples."""
     from trainer.train import train
 
-    workdir.require_examples()
+    workdir.require_examples(config)
     result = train(workdir.examples, workdir.training(config.model.name), config.training, resume=resume)
     logger.info("trained %s: best after epoch %d", config.model.name, result.epochs)
 
@@ -66,7 +66,7 @@ def export_step(workdir: Workdir, config: RunConfig) -> "ExportResult":
     """Exports and publishes the trained model."""
     from serving.export import export
 
-    workdir.require_examples()
+    workdir.require_examples(config)
     return export(workdir.examples, workdir.model(config.model.name), workdir.serving, config.serving)
 
 
@@ -77,7 +77,7 @@ def evaluate_step(workdir: Workdir, config: RunConfig, relevance_weight: float |
     from trainer.artefact import load_model
     from trainer.evaluate import evaluate, make_judge, sample_triggers
 
-    workdir.require_examples()
+    workdir.require_examples(config)
     name = config.model.name
     items = read_items(str(workdir.examples))
     model, _, description = load_model(workdir.model(name), items)
@@ -98,9 +98,8 @@ def evaluate_step(workdir: Workdir, config: RunConfig, relevance_weight: float |
 
 def write_metrics(path: Path, scores: "Sequence[Scores]") -> None:
     """Keeps scores as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     document = [dataclasses.asdict(score) for score in scores]
-    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(document, indent=2) + "\n")
 
 
 def run(

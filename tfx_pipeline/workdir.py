@@ -4,11 +4,15 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Final
 
 from preprocessing.errors import UserError
+from preprocessing.files import write_text
 from tfx_pipeline.config import RunConfig, dump_config, load_config
+
+_MAY_DIFFER: Final = ("seed", "features", "output")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,10 +66,23 @@ class Workdir:
         if not os.access(self.root, os.W_OK):
             raise UserError(f"the work directory {self.root} is not writable; name another with --workdir")
 
-    def require_examples(self) -> None:
-        """Raises `UserError` where no preprocessing has finished."""
+    def require_examples(self, config: RunConfig) -> None:
+        """Checks that a preprocessing has finished, and that it was made with this configuration.
+
+        Raises:
+          UserError: it was not. Seed, features and sharding may differ: experiments vary them on the same examples.
+        """
+        from preprocessing.manifest import load_manifest
+
         if not (self.examples / "manifest.json").exists():
             raise UserError(f"{self.root} holds no examples; run `mtmh preprocess --workdir {self.root}` first")
+        made_with = load_manifest(str(self.examples)).config
+        for name, wanted in _flat(dataclasses.asdict(config.preprocessing)):
+            if name.split(".")[0] not in _MAY_DIFFER and _look_up(made_with, name) != wanted:
+                raise UserError(
+                    f"`{name}` is {wanted!r}, but the examples in {self.examples} were made with "
+                    f"{_look_up(made_with, name)!r}; run `mtmh preprocess` with the new value, or leave it"
+                )
 
     def load_config(self, path: str | None, overrides: Sequence[str]) -> RunConfig:
         """The configuration of a step: ``path``, else the run's own, else defaults; with overrides."""
@@ -75,7 +92,37 @@ class Workdir:
 
     def store_config(self, config: RunConfig) -> None:
         """Keeps the resolved configuration with the run."""
-        self.config.write_text(dump_config(config), encoding="utf-8")
+        write_whole(self.config, dump_config(config))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file that takes its name when it is complete.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(str(path), text)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror}; free the place for it or name another directory with --workdir"
+        ) from error
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Full names and values of a configuration's options, as JSON gives them back."""
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", list(value) if isinstance(value, tuple) else value
+
+
+def _look_up(tree: Any, name: str) -> Any:
+    for part in name.split("."):
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    return tree
 
 
 def input_fingerprint(config: RunConfig, tables: Mapping[str, Sequence[str]]) -> str:
