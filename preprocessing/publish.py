@@ -120,6 +120,10 @@ def staged(output: str) -> Iterator[Staging]:
     staging = Staging(output)
     try:
         yield staging
+    except KeyboardInterrupt:
+        # What an interrupted run has found out about bad rows is not the whole truth.
+        staging.remove()
+        raise
     except BaseException:
         staging.reject()
         raise

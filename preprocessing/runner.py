@@ -6,7 +6,11 @@ import contextlib
 import difflib
 import io
 import logging
+import shlex
+import signal
 import socket
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
@@ -64,12 +68,40 @@ def parse_options(beam_args: Sequence[str]) -> PipelineOptions:
 
 
 def run_pipeline(build: Callable[[beam.Pipeline], Any], options: PipelineOptions) -> None:
-    """Builds and runs a pipeline to its end.
+    """Builds and runs a pipeline to its end, in a thread of its own.
+
+    Ctrl-C reaches the calling thread alone, not Beam, which would take it for a fault of a step. Whoever calls has to
+    end the process then.
 
     Raises:
       UserError: a runner of the user's choice failed.
       RuntimeError: the run failed.
     """
+    if threading.current_thread() is not threading.main_thread():
+        _run(build, options)
+        return
+    ended: list[BaseException | None] = []
+
+    def work() -> None:
+        try:
+            _run(build, options)
+            ended.append(None)
+        except BaseException as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    # Threads inherit the signals that their creator blocks.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        thread.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    thread.join()
+    if ended[0] is not None:
+        raise ended[0]
+
+
+def _run(build: Callable[[beam.Pipeline], Any], options: PipelineOptions) -> None:
     try:
         with _quiet(), _worker_progress():
             pipeline = beam.Pipeline(runner=_runner(options), options=options)
@@ -131,14 +163,24 @@ def _runner(options: PipelineOptions) -> Any:
         return None
     from apache_beam.runners.portability.fn_api_runner import fn_runner
     from apache_beam.runners.portability.portable_runner import JobServiceHandle
+    from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
     direct = options.view_as(DirectOptions)
-    if direct.direct_num_workers != 1 and direct.direct_running_mode == "in_memory":
-        direct.direct_running_mode = "multi_processing"
+    processes = direct.direct_running_mode == "multi_processing"
+    processes |= direct.direct_running_mode == "in_memory" and direct.direct_num_workers != 1
+    if processes:
+        # The mode would put Beam's own command in the place of ours.
+        direct.direct_running_mode = "in_memory"
     encoded = JobServiceHandle.encode_pipeline_options(options.get_all_options())
     return fn_runner.FnApiRunner(
-        provision_info=fn_runner.ExtendedProvisionInfo(beam_provision_api_pb2.ProvisionInfo(pipeline_options=encoded))
+        default_environment=SubprocessSDKEnvironment.from_command_string(_worker_command()) if processes else None,
+        provision_info=fn_runner.ExtendedProvisionInfo(beam_provision_api_pb2.ProvisionInfo(pipeline_options=encoded)),
     )
+
+
+def _worker_command() -> str:
+    """Starts a worker process, for the shell: without Ctrl-C, which ends the launcher, and in the shell's place."""
+    return f"trap '' INT; exec {shlex.quote(sys.executable)} -m apache_beam.runners.worker.sdk_worker_main"
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import errno
 import io
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -54,8 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"mtmh: error: {_one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         again = "; the same command with --resume goes on from there" if arguments[:1] in (["run"], ["train"]) else ""
         print(f"mtmh: interrupted{again}", file=sys.stderr)
+        if argv is None:
+            _leave(130)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -76,6 +80,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 70
+
+
+def _leave(status: int) -> NoReturn:
+    """Ends the process at once: threads of Beam and TensorFlow would go on, or complain that they cannot."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    for children in Path("/proc/self/task").glob("*/children"):
+        for child in children.read_text().split():
+            os.kill(int(child), signal.SIGKILL)
+    os._exit(status)
 
 
 def _one_line(error: BaseException | str) -> str:

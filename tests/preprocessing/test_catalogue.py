@@ -49,6 +49,18 @@ def test_items_are_ordered_by_bytes_and_the_first_row_wins():
     assert [(row.line, row.reason) for row in bad] == [(5, "missing_item_id")]
 
 
+def test_a_duplicate_says_where_the_first_one_is():
+    one, _ = parse([{"item_id": "z"}], file=0)
+    two, _ = parse([{"item_id": "z"}], file=1)
+    ((_, row),) = build_catalogue([*two, *one], ["a.csv", "b.csv"]).bad
+    assert row.detail == "item 'z' stands in a.csv:2 already"
+
+
+def test_a_vector_of_zeros_is_none():
+    for value in ("0 0", [0, 0.0], [1e-60, 0]):
+        assert parse_embedding(value) is None
+
+
 def test_the_most_common_dimension_wins():
     rows, _ = parse([{"item_id": "a", "embedding": [1]}, *({"item_id": x, "embedding": [1, 2]} for x in "bc")])
     catalogue = build_catalogue(rows, ["items.csv"])

@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 
 import pytest
 
@@ -6,7 +7,7 @@ from preprocessing.dead_letters import Account, add_accounts, check_any_good, ch
 from preprocessing.errors import UserError
 from preprocessing.finish import load_result
 from preprocessing.manifest import save_manifest
-from preprocessing.mistakes import Mistake, first_mistake
+from preprocessing.mistakes import Mistake, first_mistake, lasting_fault
 from preprocessing.rows import FileFault
 from preprocessing.schema import Manifest, TableCounts
 
@@ -37,8 +38,10 @@ def test_no_rows():
     check_any_good("items", ONE)
     with pytest.raises(UserError, match="the items have no rows, nothing below a header"):
         check_any_good("items", Account())
-    with pytest.raises(UserError, match="no usable row in the 3 rows of items: event_filter 3"):
+    with pytest.raises(UserError, match=r"no usable row in the 3 rows of items: event_filter 3; .*input\.events"):
         check_any_good("items", Account(3, {}, {"event_filter": 3}))
+    with pytest.raises(UserError, match=r"no rows.*b\.csv: x \(y\)"):
+        check_any_good("items", Account(faults=ONE.faults))
 
 
 def test_the_first_mistake_does_not_depend_on_the_order():
@@ -60,6 +63,18 @@ def test_nothing_to_learn_from_or_to_evaluate(tmp_path, change, match):
     save_manifest(dataclasses.replace(MANIFEST, **change), str(tmp_path))
     with pytest.raises(UserError, match=match):
         load_result(str(tmp_path))
+
+
+def test_a_run_without_a_manifest(tmp_path):
+    with pytest.raises(UserError, match="free space"):
+        load_result(str(tmp_path / "staged"))
+
+
+def test_a_disk_that_stays_full_is_a_mistake_and_what_may_pass_is_not():
+    full = lasting_fault(OSError(errno.ENOSPC, "No space left on device"), "out")
+    assert full == Mistake("cannot write to out: No space left on device; free some space or name another directory")
+    with pytest.raises(TimeoutError):
+        lasting_fault(TimeoutError(errno.ETIMEDOUT, "timed out"), "out")
 
 
 def test_rows_that_are_not_accounted_for_are_a_bug(tmp_path):

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import pytest
 
@@ -72,8 +73,6 @@ def output(tmp_path_factory):
 )
 @pytest.mark.parametrize("damage", ["cut", "lost", "swapped"])
 def test_damage_is_named(tmp_path, output, kind, read, damage):
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(output, copy)
     first, second = sorted((copy / kind).iterdir())
@@ -86,6 +85,26 @@ def test_damage_is_named(tmp_path, output, kind, read, damage):
         second.write_bytes(sorted(other.iterdir())[0].read_bytes())
     with pytest.raises(UserError, match=rf"{second.name}|{first.name}"):
         read(str(copy))
+
+
+@pytest.mark.parametrize(
+    ("kind", "read", "count"),
+    [
+        ("items", read_items, "num_items"),
+        ("pairs", lambda directory: list(read_pairs(directory)), "num_pairs"),
+        ("eval", read_triggers, "num_triggers"),
+    ],
+)
+def test_a_list_of_files_that_is_not_whole_is_noticed(tmp_path, output, kind, read, count):
+    copy = str(shutil.copytree(output, tmp_path / "copy"))
+    manifest = load_manifest(copy)
+    fewer = tuple(file for file in manifest.files if not file.path.startswith(f"{kind}/{kind}-00001"))
+    fewer = tuple(file for file in fewer if "triggers-00001" not in file.path or kind != "eval")
+    assert len(fewer) == len(manifest.files) - 1
+    for change in ({"files": fewer}, {count: 10**13}):
+        save_manifest(dataclasses.replace(manifest, **change), copy)
+        with pytest.raises(UserError, match="its manifest says"):
+            read(copy)
 
 
 def test_fields_of_the_manifest_are_all_checked():

@@ -124,6 +124,12 @@ def test_a_file_with_a_header_alone_has_no_rows(tmp_path):
     assert read(write(tmp_path, "item_id,title,text\n")) == ([], [], 0, [])
 
 
+def test_lines_that_end_in_a_lone_carriage_return(tmp_path):
+    (fault,) = read_csv(str(write(tmp_path, "item_id,title\ra,b\r")), {"item_id": "item_id"}, ",", 100)
+    assert fault.reason == "bad_header"
+    assert "carriage return" in fault.detail
+
+
 def test_delimiters(tmp_path):
     rows, *_ = read(write(tmp_path, "item_id\ttitle\na\tb, c\n"), delimiter=csv_delimiter("\\t"))
     assert rows == [(2, {"item_id": "a", "title": "b, c"})]

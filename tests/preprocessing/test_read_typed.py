@@ -93,6 +93,62 @@ def test_parquet_rows_that_cannot_be_read(tmp_path):
     assert json.loads(batch.bad[0].raw) == {"user_id": "a", "item_id": True, "timestamp": 1}
 
 
+def test_raw_rows_of_json_lines_have_no_line_end(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(b'{"user_id": "u"\r\n{"user_id": "u"}\r\n\r\n')
+    (batch,) = read_jsonl(str(path), COLUMNS, 400)
+    assert [row.raw for row in batch.bad] == ['{"user_id": "u"']
+    assert (batch.raw(0), batch.blank_lines) == ('{"user_id": "u"}', 1)
+
+
+@pytest.mark.parametrize(
+    ("times", "seconds"),
+    [
+        (pa.array([2**61, 0], pa.timestamp("us")), 2**61 / 1e6),
+        (pa.array([2**40, 0], pa.timestamp("s")), 2.0**40),
+        (pa.array([2**30, 0], pa.date32()), 86_400.0 * 2**30),
+        (pa.array([datetime.date(2017, 7, 14), datetime.date(1970, 1, 1)], pa.date32()), 1_499_990_400.0),
+        (pa.array([datetime.date(2017, 7, 14), datetime.date(1970, 1, 1)], pa.date64()), 1_499_990_400.0),
+    ],
+)
+def test_parquet_times_beyond_those_of_python(tmp_path, times, seconds):
+    path = tmp_path / "x.parquet"
+    parquet.write_table(pa.table({"user_id": ["a", "b"], "item_id": ["a", "b"], "timestamp": times}), path)
+    rows, bad, faults = collect(read_parquet(str(path), COLUMNS, 65536))
+    assert (bad, faults) == ([], [])
+    assert [float(row["timestamp"]) for _, row in rows] == [seconds, 0.0]
+
+
+def test_parquet_text_that_is_not_utf8_takes_no_other_row_with_it(tmp_path):
+    def mangled(values):
+        text = pa.array(values, pa.binary())
+        return pa.StringArray.from_buffers(len(text), text.buffers()[1], text.buffers()[2])
+
+    path = tmp_path / "x.parquet"
+    lists = pa.ListArray.from_arrays([0, 1, 3, 3], mangled([b"one", b"two", b"\xff"]))
+    table = pa.table({"item_id": mangled([b"a", b"b", b"\xfe"]), "categories": lists})
+    parquet.write_table(table, path)
+    (batch,) = read_parquet(str(path), {"item_id": "item_id", "categories": "categories"}, 400)
+    assert (batch.columns["item_id"], batch.columns["categories"]) == (["a"], [["one"]])
+    assert [(row.line, row.reason) for row in batch.bad] == [(2, "bad_encoding"), (3, "bad_encoding")]
+    assert json.loads(batch.bad[0].raw) == {"item_id": "b", "categories": "two|\\xff"}
+
+
+def test_a_damaged_row_group_loses_no_other_and_its_rows_are_counted(tmp_path):
+    path = tmp_path / "x.parquet"
+    ids = [f"u{i:06}" for i in range(900)]
+    table = pa.table({"user_id": ids, "item_id": ids, "timestamp": list(range(900))})
+    parquet.write_table(table, path, row_group_size=300, compression="gzip", use_dictionary=False)
+    data = bytearray(path.read_bytes())
+    begin = parquet.ParquetFile(path).metadata.row_group(1).column(1).data_page_offset
+    data[begin + 40 : begin + 400] = bytes(360)
+    path.write_bytes(data)
+    rows, bad, faults = collect(read_parquet(str(path), COLUMNS, 400))
+    assert [line for line, _ in rows] == [*range(1, 301), *range(601, 901)]
+    assert bad == [(line, "corrupt_parquet") for line in range(301, 601)]
+    assert faults == ["corrupt_parquet"]
+
+
 @pytest.mark.parametrize(("data", "fault"), [(b"", "empty_file"), (b"PAR1 nonsense", "corrupt_parquet")])
 def test_parquet_files_that_are_none(tmp_path, data, fault):
     path = tmp_path / "x.parquet"
