@@ -34,6 +34,11 @@ REQUIREMENTS = [
     "pyyaml>=6,<7",  # configuration
     "rich>=13",  # tables on the terminal
     "tqdm>=4.66,<5",  # progress
+    "implicit>=0.7.3,<0.8",  # the ItemKNN baseline
+    "gensim>=4.3,<5",  # the item2vec baseline
+    "optuna>=4,<6",  # mtmh tune
+    "matplotlib>=3.8,<4",  # pictures of the frontier and of the report
+    "jinja2>=3.1,<4",  # the report's page, with escaping
     "threadpoolctl>=3.1,<4",  # one BLAS thread where sums must be the same on every machine
 ]
 
@@ -43,6 +48,7 @@ DEVELOPMENT = [
     "mypy>=1.10",
     "packaging>=24",
     "pip>=24",
+    "playwright>=1.50,<2",  # the report in a real browser
     "pytest>=8",
     "pytest-timeout>=2.3,<3",
     "ruff>=0.6",
