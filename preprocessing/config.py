@@ -57,14 +57,27 @@ class PairsConfig:
     window: int = option(5, "W: a trigger's targets are the next W items of its sequence", minimum=1, maximum=1000)
     max_seconds: float | None = option(None, "T: and come no later than this after the trigger", minimum=0)
     distance_decay: float = option(1.0, "weight of a pair d steps apart is this to the power d - 1", above=0, maximum=1)
+    half_life_days: float | None = option(
+        None, "a pair whose trigger came this long before the split weighs half; null: age doesn't matter", above=0
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class SplitConfig:
-    """The global time split: rows before it train, rows from it on evaluate."""
+    """The global time split, and the validation slice that the training period keeps for its own choices."""
 
     quantile: float = option(0.9, "share of the rows that come before the split", above=0, maximum=1)
     time: str | None = option(None, "the split itself, unix seconds or ISO 8601; overrides `quantile`")
+    validation_quantile: float = option(
+        0.9, "share of the rows before the split that come before their validation slice", above=0, maximum=1
+    )
+    validation_users: float = option(
+        0.2,
+        "share of the users whose rows in the validation slice are held out of the training pairs, to choose epochs, "
+        "the dial and the baselines' parameters by",
+        minimum=0,
+        maximum=1,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

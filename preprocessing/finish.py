@@ -20,6 +20,7 @@ from preprocessing.manifest import load_manifest, save_manifest
 from preprocessing.mistakes import Mistake, first_mistake, lasting_fault
 from preprocessing.schema import LAYOUT_VERSION, MANIFEST, Manifest, OutputFile, TableCounts
 from preprocessing.sources import INTERACTIONS, ITEM_TABLE
+from preprocessing.split import Split
 
 _MISTAKE: Final = "mistake.json"
 WrittenItems = tuple[OutputFile, int]
@@ -40,18 +41,18 @@ class Finish(beam.DoFn):
         interactions: Account | Mistake,
         pairs: Sequence[PairsResult | Mistake],
         item_files: Sequence[WrittenItems | Mistake],
-        split_time: float | Mistake,
+        split: Split | Mistake,
     ) -> Iterator[Manifest]:
         """Yields the manifest, if there is one."""
         mistake = (
             first_mistake([items])
             or first_mistake([interactions])
-            or first_mistake([split_time])
+            or first_mistake([split])
             or first_mistake([*pairs, *item_files])
         )
         if mistake is None:
             try:
-                manifest = self._manifest(items, interactions, pairs, item_files, split_time)  # type: ignore[arg-type]
+                manifest = self._manifest(items, interactions, pairs, item_files, split)  # type: ignore[arg-type]
                 save_manifest(manifest, self._job.directory)
                 yield manifest
                 return
@@ -67,7 +68,7 @@ class Finish(beam.DoFn):
         interactions: Account,
         pairs: Sequence[PairsResult],
         item_files: Sequence[WrittenItems],
-        split_time: float,
+        split: Split,
     ) -> Manifest:
         faults = [
             (table, path, fault)
@@ -91,10 +92,12 @@ class Finish(beam.DoFn):
             items=_table(items, items.good, {}),
             num_items=items.good,
             num_pairs=sum(result.num_pairs for result in pairs),
+            num_validation_triggers=sum(result.num_validation_triggers for result in pairs),
             num_triggers=sum(result.num_triggers for result in pairs),
             num_users=sum(result.num_users for result in pairs),
             content_dimension=max(dimension for _, dimension in item_files),
-            split_time=split_time,
+            validation_time=split.validation_time,
+            split_time=split.split_time,
             files=tuple(sorted(files, key=lambda file: file.path)),
             config=dataclasses.asdict(self._job.config),
         )
@@ -125,7 +128,8 @@ def load_result(directory: str) -> Manifest:
         raise UserError(
             f"no training pair comes of {manifest.interactions.rows_used:,} rows of {manifest.num_users:,} users: "
             f"before the split at {split} no user engages with two items within reach; "
-            "check that user ids repeat, pairs.max_seconds, input.session_gap_seconds and split.time"
+            "check that user ids repeat, pairs.max_seconds, input.session_gap_seconds, split.time and "
+            "split.validation_users"
         )
     if not manifest.num_triggers:
         raise UserError(

@@ -1,5 +1,5 @@
 # mypy: allow-untyped-calls
-"""The Beam side of the interactions: read, gathered by user, mined for pairs and eval triggers."""
+"""The Beam side of the interactions: read, gathered by user, mined for pairs and triggers."""
 
 import dataclasses
 import logging
@@ -17,12 +17,13 @@ from preprocessing.dead_letters import Account, add_accounts, check_any_good, ch
 from preprocessing.job import ACCOUNT, NAMESPACE, PROGRESS_SECONDS, Job, count_metrics
 from preprocessing.mistakes import Mistake, first_mistake, hands_on_mistakes
 from preprocessing.pairs import Pairs, mine_pairs, mine_triggers
-from preprocessing.parse import InteractionParser, Rows, concat_rows, parse_split_time
+from preprocessing.parse import InteractionParser, Rows, concat_rows
 from preprocessing.rows import FileFault
-from preprocessing.schema import OutputFile
+from preprocessing.schema import EVAL, VALIDATION, OutputFile
 from preprocessing.sessions import build_sequences, split_by_user
 from preprocessing.sources import INTERACTIONS, SourceFile, read_source
-from preprocessing.statistics import Counts, add_counts, count_values, quantile
+from preprocessing.split import Part, Split, find_split, part_of_rows
+from preprocessing.statistics import Counts, add_counts, count_values
 from preprocessing.write import write_pairs, write_triggers
 
 TIMES: Final = "times"
@@ -42,6 +43,7 @@ class PairsResult:
     capped: int
     num_users: int
     num_pairs: int
+    num_validation_triggers: int
     num_triggers: int
 
 
@@ -119,45 +121,42 @@ class CheckInteractions(beam.DoFn):
         yield account
 
 
-class SplitTime(beam.DoFn):
-    """Finds the time that separates training from evaluation."""
+class FindSplit(beam.DoFn):
+    """Finds the times that separate training, validation and evaluation."""
 
     def __init__(self, job: Job):
         """Takes the job."""
         self._job = job
 
     @hands_on_mistakes()
-    def process(self, times: Counts, checked: Account) -> Iterator[float]:
-        """Yields unix seconds; the account is asked for so that it is checked first."""
+    def process(self, times: Counts, checked: Account) -> Iterator[Split]:
+        """Yields the split; the account is asked for so that it is checked first."""
         del checked
-        config = self._job.config.split
-        if config.time is not None:
-            yield parse_split_time(config.time)
-        else:
-            yield quantile(times, config.quantile)
+        yield find_split(times, self._job.config.split)
 
 
 class WritePairs(beam.DoFn):
-    """Turns the rows of one partition of the users into files of pairs and eval triggers."""
+    """Turns the rows of one partition of the users into files of pairs and triggers."""
 
     def __init__(self, job: Job):
         """Takes the job."""
         self._job = job
 
     @hands_on_mistakes()
-    def process(self, element: tuple[int, Iterable[Rows]], split_time: float) -> Iterator[Any]:
+    def process(self, element: tuple[int, Iterable[Rows]], split: Split) -> Iterator[Any]:
         """Yields ``PairsResult`` and, tagged, counts of the items in training and of the targets."""
         job, config = self._job, self._job.config
         shard, parts = element
+        rows = concat_rows(list(parts))
         sequences = build_sequences(
-            concat_rows(list(parts)),
-            split_time,
+            rows,
+            part_of_rows(rows, split, config.split.validation_users, config.seed),
             config.input.session_gap_seconds,
             config.input.max_user_rows,
             ties_in_log_order=config.input.ties_in_log_order,
         )
         target_counts: list[Counts] = []
-        num_pairs = num_triggers = 0
+        num_pairs = 0
 
         def counted(blocks: Iterator[Pairs]) -> Iterator[Pairs]:
             nonlocal num_pairs, target_counts
@@ -168,31 +167,35 @@ class WritePairs(beam.DoFn):
                     target_counts = [add_counts(target_counts)]
                 yield block
 
-        pairs_file = write_pairs(
-            job.directory, shard, job.shards, counted(mine_pairs(sequences, split_time, config.pairs))
-        )
-        triggers = list(mine_triggers(sequences, split_time, config.pairs))
-        num_triggers = sum(len(block.trigger) for block in triggers)
-        triggers_file = write_triggers(job.directory, shard, job.shards, triggers)
+        pairs = counted(mine_pairs(sequences, split.split_time, config.pairs))
+        files = [write_pairs(job.directory, shard, job.shards, pairs)]
+        num_triggers = {}
+        for kind, part in ((VALIDATION, Part.VALIDATION), (EVAL, Part.EVALUATION)):
+            triggers = list(mine_triggers(sequences, part, config.pairs))
+            num_triggers[kind] = sum(len(block.trigger) for block in triggers)
+            files.append(write_triggers(job.directory, kind, shard, job.shards, triggers))
         used = len(sequences.item)
         _LOGGER.info(
-            "pairs: partition %d of %d: %d rows, %d pairs, %d eval triggers",
+            "pairs: partition %d of %d: %d rows, %d pairs, %d validation triggers, %d eval triggers",
             shard + 1,
             job.shards,
             used,
             num_pairs,
-            num_triggers,
+            num_triggers[VALIDATION],
+            num_triggers[EVAL],
         )
         Metrics.counter(NAMESPACE, "pairs").inc(num_pairs)
-        Metrics.counter(NAMESPACE, "eval_triggers").inc(num_triggers)
-        yield TaggedOutput(ITEM_COUNTS, count_values(sequences.item[sequences.timestamp < split_time]))
+        Metrics.counter(NAMESPACE, "validation_triggers").inc(num_triggers[VALIDATION])
+        Metrics.counter(NAMESPACE, "eval_triggers").inc(num_triggers[EVAL])
+        yield TaggedOutput(ITEM_COUNTS, count_values(sequences.item[sequences.part != Part.EVALUATION]))
         yield TaggedOutput(TARGET_COUNTS, add_counts(target_counts))
         yield PairsResult(
-            files=(pairs_file, triggers_file),
+            files=tuple(files),
             rows_used=used,
             repeats=sequences.repeats,
             capped=sequences.capped,
             num_users=sequences.num_users,
             num_pairs=num_pairs,
-            num_triggers=num_triggers,
+            num_validation_triggers=num_triggers[VALIDATION],
+            num_triggers=num_triggers[EVAL],
         )

@@ -2,11 +2,14 @@
 
 import dataclasses
 import json
-from typing import Any
+from typing import Any, Final
 
 from preprocessing.errors import UserError
 from preprocessing.files import exists, read_text, write_text
 from preprocessing.schema import LAYOUT_VERSION, MANIFEST, Manifest, OutputFile, TableCounts
+
+_COUNTS: Final = ("num_items", "num_pairs", "num_validation_triggers", "num_triggers", "num_users")
+_TIMES: Final = ("validation_time", "split_time")
 
 
 def to_json(manifest: Manifest) -> str:
@@ -27,18 +30,19 @@ def from_json(text: str) -> Manifest:
     if version != LAYOUT_VERSION:
         raise ValueError(f"layout version {version!r}, this code reads {LAYOUT_VERSION}")
     _same_fields(Manifest, fields)
-    for name in ("num_items", "num_pairs", "num_triggers", "num_users", "content_dimension"):
+    for name in (*_COUNTS, "content_dimension"):
         _integer(name, fields[name])
-    if isinstance(fields["split_time"], bool) or not isinstance(fields["split_time"], int | float):
-        raise ValueError("split_time is not a number")
+    for name in _TIMES:
+        if isinstance(fields[name], bool) or not isinstance(fields[name], int | float):
+            raise ValueError(f"{name} is not a number")
     if not isinstance(fields["config"], dict) or not isinstance(fields["files"], list):
         raise ValueError("config or files has the wrong type")
     values = fields | {
         "interactions": _table("interactions", fields["interactions"]),
         "items": _table("items", fields["items"]),
         "files": tuple(_file(entry) for entry in fields["files"]),
-        "split_time": float(fields["split_time"]),
     }
+    values |= {name: float(fields[name]) for name in _TIMES}
     return Manifest(**values)
 
 

@@ -2,8 +2,8 @@
 """The preprocessing as one Beam pipeline: from an interaction log and a catalogue to TFRecords and a manifest.
 
 Items come first: the catalogue gives every item its index, and interactions name items by it. Interactions are
-validated file by file and gathered by user; the split time is known once all have been seen; then each partition of
-the users becomes sequences, pairs and eval triggers, whose counts go into the items' files.
+validated file by file and gathered by user; the split is known once all have been seen; then each partition of the
+users becomes sequences, pairs and triggers of validation and evaluation; the pairs' counts go into the items' files.
 """
 
 import logging
@@ -24,8 +24,8 @@ from preprocessing.interaction_steps import (
     TARGET_COUNTS,
     TIMES,
     CheckInteractions,
+    FindSplit,
     ReadInteractions,
-    SplitTime,
     WritePairs,
 )
 from preprocessing.item_steps import (
@@ -99,11 +99,12 @@ def preprocess(
         manifest = load_result(staging.directory)
         staging.publish(file.path for file in manifest.files)
     _LOGGER.info(
-        "done in %.1f s: %d items, %d users, %d pairs, %d eval triggers",
+        "done in %.1f s: %d items, %d users, %d pairs, %d validation triggers, %d eval triggers",
         time.monotonic() - begun,
         manifest.num_items,
         manifest.num_users,
         manifest.num_pairs,
+        manifest.num_validation_triggers,
         manifest.num_triggers,
     )
     return manifest
@@ -133,10 +134,10 @@ def build(
         | "All accounts" >> beam.CombineGlobally(ToListCombineFn())
         | "Check interactions" >> beam.ParDo(CheckInteractions(job))
     )
-    split_time = AsSingleton(
+    split = AsSingleton(
         read[TIMES]
         | "Add times" >> beam.CombineGlobally(AddCounts())
-        | "Find split" >> beam.ParDo(SplitTime(job), AsSingleton(checked))
+        | "Find split" >> beam.ParDo(FindSplit(job), AsSingleton(checked))
     )
     pairs = (
         (
@@ -148,8 +149,7 @@ def build(
         )
         | "Rows" >> beam.Flatten()
         | "Gather users" >> beam.GroupByKey()
-        | "Write pairs"
-        >> beam.ParDo(WritePairs(job), split_time).with_outputs(ITEM_COUNTS, TARGET_COUNTS, main="results")
+        | "Write pairs" >> beam.ParDo(WritePairs(job), split).with_outputs(ITEM_COUNTS, TARGET_COUNTS, main="results")
     )
     item_counts = pairs[ITEM_COUNTS] | "Add item counts" >> beam.CombineGlobally(AddCounts())
     target_counts = pairs[TARGET_COUNTS] | "Add target counts" >> beam.CombineGlobally(AddCounts())
@@ -170,7 +170,7 @@ def build(
             AsSingleton(checked),
             AsList(pairs["results"]),
             AsList(item_files),
-            split_time,
+            split,
         )
     )
     return manifest

@@ -25,6 +25,8 @@ from preprocessing.schema import (
     TARGETS_OF_TRIGGER,
     TITLE,
     TRIGGER,
+    USER,
+    VALIDATION,
     WEIGHT,
     OutputFile,
 )
@@ -61,12 +63,14 @@ class PairBlock:
 
     Attributes:
       trigger: int64 [m], item indices.
+      user: int64 [m], number of the trigger event's user; one user has one number in the whole output.
       targets_of_trigger: int64 [m], at least 1 each.
       target: int64 [sum of ``targets_of_trigger``], item indices, trigger after trigger.
       weight: float32, of the shape of ``target``.
     """
 
     trigger: npt.NDArray[np.int64]
+    user: npt.NDArray[np.int64]
     targets_of_trigger: npt.NDArray[np.int64]
     target: npt.NDArray[np.int64]
     weight: npt.NDArray[np.float32]
@@ -78,15 +82,17 @@ class PairBlock:
 
 @dataclasses.dataclass(frozen=True)
 class EvalTriggers:
-    """Triggers of the evaluation period.
+    """Triggers of the evaluation period, or of the validation slice.
 
     Attributes:
       trigger: int64 [m], item indices.
+      user: int64 [m], number of the trigger event's user; one user has one number in the whole output.
       target: int64 [S], item indices; the targets of trigger j are ``target[row_splits[j]:row_splits[j + 1]]``.
       row_splits: int64 [m + 1].
     """
 
     trigger: npt.NDArray[np.int64]
+    user: npt.NDArray[np.int64]
     target: npt.NDArray[np.int64]
     row_splits: npt.NDArray[np.int64]
 
@@ -111,7 +117,7 @@ def read_items(directory: str) -> ItemTable:
     vectors = np.zeros((count, dimension), np.float32)
     interaction_count = np.zeros(count, np.int64)
     target_count = np.zeros(count, np.int64)
-    for path, example in _examples(directory, ITEMS):
+    for path, _, example in _examples(directory, ITEMS):
         row = len(ids)
         if row >= count:
             raise UserError(f"{path} holds more items than the manifest's {count}; run the preprocessing again")
@@ -137,14 +143,18 @@ def read_pairs(directory: str) -> Iterator[PairBlock]:
       UserError: the output is missing or damaged.
     """
     count = 0
-    for path, example in _examples(directory, PAIRS):
+    for path, numbering, example in _examples(directory, PAIRS):
         try:
             block = PairBlock(
-                example.array(TRIGGER), example.array(TARGETS_OF_TRIGGER), example.array(TARGET), example.array(WEIGHT)
+                trigger=example.array(TRIGGER),
+                user=numbering.number(example.array(USER)),
+                targets_of_trigger=example.array(TARGETS_OF_TRIGGER),
+                target=example.array(TARGET),
+                weight=example.array(WEIGHT),
             )
-            lengths = block.targets_of_trigger
-            if len(block.trigger) != len(lengths) or not lengths.sum() == len(block.target) == len(block.weight):
-                raise ValueError("columns of different length")
+            _check_columns(
+                block.targets_of_trigger, rows=(block.trigger, block.user), pairs=(block.target, block.weight)
+            )
         except ValueError as error:
             raise _not_this_layout(path, error) from error
         count += len(block)
@@ -152,34 +162,48 @@ def read_pairs(directory: str) -> Iterator[PairBlock]:
     _check_count(directory, "pairs", count, load_manifest(directory).num_pairs)
 
 
-def read_triggers(directory: str) -> EvalTriggers:
-    """Reads all eval triggers with their targets.
+def read_triggers(directory: str, part: str = EVAL) -> EvalTriggers:
+    """Reads all triggers of a part, ``schema.EVAL`` or ``schema.VALIDATION``, with their targets.
 
     Raises:
       UserError: the output is missing or damaged.
     """
+    manifest = load_manifest(directory)
+    expected = {EVAL: manifest.num_triggers, VALIDATION: manifest.num_validation_triggers}[part]
     triggers: list[npt.NDArray[np.int64]] = []
+    users: list[npt.NDArray[np.int64]] = []
     targets: list[npt.NDArray[np.int64]] = []
     lengths: list[npt.NDArray[np.int64]] = []
-    for path, example in _examples(directory, EVAL):
+    for path, numbering, example in _examples(directory, part):
         try:
             triggers.append(example.array(TRIGGER))
+            users.append(numbering.number(example.array(USER)))
             targets.append(example.array(TARGET))
             lengths.append(example.array(TARGETS_OF_TRIGGER))
-            if len(triggers[-1]) != len(lengths[-1]) or lengths[-1].sum() != len(targets[-1]):
-                raise ValueError("columns of different length")
+            _check_columns(lengths[-1], rows=(triggers[-1], users[-1]), pairs=(targets[-1],))
         except ValueError as error:
             raise _not_this_layout(path, error) from error
     row_splits = np.concatenate([np.zeros(1, np.int64), np.cumsum(_concatenate(lengths))])
-    _check_count(directory, "eval triggers", len(row_splits) - 1, load_manifest(directory).num_triggers)
-    return EvalTriggers(_concatenate(triggers), _concatenate(targets), row_splits)
+    _check_count(directory, f"{part} triggers", len(row_splits) - 1, expected)
+    return EvalTriggers(_concatenate(triggers), _concatenate(users), _concatenate(targets), row_splits)
 
 
-def _examples(directory: str, kind: str) -> Iterator[tuple[str, DecodedExample]]:
-    """Path and content of each record of one kind, as the manifest lists the files."""
-    for file in load_manifest(directory).files:
-        if not _is_kind(file, kind):
-            continue
+@dataclasses.dataclass(frozen=True)
+class _Numbering:
+    """Makes the numbers of one shard's users unique over the shards, and equal in the files of every kind."""
+
+    shard: int
+    shards: int
+
+    def number(self, user: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        return user * self.shards + self.shard
+
+
+def _examples(directory: str, kind: str) -> Iterator[tuple[str, _Numbering, DecodedExample]]:
+    """Path, numbering of the users and content of each record of one kind, as the manifest lists the files."""
+    files = [file for file in load_manifest(directory).files if _is_kind(file, kind)]
+    for shard, file in enumerate(files):
+        numbering = _Numbering(shard, len(files))
         path = f"{directory.rstrip('/')}/{file.path}"
         records = 0
         for record in read_records(path):
@@ -188,7 +212,7 @@ def _examples(directory: str, kind: str) -> Iterator[tuple[str, DecodedExample]]
             except Exception as error:
                 raise _not_this_layout(path, error) from error
             records += 1
-            yield path, example
+            yield path, numbering, example
         if records != file.records:
             raise UserError(
                 f"{path} holds {records} records, the manifest says {file.records}; run the preprocessing again"
@@ -205,6 +229,14 @@ def _check_count(directory: str, what: str, found: int, expected: int) -> None:
         raise UserError(
             f"{directory} holds {found:,} {what}, its manifest says {expected:,}; run the preprocessing again"
         )
+
+
+def _check_columns(
+    lengths: npt.NDArray[np.int64], *, rows: tuple[npt.NDArray[Any], ...], pairs: tuple[npt.NDArray[Any], ...]
+) -> None:
+    """Checks the columns of a block against the numbers of targets: one value a trigger, or one a pair."""
+    if {len(column) for column in rows} != {len(lengths)} or {len(column) for column in pairs} != {int(lengths.sum())}:
+        raise ValueError("columns of different length")
 
 
 def _concatenate(parts: list[Any]) -> npt.NDArray[np.int64]:

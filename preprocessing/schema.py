@@ -2,15 +2,17 @@
 
 Below the output directory::
 
-    items/items-00000-of-00004.tfrecord.gz        one tf.Example an item, ordered by item index
-    pairs/pairs-00000-of-00004.tfrecord.gz        co-engagement pairs of the training period, a block an Example
-    eval/triggers-00000-of-00004.tfrecord.gz      triggers of the evaluation period with their targets, likewise
-    dead_letters/*.jsonl                          rows that could not be used, with the reason
-    manifest.json                                 counts, split, hashes (`Manifest`)
+    items/items-00000-of-00004.tfrecord.gz           one tf.Example an item, ordered by item index
+    pairs/pairs-00000-of-00004.tfrecord.gz           co-engagement pairs of the training period, a block an Example
+    validation/triggers-00000-of-00004.tfrecord.gz   triggers held out of the training period, with their targets
+    eval/triggers-00000-of-00004.tfrecord.gz         triggers of the evaluation period, with their targets
+    dead_letters/*.jsonl                             rows that could not be used, with the reason
+    manifest.json                                    counts, split, hashes (`Manifest`)
 
 An item's *index* is its row in the catalogue sorted by ``item_id`` (bytewise UTF-8), from 0. Pairs and triggers name
 items by index: they are columns of integers, a block of them for each group of users, so that neither side handles
-one object a pair.
+one object a pair. A user has a number, from 0, within its shard, the same in the shard's pairs, validation and eval
+files.
 """
 
 import dataclasses
@@ -18,11 +20,12 @@ from typing import Any, Final
 
 ITEMS: Final = "items"
 PAIRS: Final = "pairs"
+VALIDATION: Final = "validation"
 EVAL: Final = "eval"
 DEAD_LETTERS: Final = "dead_letters"
 MANIFEST: Final = "manifest.json"
 
-FILE_STEMS: Final = {ITEMS: "items", PAIRS: "pairs", EVAL: "triggers"}
+FILE_STEMS: Final = {ITEMS: "items", PAIRS: "pairs", VALIDATION: "triggers", EVAL: "triggers"}
 COMPRESSION: Final = "GZIP"
 BLOCK_PAIRS: Final = 8192
 """Upper bound of the pairs, or of the triggers, in one block."""
@@ -48,7 +51,7 @@ CATEGORIES: Final = Feature("categories", "bytes", None)
 CONTENT_VECTOR: Final = Feature("content_vector", "float", None)
 """The teacher's L2-normalised vector, float [D]; all zero where the teacher has nothing to say of the item."""
 INTERACTION_COUNT: Final = Feature("interaction_count", "int64", 1)
-"""Rows of the training period that name the item."""
+"""Rows of the training period that name the item, those held out for validation among them."""
 TARGET_COUNT: Final = Feature("target_count", "int64", 1)
 """Training pairs whose target is the item: what in-batch sampling draws it by (logQ)."""
 
@@ -64,17 +67,20 @@ ITEM_FEATURES: Final = (
 )
 
 TRIGGER: Final = Feature("trigger", "int64", None)
+USER: Final = Feature("user", "int64", None)
+"""Number, within the shard, of the user whose event the trigger is."""
 TARGET: Final = Feature("target", "int64", None)
 WEIGHT: Final = Feature("weight", "float", None)
 
 TARGETS_OF_TRIGGER: Final = Feature("targets_of_trigger", "int64", None)
 
-PAIR_FEATURES: Final = (TRIGGER, TARGETS_OF_TRIGGER, TARGET, WEIGHT)
-"""A block of m trigger events: ``trigger`` and ``targets_of_trigger`` [m] (at least 1 each), and of all their pairs
-one after another ``target`` and ``weight`` [sum of ``targets_of_trigger``]."""
+PAIR_FEATURES: Final = (TRIGGER, USER, TARGETS_OF_TRIGGER, TARGET, WEIGHT)
+"""A block of m trigger events: ``trigger``, ``user`` and ``targets_of_trigger`` [m] (at least 1 each), and of all
+their pairs one after another ``target`` and ``weight`` [sum of ``targets_of_trigger``]."""
 
-EVAL_FEATURES: Final = (TRIGGER, TARGETS_OF_TRIGGER, TARGET)
-"""A block of m triggers: ``trigger`` and ``targets_of_trigger`` [m], ``target`` [sum of ``targets_of_trigger``]."""
+EVAL_FEATURES: Final = (TRIGGER, USER, TARGETS_OF_TRIGGER, TARGET)
+"""A block of m triggers, of validation or evaluation: ``trigger``, ``user`` and ``targets_of_trigger`` [m], ``target``
+[sum of ``targets_of_trigger``]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,8 +119,10 @@ class Manifest:
     Attributes:
       layout_version: version of this layout.
       interactions, items: accounts of both input tables.
-      num_items, num_pairs, num_triggers, num_users: sizes of the output; ``num_triggers`` counts eval triggers.
+      num_items, num_pairs, num_users: sizes of the output.
+      num_validation_triggers, num_triggers: triggers of validation and of evaluation.
       content_dimension: D, length of ``content_vector``.
+      validation_time: unix seconds; from it to ``split_time`` the rows of validation users are held out.
       split_time: unix seconds; rows before it train, rows from it on evaluate.
       files: the output files, ordered by path.
       config: the configuration that made it, as plain values.
@@ -125,12 +133,14 @@ class Manifest:
     items: TableCounts
     num_items: int
     num_pairs: int
+    num_validation_triggers: int
     num_triggers: int
     num_users: int
     content_dimension: int
+    validation_time: float
     split_time: float
     files: tuple[OutputFile, ...]
     config: dict[str, Any]
 
 
-LAYOUT_VERSION: Final = 1
+LAYOUT_VERSION: Final = 2

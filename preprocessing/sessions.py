@@ -5,13 +5,14 @@ robot that reloads one page is a repeat first, and the cap keeps a user's latest
 """
 
 import dataclasses
-import zlib
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from preprocessing.mixing import checksums, splitmix
 from preprocessing.parse import Rows, take_rows
+from preprocessing.split import Part
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Sequences:
       item: int32 [n], item indices.
       timestamp: float64 [n], unix seconds.
       sequence: int64 [n], ascending number of the sequence; pairs never cross it.
+      user: int64 [n], ascending number of the user, 0 to ``num_users - 1``.
+      part: int8 [n], the row's ``split.Part``; ascending within a sequence.
       num_users: users with at least one row.
       repeats: rows removed because the row before them in the sequence has the same item.
       capped: rows removed because their user has too many.
@@ -30,20 +33,27 @@ class Sequences:
     item: npt.NDArray[np.int32]
     timestamp: npt.NDArray[np.float64]
     sequence: npt.NDArray[np.int64]
+    user: npt.NDArray[np.int64]
+    part: npt.NDArray[np.int8]
     num_users: int
     repeats: int
     capped: int
 
 
 def build_sequences(
-    rows: Rows, split_time: float, gap_seconds: float | None, max_user_rows: int, *, ties_in_log_order: bool = False
+    rows: Rows,
+    part: npt.NDArray[np.int8],
+    gap_seconds: float | None,
+    max_user_rows: int,
+    *,
+    ties_in_log_order: bool = False,
 ) -> Sequences:
-    """Turns the rows of a group of users, in any order, into their sequences.
+    """Turns the rows of a group of users, in any order, into their sequences; ``part`` is that of each row.
 
     A sequence is what a user did under one session id, cut further where a pause exceeds ``gap_seconds``. Rows of the
     same time, a basket's lines, are in no order of their own: the log's would often be that of a database key, which
     pairs would then learn and the evaluation reward. They are mixed by a hash, unless ``ties_in_log_order``. The cap
-    applies to both sides of ``split_time`` apart, to the latest ``max_user_rows`` of each; where it leaves a hole
+    applies to both sides of the split apart, to the latest ``max_user_rows`` of each; where it leaves a hole
     between the sides, the sequence ends at the hole.
     """
     user = _ranks(rows.users)[rows.user]
@@ -51,7 +61,7 @@ def build_sequences(
     tie = rows.position if ties_in_log_order else mixed_order(rows)
     order = np.lexsort((rows.position, tie, rows.timestamp, session, user))
     user, session = user[order], session[order]
-    item, timestamp = rows.item[order], rows.timestamp[order]
+    item, timestamp, part = rows.item[order], rows.timestamp[order], part[order]
 
     starts = _changes(user) | _changes(session)
     if gap_seconds is not None:
@@ -61,40 +71,31 @@ def build_sequences(
     keep = _changes(item) | starts
     repeats = len(item) - int(keep.sum())
     user, item, session_number = user[keep], item[keep], session_number[keep]
-    timestamp = timestamp[keep]
+    timestamp, part = timestamp[keep], part[keep]
 
-    late = timestamp >= split_time
+    late = part == Part.EVALUATION
     keep = _latest(user, late, timestamp, max_user_rows)
     holed = np.isin(user, np.unique(user[~keep & late]))
     ends = _changes(session_number) | (_changes(late) & holed)
     sequence: npt.NDArray[np.int64] = np.cumsum(ends)
+    users, user_number = np.unique(user[keep], return_inverse=True)
     return Sequences(
         item=item[keep],
         timestamp=timestamp[keep],
         sequence=sequence[keep],
-        num_users=len(np.unique(user[keep])),
+        user=user_number.astype(np.int64),
+        part=part[keep],
+        num_users=len(users),
         repeats=repeats,
         capped=int(len(keep) - keep.sum()),
     )
 
 
 def mixed_order(rows: Rows) -> npt.NDArray[np.uint64]:
-    """A number for each row, [n], that depends on user, item and time and on nothing else; it orders ties.
-
-    The mixing is the finalizer of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
-    generators", OOPSLA 2014).
-    """
-    users = np.array([zlib.crc32(user) for user in rows.users], np.uint64)
-    mixed = (users[rows.user] << np.uint64(32)) ^ rows.item.astype(np.uint64)
-    mixed = _splitmix(mixed) ^ rows.timestamp.view(np.uint64)
-    return _splitmix(mixed)
-
-
-def _splitmix(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    value = value + np.uint64(0x9E3779B97F4A7C15)
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
+    """A number for each row, [n], that depends on user, item and time and on nothing else; it orders ties."""
+    mixed = (checksums(rows.users)[rows.user] << np.uint64(32)) ^ rows.item.astype(np.uint64)
+    mixed = splitmix(mixed) ^ rows.timestamp.view(np.uint64)
+    return splitmix(mixed)
 
 
 def split_by_user(rows: Rows, partition_of_user: npt.NDArray[np.int64]) -> list[tuple[int, Rows]]:

@@ -13,7 +13,6 @@ from preprocessing.schema import (
     CATEGORIES,
     CONTENT_VECTOR,
     DESCRIPTION,
-    EVAL,
     FILE_STEMS,
     INTERACTION_COUNT,
     ITEM_ID,
@@ -25,13 +24,14 @@ from preprocessing.schema import (
     TARGETS_OF_TRIGGER,
     TITLE,
     TRIGGER,
+    USER,
     WEIGHT,
     OutputFile,
 )
 
 
 def shard_path(kind: str, shard: int, shards: int) -> str:
-    """Path of a file of the given kind (``items``, ``pairs``, ``eval``) below the output directory."""
+    """Path of a file of the given kind (``items``, ``pairs``, ``validation``, ``eval``) below the output directory."""
     return f"{kind}/{FILE_STEMS[kind]}-{shard:05d}-of-{shards:05d}.tfrecord.gz"
 
 
@@ -81,6 +81,7 @@ def write_pairs(directory: str, shard: int, shards: int, blocks: Iterable[Pairs]
         encode_example(
             [
                 (TRIGGER, block.trigger.tolist()),
+                (USER, block.user.tolist()),
                 (TARGETS_OF_TRIGGER, block.targets_of_trigger.tolist()),
                 (TARGET, block.target.tolist()),
                 (WEIGHT, block.weight.tolist()),
@@ -91,16 +92,17 @@ def write_pairs(directory: str, shard: int, shards: int, blocks: Iterable[Pairs]
     return write_records(directory, shard_path(PAIRS, shard, shards), records)
 
 
-def write_triggers(directory: str, shard: int, shards: int, blocks: Iterable[Triggers]) -> OutputFile:
-    """Writes blocks of eval triggers, an Example each."""
+def write_triggers(directory: str, kind: str, shard: int, shards: int, blocks: Iterable[Triggers]) -> OutputFile:
+    """Writes blocks of triggers of the given kind (``validation``, ``eval``), an Example each."""
     records = (
         encode_example(
             [
                 (TRIGGER, block.trigger.tolist()),
+                (USER, block.user.tolist()),
                 (TARGETS_OF_TRIGGER, block.targets_of_trigger.tolist()),
                 (TARGET, block.target.tolist()),
             ]
         )
         for block in blocks
     )
-    return write_records(directory, shard_path(EVAL, shard, shards), records)
+    return write_records(directory, shard_path(kind, shard, shards), records)

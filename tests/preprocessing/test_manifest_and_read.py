@@ -9,12 +9,24 @@ from preprocessing.errors import UserError
 from preprocessing.manifest import from_json, load_manifest, save_manifest, to_json
 from preprocessing.pipeline import preprocess
 from preprocessing.read import read_items, read_pairs, read_triggers
-from preprocessing.schema import Manifest, OutputFile, TableCounts
+from preprocessing.schema import FILE_STEMS, VALIDATION, Manifest, OutputFile, TableCounts
 from tests.preprocessing.shop import shop_interactions, shop_items, write_csv
 
 COUNTS = TableCounts(3, 1, {"nul_byte": 1}, {"repeat": 1}, {})
 MANIFEST = Manifest(
-    1, COUNTS, COUNTS, 1, 2, 3, 4, 5, 6.5, (OutputFile("items/a", 1, "00", 1),), {"seed": 0, "pairs": {"window": 5}}
+    2,
+    COUNTS,
+    COUNTS,
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    6.5,
+    7.5,
+    (OutputFile("items/a", 1, "00", 1),),
+    {"seed": 0, "pairs": {"window": 5}},
 )
 
 
@@ -27,7 +39,7 @@ def test_round_trip(tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        {"layout_version": 2},
+        {"layout_version": 1},
         {"num_items": -1},
         {"num_items": True},
         {"num_items": "1"},
@@ -35,6 +47,8 @@ def test_round_trip(tmp_path):
         {"files": {}},
         {"files": [{"path": "a"}]},
         {"split_time": None},
+        {"validation_time": "0"},
+        {"num_validation_triggers": 1.0},
         {"config": []},
         {"more": 1},
     ],
@@ -69,7 +83,12 @@ def output(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("kind", "read"),
-    [("items", read_items), ("pairs", lambda directory: list(read_pairs(directory))), ("eval", read_triggers)],
+    [
+        ("items", read_items),
+        ("pairs", lambda directory: list(read_pairs(directory))),
+        ("validation", lambda directory: read_triggers(directory, VALIDATION)),
+        ("eval", read_triggers),
+    ],
 )
 @pytest.mark.parametrize("damage", ["cut", "lost", "swapped"])
 def test_damage_is_named(tmp_path, output, kind, read, damage):
@@ -92,14 +111,14 @@ def test_damage_is_named(tmp_path, output, kind, read, damage):
     [
         ("items", read_items, "num_items"),
         ("pairs", lambda directory: list(read_pairs(directory)), "num_pairs"),
+        ("validation", lambda directory: read_triggers(directory, VALIDATION), "num_validation_triggers"),
         ("eval", read_triggers, "num_triggers"),
     ],
 )
 def test_a_list_of_files_that_is_not_whole_is_noticed(tmp_path, output, kind, read, count):
     copy = str(shutil.copytree(output, tmp_path / "copy"))
     manifest = load_manifest(copy)
-    fewer = tuple(file for file in manifest.files if not file.path.startswith(f"{kind}/{kind}-00001"))
-    fewer = tuple(file for file in fewer if "triggers-00001" not in file.path or kind != "eval")
+    fewer = tuple(file for file in manifest.files if not file.path.startswith(f"{kind}/{FILE_STEMS[kind]}-00001"))
     assert len(fewer) == len(manifest.files) - 1
     for change in ({"files": fewer}, {count: 10**13}):
         save_manifest(dataclasses.replace(manifest, **change), copy)

@@ -30,7 +30,8 @@ from preprocessing.errors import UserError
 from preprocessing.manifest import load_manifest
 from preprocessing.pipeline import preprocess
 from preprocessing.read import read_items, read_pairs, read_triggers
-from preprocessing.schema import Manifest
+from preprocessing.schema import EVAL, VALIDATION, Manifest
+from preprocessing.split import is_validation_user
 from tests.preprocessing.shop import AISLES, shop_interactions, shop_items, write_csv, write_jsonl
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -93,7 +94,13 @@ def test_the_shop(shop):
     blue, red = items.content_vectors[:6], items.content_vectors[6:]
     assert (blue @ blue.T).mean() > (blue @ red.T).mean() + 0.2
 
-    # Rows before the split: four of each user, five of the twenty that are early in the last step.
+    # Rows before the split: four of each user, five of the twenty that are early in the last step. From the third of
+    # those on, a validation user's fifth row is held out, and the four before it lose a pair each.
+    held_out = is_validation_user(
+        [f"u{user}".encode() for user in range(2, 20)], CONFIG.split.validation_users, 0
+    ).sum()
+    assert manifest.validation_time == 4002.0
+    assert manifest.num_validation_triggers == held_out > 0
     pairs = collections.Counter()
     targets = np.zeros(12, np.int64)
     for block in read_pairs(str(output)):
@@ -101,19 +108,76 @@ def test_the_shop(shop):
         trigger = np.repeat(block.trigger, block.targets_of_trigger)
         pairs.update(zip(trigger.tolist(), block.target.tolist(), strict=True))
         assert (block.weight == 1).all()
-    assert sum(pairs.values()) == manifest.num_pairs == 20 * 6 + 20 * 10
+    assert sum(pairs.values()) == manifest.num_pairs == 20 * 6 + 20 * 10 - 4 * held_out
     assert all(items.ids[a][:-1] == items.ids[b][:-1] for a, b in pairs)
     assert (items.target_count == targets).all()
     assert items.interaction_count.sum() == 180
 
-    triggers = read_triggers(str(output))
-    assert len(triggers) == manifest.num_triggers == 20
-    assert (np.diff(triggers.row_splits) == 1).all()
-    for trigger, target in zip(triggers.trigger, triggers.target, strict=True):
-        one, two = items.ids[trigger], items.ids[target]
-        assert one[:-1] == two[:-1]
-        assert (int(one[-1]) + 1) % 6 == int(two[-1])
+    for part, number in ((VALIDATION, held_out), (EVAL, 20)):
+        triggers = read_triggers(str(output), part)
+        assert len(triggers) == number
+        assert (np.diff(triggers.row_splits) == 1).all()
+        for trigger, target in zip(triggers.trigger, triggers.target, strict=True):
+            one, two = items.ids[trigger], items.ids[target]
+            assert one[:-1] == two[:-1]
+            assert (int(one[-1]) + 1) % 6 == int(two[-1])
+    assert manifest.num_triggers == 20
     assert set(AISLES) == {items.ids[trigger][:-1] for trigger in triggers.trigger}
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_a_user_has_one_number_in_the_whole_output(tmp_path, shop, shards):
+    """Every user has an item of their own, so that the triggers tell whose number it is."""
+    private = [{"user_id": f"u{user}", "item_id": f"mine{user}", "timestamp": 1 + user} for user in range(40)]
+    log = write_csv(tmp_path / "log.csv", [*private, *shop_interactions()])
+    items = write_csv(
+        tmp_path / "items.csv",
+        [*shop_items(), *({**shop_items()[0], "item_id": row["item_id"]} for row in private)],
+    )
+    config = dataclasses.replace(
+        CONFIG, output=OutputConfig(shards=shards), split=SplitConfig(validation_users=0.5, validation_quantile=0.75)
+    )
+    output = str(tmp_path / "out")
+    manifest = preprocess(config, [log], [items], output)
+    ids = read_items(output).ids
+    owner = {}
+    aisles = collections.defaultdict(set)
+    for block in read_pairs(output):
+        for item, user in zip(block.trigger, block.user, strict=True):
+            if ids[item].startswith("mine"):
+                owner[int(user)] = int(ids[item][4:])
+            else:
+                aisles[int(user)].add(ids[item][:-1])
+    assert sorted(owner.values()) == list(range(40)), "two users share a number"
+    assert max(owner) < manifest.num_users * shards
+    validation, evaluation = read_triggers(output, VALIDATION), read_triggers(output)
+    assert set(owner) >= set(evaluation.user)
+    chosen = {int(user) for user in validation.user}
+    names = [f"u{owner[user]}".encode() for user in chosen]
+    assert is_validation_user(names, 0.5, 0).all()
+    assert 8 < len(chosen) < 32
+    for triggers in (validation, evaluation):
+        for item, user in zip(triggers.trigger, triggers.user, strict=True):
+            assert ids[item] in (f"mine{owner[user]}", *(f"{AISLES[owner[user] % 2]}{i}" for i in range(6)))
+    assert all(found == {AISLES[owner[user] % 2]} for user, found in aisles.items())
+
+
+def test_without_validation_users_all_rows_before_the_split_train(tmp_path, shop):
+    config = dataclasses.replace(CONFIG, split=SplitConfig(validation_users=0))
+    manifest = preprocess(config, [shop.interactions], [shop.items], str(tmp_path / "out"))
+    assert (manifest.num_validation_triggers, manifest.num_pairs) == (0, 20 * 6 + 20 * 10)
+    assert len(read_triggers(str(tmp_path / "out"), VALIDATION)) == 0
+    assert manifest.num_triggers == shop.manifest.num_triggers
+
+
+def test_another_seed_holds_out_other_users_and_leaves_the_evaluation_alone(tmp_path, shop):
+    manifest = preprocess(dataclasses.replace(CONFIG, seed=3), [shop.interactions], [shop.items], str(tmp_path / "out"))
+
+    def hashes(of, kind):
+        return [file.sha256 for file in of.files if file.path.startswith(f"{kind}/")]
+
+    assert hashes(manifest, VALIDATION) != hashes(shop.manifest, VALIDATION)
+    assert hashes(manifest, EVAL) == hashes(shop.manifest, EVAL)
 
 
 THREADS = ["--runner=DirectRunner", "--direct_running_mode=multi_threading", "--direct_num_workers=2"]
@@ -311,7 +375,7 @@ def test_vectors_that_the_catalogue_brings(tmp_path, shop):
 def test_more_shards_than_items_and_users(tmp_path, shop):
     config = dataclasses.replace(CONFIG, output=OutputConfig(shards=50))
     manifest = preprocess(config, [shop.interactions], [shop.items], str(tmp_path / "out"))
-    assert len(manifest.files) == 150
+    assert len(manifest.files) == 200
     assert (manifest.num_pairs, manifest.num_triggers, manifest.num_users) == (
         shop.manifest.num_pairs,
         shop.manifest.num_triggers,

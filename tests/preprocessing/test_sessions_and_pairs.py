@@ -5,10 +5,13 @@ import itertools
 import numpy as np
 from hypothesis import given, strategies as st
 
-from preprocessing.config import PairsConfig
+from preprocessing.config import PairsConfig, SplitConfig
+from preprocessing.mixing import checksums
 from preprocessing.pairs import mine_pairs, mine_triggers
 from preprocessing.parse import Rows
 from preprocessing.sessions import build_sequences, mixed_order, split_by_user
+from preprocessing.split import Part, Split, find_split, is_validation_user, part_of_rows
+from preprocessing.statistics import count_values
 
 logs = st.lists(
     st.tuples(
@@ -36,7 +39,7 @@ def as_rows(log):
 
 
 def naive_sequences(log, split, gap, cap, tie):
-    """Lists of (item, time), one a sequence."""
+    """Lists of (item, time, user), one a sequence."""
     kept = []
     rows = sorted(enumerate(log), key=lambda row: (row[1][0].encode(), row[1][1].encode(), row[1][3], tie[row[0]]))
     number, previous = 0, None
@@ -56,18 +59,18 @@ def naive_sequences(log, split, gap, cap, tie):
     sequences = {}
     for row in result:
         user, number, item, time, position = row
-        sequences.setdefault((number, user in dropped_late and time >= split), []).append((time, position, item))
-    return [[(item, time) for time, _, item in sorted(rows)] for _, rows in sorted(sequences.items())]
+        sequences.setdefault((number, user in dropped_late and time >= split), []).append((time, position, item, user))
+    return [[(item, time, user) for time, _, item, user in sorted(rows)] for _, rows in sorted(sequences.items())]
 
 
 def naive_targets(sequence, at, window, max_seconds):
     """(distance, item) of the targets of a row."""
-    item, time = sequence[at]
+    item, time, _ = sequence[at]
     found = []
     for distance in range(1, window + 1):
         if at + distance >= len(sequence):
             break
-        other, later = sequence[at + distance]
+        other, later, _ = sequence[at + distance]
         soon = max_seconds is None or later - time <= max_seconds
         if soon and other != item and other not in [seen for _, seen in found]:
             found.append((distance, other))
@@ -75,20 +78,24 @@ def naive_targets(sequence, at, window, max_seconds):
 
 
 def unblock(blocks):
-    """(trigger, [targets], [weights]) of each trigger."""
+    """(trigger, user, [targets], [weights]) of each trigger."""
     result = []
     for block in blocks:
         ends = np.cumsum(block.targets_of_trigger)
         weights = getattr(block, "weight", np.zeros(len(block.target)))
         assert ends[-1] == len(block.target) == len(weights)
-        for trigger, end, count in zip(block.trigger, ends, block.targets_of_trigger, strict=True):
-            result.append((int(trigger), block.target[end - count : end].tolist(), weights[end - count : end].tolist()))
+        for trigger, user, end, count in zip(block.trigger, block.user, ends, block.targets_of_trigger, strict=True):
+            part = slice(end - count, end)
+            result.append((int(trigger), int(user), block.target[part].tolist(), weights[part].tolist()))
     return result
 
 
 @given(
     log=logs,
     split=st.integers(0, 31),
+    validation=st.integers(0, 31),
+    share=st.sampled_from([0.0, 0.5, 1.0]),
+    seed=st.integers(0, 3),
     gap=st.none() | st.integers(1, 10),
     cap=st.integers(1, 6),
     window=st.integers(1, 6),
@@ -96,7 +103,10 @@ def unblock(blocks):
     order=st.randoms(use_true_random=False),
     in_log_order=st.booleans(),
 )
-def test_pairs_and_triggers_match_plain_loops(log, split, gap, cap, window, max_seconds, order, in_log_order):
+def test_pairs_and_triggers_match_plain_loops(
+    log, split, validation, share, seed, gap, cap, window, max_seconds, order, in_log_order
+):
+    validation = min(validation, split)
     rows = as_rows(log)
     places = list(range(len(log)))
     order.shuffle(places)
@@ -109,43 +119,125 @@ def test_pairs_and_triggers_match_plain_loops(log, split, gap, cap, window, max_
         rows.timestamp[places],
         rows.position[places],
     )
-    sequences = build_sequences(shuffled, split, gap, cap, ties_in_log_order=in_log_order)
+    part = part_of_rows(shuffled, Split(validation, split), share, seed)
+    sequences = build_sequences(shuffled, part, gap, cap, ties_in_log_order=in_log_order)
     config = PairsConfig(window=window, max_seconds=max_seconds, distance_decay=0.5)
     expected = naive_sequences(log, split, gap, cap, rows.position if in_log_order else mixed_order(rows))
 
     starts = np.flatnonzero(np.diff(sequences.sequence, prepend=-1))
     found = [list(part) for part in np.split(np.arange(len(sequences.item)), starts[1:])] if len(starts) else []
-    assert [[(sequences.item[i], sequences.timestamp[i]) for i in part] for part in found] == expected
+    users = sorted({row[0] for row in log}, key=str.encode)
+    assert [
+        [(sequences.item[i], sequences.timestamp[i], users[sequences.user[i]]) for i in part] for part in found
+    ] == expected
     assert len(sequences.item) + sequences.repeats + sequences.capped == len(log)
     assert sequences.num_users == len({row[0] for row in log})
 
+    # One after another: no row of ``held_out`` and no row from the split on is in a pair, on either side.
+    held_out = {user for user in users if is_validation_user([user.encode()], share, seed)[0]}
     pairs = []
     for sequence in expected:
-        train = [row for row in sequence if row[1] < split]
-        for at, (item, _) in enumerate(train):
+        train = [row for row in sequence if row[1] < (validation if row[2] in held_out else split)]
+        for at, (item, _, user) in enumerate(train):
             targets = naive_targets(train, at, window, max_seconds)
             if targets:
-                pairs.append((item, [other for _, other in targets], [0.5 ** (d - 1) for d, _ in targets]))
+                weights = [0.5 ** (d - 1) for d, _ in targets]
+                pairs.append((item, users.index(user), [other for _, other in targets], weights))
     assert unblock(mine_pairs(sequences, split, config)) == pairs
 
-    triggers = []
-    for sequence in expected:
-        for at in range(1, len(sequence)):
-            if sequence[at][1] >= split:
-                targets = [other for _, other in naive_targets(sequence, at - 1, window, max_seconds)]
-                if targets:
-                    triggers.append((sequence[at - 1][0], targets))
-    assert [row[:2] for row in unblock(mine_triggers(sequences, split, config))] == triggers
+    def naive_triggers(sequences, begin):
+        triggers = []
+        for sequence in sequences:
+            for at in range(1, len(sequence)):
+                if sequence[at][1] >= begin:
+                    targets = [other for _, other in naive_targets(sequence, at - 1, window, max_seconds)]
+                    if targets:
+                        triggers.append((sequence[at - 1][0], users.index(sequence[at][2]), targets))
+        return triggers
+
+    late = unblock(mine_triggers(sequences, Part.EVALUATION, config))
+    assert [row[:3] for row in late] == naive_triggers(expected, split)
+    known = [[row for row in sequence if row[1] < split and row[2] in held_out] for sequence in expected]
+    validating = unblock(mine_triggers(sequences, Part.VALIDATION, config))
+    assert [row[:3] for row in validating] == naive_triggers(known, validation)
+
+
+def test_a_validation_slice_by_hand():
+    """User v validates from time 4 to 8; user u trains on all that v holds out."""
+    seed = next(s for s in range(99) if is_validation_user([b"u", b"v"], 0.5, s).tolist() == [False, True])
+    log = [(user, "", item, item) for user in "uv" for item in range(10)]
+    rows = as_rows(log)
+    sequences = build_sequences(rows, part_of_rows(rows, Split(4.0, 8.0), 0.5, seed), None, 100)
+    config = PairsConfig(window=2)
+    assert [row[:3] for row in unblock(mine_pairs(sequences, 8.0, config))] == [
+        *((item, 0, [item + 1, item + 2]) for item in range(6)),
+        (6, 0, [7]),
+        (0, 1, [1, 2]),
+        (1, 1, [2, 3]),
+        (2, 1, [3]),
+    ]
+    assert [row[:3] for row in unblock(mine_triggers(sequences, Part.VALIDATION, config))] == [
+        (3, 1, [4, 5]),
+        (4, 1, [5, 6]),
+        (5, 1, [6, 7]),
+        (6, 1, [7]),
+    ]
+    # The predecessor of the first row after the split is an eval trigger, whether it trains or validates.
+    assert [row[:3] for row in unblock(mine_triggers(sequences, Part.EVALUATION, config))] == [
+        (7, 0, [8, 9]),
+        (8, 0, [9]),
+        (7, 1, [8, 9]),
+        (8, 1, [9]),
+    ]
+
+
+def test_old_pairs_weigh_less():
+    day = 86_400.0
+    rows = as_rows([("u", "", 0, 0), ("u", "", 1, 10 * day), ("u", "", 2, 20 * day), ("u", "", 3, 25 * day)])
+    sequences = build_sequences(rows, part_of_rows(rows, Split(30 * day, 30 * day), 0.0, 0), None, 100)
+    config = PairsConfig(window=2, distance_decay=0.5, half_life_days=10)
+    weights = [row[3] for row in unblock(mine_pairs(sequences, 30 * day, config))]
+    assert weights == [[1 / 8, 1 / 16], [1 / 4, 1 / 8], [1 / 2]]
+    # However old, a pair is one: its weight does not round to 0, which the trainer takes for padding.
+    config = PairsConfig(window=2, half_life_days=1e-3)
+    assert all(w > 0 for row in unblock(mine_pairs(sequences, 30 * day, config)) for w in row[3])
+
+
+def test_the_validation_slice_is_a_share_of_the_times_before_the_split():
+    times = count_values(np.arange(100, dtype=np.float64))
+    assert find_split(times, SplitConfig()) == Split(81.0, 90.0)
+    assert find_split(times, SplitConfig(quantile=0.5, validation_quantile=0.5)) == Split(25.0, 50.0)
+    assert find_split(times, SplitConfig(time="20", validation_quantile=0.75)) == Split(15.0, 20.0)
+    assert find_split(times, SplitConfig(time="0")) == Split(0.0, 0.0)
+    assert find_split(count_values(np.zeros(9)), SplitConfig()) == Split(0.0, 0.0)
+
+
+def test_validation_users_are_a_share_of_the_users_picked_by_seed_and_id():
+    users = [f"user {i}".encode() for i in range(10_000)]
+    for share in (0.05, 0.2, 0.9):
+        assert abs(is_validation_user(users, share, 0).mean() - share) < 0.02
+    assert is_validation_user(users, 1.0, 0).all()
+    assert not is_validation_user(users, 0.0, 0).any()
+    picked = is_validation_user(users, 0.2, 0)
+    np.testing.assert_array_equal(is_validation_user(users[::-1], 0.2, 0)[::-1], picked)
+    assert not (picked & ~is_validation_user(users, 0.3, 0)).any()
+    assert abs((picked & is_validation_user(users, 0.2, 1)).mean() - 0.04) < 0.01
+    # The pick is independent of the partition, which goes by the same checksum.
+    partition = checksums(users) % np.uint64(4)
+    assert all(abs(picked[partition == shard].mean() - 0.2) < 0.04 for shard in range(4))
+    # Pinned: the choice is part of what one seed means.
+    assert np.flatnonzero(picked[:20]).tolist() == [13, 18]
 
 
 def test_a_basket_has_no_order_of_its_own():
     basket = [("u", "", item, 7) for item in range(40)]
+    train = np.full(40, Part.TRAINING, np.int8)
     forward, backward = as_rows(basket), as_rows(basket[::-1])
-    mixed = build_sequences(forward, 9.0, None, 100).item
-    np.testing.assert_array_equal(mixed, build_sequences(backward, 9.0, None, 100).item)
+    mixed = build_sequences(forward, train, None, 100).item
+    np.testing.assert_array_equal(mixed, build_sequences(backward, train, None, 100).item)
     assert sorted(mixed) == list(range(40))
     assert np.mean(np.diff(mixed) == 1) < 0.2
-    kept = build_sequences(forward, 9.0, None, 100, ties_in_log_order=True).item
+    kept = build_sequences(forward, train, None, 100, ties_in_log_order=True).item
     np.testing.assert_array_equal(kept, np.arange(40))
 
 
@@ -161,9 +253,11 @@ def test_blocks_are_bounded():
         np.arange(count, dtype=np.float64),
         np.arange(count),
     )
-    sequences = build_sequences(many, 25_000.0, None, count)
+    part = part_of_rows(many, Split(25_000.0, 25_000.0), 0.0, 0)
+    sequences = build_sequences(many, part, None, count)
     config = PairsConfig(window=5)
-    pairs, triggers = list(mine_pairs(sequences, 25_000.0, config)), list(mine_triggers(sequences, 25_000.0, config))
+    pairs = list(mine_pairs(sequences, 25_000.0, config))
+    triggers = list(mine_triggers(sequences, Part.EVALUATION, config))
     assert max(len(block.target) for block in pairs) <= 8192
     assert max(len(block.trigger) for block in triggers) <= 8192
     assert sum(len(block.target) for block in pairs) == 5 * 25_000 - 15

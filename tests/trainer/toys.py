@@ -11,7 +11,7 @@ from preprocessing.config import FeaturesConfig
 from preprocessing.manifest import save_manifest
 from preprocessing.pairs import Pairs, Triggers
 from preprocessing.read import EvalTriggers, ItemTable
-from preprocessing.schema import LAYOUT_VERSION, Manifest, TableCounts
+from preprocessing.schema import EVAL, LAYOUT_VERSION, VALIDATION, Manifest, TableCounts
 from preprocessing.write import write_items, write_pairs, write_triggers
 from trainer.catalogue import Catalogue, build_catalogue
 from trainer.config import LossConfig, ModelConfig, TrainerConfig, TrainingConfig
@@ -66,21 +66,32 @@ def write_examples(
     events: Sequence[Event],
     eval_events: Sequence[Event],
     *,
+    validation_events: Sequence[Event] | None = None,
+    users: Sequence[int] | None = None,
+    validation_users: Sequence[int] | None = None,
+    eval_users: Sequence[int] | None = None,
     block: int = 7,
     shards: int = 2,
     weight: float = 1.0,
 ) -> Path:
-    """Writes items, events in blocks of ``block``, and eval triggers; the k-th pair of an event weighs weight**k."""
+    """Writes items, events in blocks of ``block``, and triggers of validation (by default those of eval) and eval.
 
-    def columns(part: Sequence[Event]):
-        return (
-            np.array([trigger for trigger, _ in part], np.int64),
-            np.array([len(targets) for _, targets in part], np.int64),
-            np.array([target for _, targets in part for target in targets], np.int64),
-        )
+    The k-th pair of an event weighs weight**k. The numbers of the events' users are by default 0, 1, ... in each list;
+    they are read back as they are where there is one shard, and otherwise made unique over the shards.
+    """
+    validation_events = eval_events if validation_events is None else validation_events
 
-    def blocks(part: Sequence[Event], shard: int):
-        whole = [part[start : start + block] for start in range(0, len(part), block)]
+    def columns(part: Sequence[tuple[Event, int]]):
+        return {
+            "trigger": np.array([trigger for (trigger, _), _ in part], np.int64),
+            "user": np.array([user for _, user in part], np.int64),
+            "targets_of_trigger": np.array([len(targets) for (_, targets), _ in part], np.int64),
+            "target": np.array([target for (_, targets), _ in part for target in targets], np.int64),
+        }
+
+    def blocks(part: Sequence[Event], numbers: Sequence[int] | None, shard: int):
+        both = list(zip(part, range(len(part)) if numbers is None else numbers, strict=True))
+        whole = [both[start : start + block] for start in range(0, len(both), block)]
         return whole[shard::shards]
 
     rows = [
@@ -92,12 +103,18 @@ def write_examples(
     ]
     for shard in range(shards):
         pairs = [
-            Pairs(*columns(part), np.array([weight**k for _, ts in part for k in range(len(ts))], np.float32))
-            for part in blocks(events, shard)
+            Pairs(
+                **columns(part), weight=np.array([weight**k for (_, ts), _ in part for k in range(len(ts))], np.float32)
+            )
+            for part in blocks(events, users, shard)
         ]
         files.append(write_pairs(str(directory), shard, shards, pairs))
-        triggers = [Triggers(*columns(part)) for part in blocks(eval_events, shard)]
-        files.append(write_triggers(str(directory), shard, shards, triggers))
+        for kind, listed, numbers in (
+            (VALIDATION, validation_events, validation_users),
+            (EVAL, eval_events, eval_users),
+        ):
+            triggers = [Triggers(**columns(part)) for part in blocks(listed, numbers, shard)]
+            files.append(write_triggers(str(directory), kind, shard, shards, triggers))
     count = TableCounts(1, 1, {}, {}, {})
     manifest = Manifest(
         layout_version=LAYOUT_VERSION,
@@ -105,9 +122,11 @@ def write_examples(
         items=count,
         num_items=len(items),
         num_pairs=sum(len(targets) for _, targets in events),
+        num_validation_triggers=len(validation_events),
         num_triggers=len(eval_events),
         num_users=1,
         content_dimension=items.content_vectors.shape[1],
+        validation_time=0.0,
         split_time=0.0,
         files=tuple(sorted(files, key=lambda file: file.path)),
         config={},
@@ -152,9 +171,10 @@ def small_catalogue(items: ItemTable, model: ModelConfig = SMALL_MODEL) -> Catal
     return build_catalogue(items, buckets=model.text_buckets, tokens=model.text_tokens)
 
 
-def eval_triggers(events: Sequence[Event]) -> EvalTriggers:
+def eval_triggers(events: Sequence[Event], users: Sequence[int] | None = None) -> EvalTriggers:
     return EvalTriggers(
         trigger=np.array([trigger for trigger, _ in events], np.int64),
+        user=np.array(range(len(events)) if users is None else users, np.int64),
         target=np.array([target for _, targets in events for target in targets], np.int64),
         row_splits=np.concatenate([[0], np.cumsum([len(targets) for _, targets in events])]).astype(np.int64),
     )
