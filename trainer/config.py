@@ -79,6 +79,9 @@ class EvaluateConfig:
         0.5, "the long tail is this share of the catalogue, the least engaged", above=0, maximum=1
     )
     max_triggers: int | None = option(None, "score a seeded sample of the triggers; by default all", minimum=1)
+    bootstrap_resamples: int = option(
+        1000, "resamples of the users that the intervals of `mtmh compare` rest on", minimum=1, maximum=100_000
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,17 +9,21 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from preprocessing.backend import tf
-from preprocessing.errors import UserError
 from preprocessing.read import EvalTriggers, ItemTable
-from trainer import metrics
+from trainer import metrics, slices
 from trainer.config import EvaluateConfig
 from trainer.model import ItemVectors
+from trainer.statistics import COLUMNS, SLICED, Tally, coverage, ratios
 
 DIAL: Final = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0)
 """Settings of ``relevance_weight`` that the frontier is drawn through."""
 
 _BLOCK_SCORES = 32_000_000
 """Scores held at a time, 128 MB."""
+_BLOCK_BLENDED = 4_000_000
+"""Scores of one head held at a time while the dial turns: memory that the allocator hands out again and again."""
+_NEVER = -1e9
+"""Score of the trigger itself; finite, so that a weight of 0 takes it nowhere."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Scores:
       num_triggers, num_pairs, num_cold_pairs: trigger occasions, their (trigger, target) pairs with both items seen
         in training, and the others.
       topic_match_independent: False where the model or the teacher sees the categories that judge it.
+      slices: metric by name in each slice of the triggers, by the slice's name, see `trainer.slices`.
     """
 
     k: int
@@ -61,6 +66,7 @@ class Scores:
     num_pairs: int
     num_cold_pairs: int
     topic_match_independent: bool
+    slices: dict[str, dict[str, float | None]] = dataclasses.field(default_factory=dict)
 
 
 def make_judge(items: ItemTable, triggers: EvalTriggers, *, categories_seen: bool) -> Judge:
@@ -89,6 +95,7 @@ def sample_triggers(triggers: EvalTriggers, count: int, seed: int) -> EvalTrigge
     keep[chosen] = True
     return EvalTriggers(
         trigger=triggers.trigger[chosen],
+        user=triggers.user[chosen],
         target=triggers.target[np.repeat(keep, lengths)],
         row_splits=np.concatenate([[0], np.cumsum(lengths[chosen])]).astype(np.int64),
     )
@@ -115,6 +122,46 @@ def retrieve_exact(
     return nearest(queries[trigger], candidates, k=k, exclude=trigger)
 
 
+def retrieve_along_dial(
+    vectors: ItemVectors, trigger: NDArray[np.int64], *, k: int, weights: Sequence[float]
+) -> NDArray[np.int32]:
+    """What `retrieve_exact` gives at each of W settings of ``relevance_weight``: int32 [W, T, K].
+
+    Each head scores once; only the blend is computed for each setting.
+    """
+    if len(weights) == 1:
+        return retrieve_exact(vectors, trigger, k=k, relevance_weight=weights[0])[np.newaxis]
+    number = len(vectors.relevance)
+    found = np.full((len(weights), len(trigger), k), -1, dtype=np.int32)
+    take = min(k, number - 1)
+    if take <= 0:
+        return found
+    candidates, relevance = tf.constant(vectors.engagement_candidate), tf.constant(vectors.relevance)
+    block = max(1, _BLOCK_BLENDED // number)
+    for start in range(0, len(trigger), block):
+        part = slice(start, start + block)
+        rows = trigger[part]
+        excluded = tf.constant(np.stack([np.arange(len(rows)), rows], axis=1))
+        engagement_scores = _scores(tf.constant(vectors.engagement_trigger[rows]), candidates, excluded)
+        relevance_scores = _scores(tf.constant(vectors.relevance[rows]), relevance, excluded)
+        for setting, weight in enumerate(weights):
+            # Numbers as tensors: Python's would be traced anew for each of their values.
+            best = _top_blended(engagement_scores, relevance_scores, tf.constant(weight, tf.float32), tf.constant(take))
+            found[setting, part, :take] = best.numpy()
+    return found
+
+
+@tf.function(reduce_retracing=True, autograph=False)
+def _scores(queries: "tf.Tensor", candidates: "tf.Tensor", excluded: "tf.Tensor") -> "tf.Tensor":
+    scores = tf.matmul(queries, candidates, transpose_b=True)
+    return tf.tensor_scatter_nd_update(scores, excluded, tf.fill([tf.shape(excluded)[0]], _NEVER))
+
+
+@tf.function(reduce_retracing=True, autograph=False)
+def _top_blended(engagement: "tf.Tensor", relevance: "tf.Tensor", weight: "tf.Tensor", k: "tf.Tensor") -> "tf.Tensor":
+    return tf.math.top_k((1.0 - weight) * engagement + weight * relevance, k=k, sorted=True).indices
+
+
 def nearest(
     queries: NDArray[np.float32], candidates: NDArray[np.float32], *, k: int, exclude: NDArray[np.int64]
 ) -> NDArray[np.int32]:
@@ -137,9 +184,7 @@ def nearest(
 
 @tf.function(reduce_retracing=True, autograph=False)
 def _top(queries: "tf.Tensor", candidates: "tf.Tensor", excluded: "tf.Tensor", k: "tf.Tensor") -> "tf.Tensor":
-    scores = tf.matmul(queries, candidates, transpose_b=True)
-    scores = tf.tensor_scatter_nd_update(scores, excluded, tf.fill([tf.shape(excluded)[0]], -float("inf")))
-    return tf.math.top_k(scores, k=k, sorted=True).indices
+    return tf.math.top_k(_scores(queries, candidates, excluded), k=k, sorted=True).indices
 
 
 def evaluate(
@@ -156,63 +201,37 @@ def evaluate(
     Raises:
       UserError: there is nothing to evaluate on.
     """
-    if not len(judge.triggers.trigger):
-        raise UserError("no trigger of the evaluation period to score; lower split.quantile so that rows come after it")
-    unique = np.unique(judge.triggers.trigger)
-    return [
-        score_lists(unique, retrieve_exact(vectors, unique, k=config.k, relevance_weight=weight), judge, config, weight)
-        for weight in weights
-    ]
+    tally = Tally(judge, config)
+    lists = retrieve_along_dial(vectors, tally.trigger, k=config.k, weights=weights)
+    return score_lists(lists, tally, weights)
 
 
-def score_lists(
-    unique: NDArray[np.int64],
-    retrieved: NDArray[np.int32],
-    judge: Judge,
-    config: EvaluateConfig,
-    relevance_weight: float,
-) -> Scores:
-    """Scores one list for each distinct trigger.
+def score_lists(retrieved: NDArray[np.int32], tally: Tally, weights: Sequence[float]) -> list[Scores]:
+    """Scores the lists that each setting of the dial gives.
 
     Args:
-      unique: [T], the distinct triggers, ascending.
-      retrieved: [T, K], item indexes, negative pads.
-      judge: what answers are judged by.
-      config: K and the tail.
-      relevance_weight: recorded with the scores.
+      retrieved: [W, T, K], a list for each of ``tally.trigger``: item indexes, negative pads.
+      tally: of the judge and the configuration to score by.
+      weights: W settings of ``relevance_weight``, recorded with the scores.
     """
-    triggers = judge.triggers
-    row_of_occasion = np.searchsorted(unique, triggers.trigger)
-    occasion = np.repeat(np.arange(len(triggers.trigger)), np.diff(triggers.row_splits))
-    ranks = metrics.target_ranks(retrieved, row_of_occasion[occasion], triggers.target)
-    seen = judge.interaction_count > 0
-    warm = seen[triggers.trigger[occasion]] & seen[triggers.target]
-
-    frequency = np.bincount(row_of_occasion, minlength=len(unique)).astype(np.float64)
-    slots = retrieved >= 0
-    tail = metrics.tail_items(judge.interaction_count, config.tail_share)
-    tail_slots = (tail[np.maximum(retrieved, 0)] & slots).sum(axis=1)
-    values: dict[str, float | None] = {
-        metrics.RECALL: metrics.recall(ranks[warm], config.k),
-        metrics.NDCG: metrics.ndcg(ranks[warm], occasion[warm], config.k),
-        metrics.MRR: metrics.mrr(ranks[warm], config.k),
-        metrics.RECALL_COLD: metrics.recall(ranks[~warm], config.k) if not warm.all() else None,
-        metrics.RELEVANCE: _weighted_mean(metrics.relevance(unique, retrieved, judge.content), frequency),
-        metrics.TOPIC_MATCH: _weighted_mean(metrics.topic_match(unique, retrieved, judge.categories), frequency),
-        metrics.COVERAGE: len(np.unique(retrieved[slots])) / len(seen),
-        metrics.TAIL_SHARE: float((tail_slots * frequency).sum() / max((slots.sum(axis=1) * frequency).sum(), 1.0)),
-    }
-    return Scores(
-        k=config.k,
-        relevance_weight=relevance_weight,
-        values=values,
-        num_triggers=len(triggers.trigger),
-        num_pairs=int(warm.sum()),
-        num_cold_pairs=int((~warm).sum()),
-        topic_match_independent=judge.topic_match_independent,
-    )
-
-
-def _weighted_mean(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float | None:
-    known = ~np.isnan(values)
-    return float(np.average(values[known], weights=weights[known])) if known.any() else None
+    judge = tally.judge
+    scores = []
+    for weight, lists, sums in zip(weights, retrieved, tally.sums(retrieved), strict=True):
+        totals = ratios(sums.numerator.sum(axis=0), sums.denominator.sum(axis=0))
+        found = {
+            column: None if np.isnan(value) else float(value) for column, value in zip(COLUMNS, totals, strict=True)
+        }
+        found[metrics.COVERAGE, slices.ALL] = coverage(lists, len(judge.interaction_count))
+        scores.append(
+            Scores(
+                k=tally.config.k,
+                relevance_weight=weight,
+                values={name: found[name, slices.ALL] for name in metrics.METRICS},
+                num_triggers=len(judge.triggers.trigger),
+                num_pairs=tally.num_pairs,
+                num_cold_pairs=tally.num_cold_pairs,
+                topic_match_independent=judge.topic_match_independent,
+                slices={part: {name: found[name, part] for name in SLICED} for part in slices.SLICES},
+            )
+        )
+    return scores

@@ -1,8 +1,10 @@
 """Metrics of item-to-item retrieval, as functions of ranks and retrieved lists.
 
-Names of metrics are constants of this module; tables, JSON and TensorBoard tags use them.
+Names of metrics are constants of this module; tables, JSON and TensorBoard tags use them. What is summed over trigger
+occasions to get each of them is in `trainer.statistics`.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -17,11 +19,18 @@ RELEVANCE: Final = "relevance"
 TOPIC_MATCH: Final = "topic_match"
 COVERAGE: Final = "coverage"
 TAIL_SHARE: Final = "tail_share"
+POPULAR_SHARE: Final = "popular_share"
+NOVELTY: Final = "novelty"
+DIVERSITY: Final = "diversity"
+
+METRICS: Final = (
+    RECALL, NDCG, MRR, RECALL_COLD, RELEVANCE, TOPIC_MATCH, COVERAGE, TAIL_SHARE, POPULAR_SHARE, NOVELTY, DIVERSITY,
+)  # fmt: skip
 
 _BLOCK_VALUES: Final = 16_000_000
 """Values held at a time, 64 MB, whatever K and the length of the vectors."""
-
-METRICS: Final = (RECALL, NDCG, MRR, RECALL_COLD, RELEVANCE, TOPIC_MATCH, COVERAGE, TAIL_SHARE)
+_TABLE_GAIN: Final = 16
+"""Comparing a trigger with this many items of a whole catalogue takes no longer than with one item picked from it."""
 
 
 def target_ranks(retrieved: NDArray[np.int32], row: NDArray[np.int64], target: NDArray[np.int64]) -> NDArray[np.int32]:
@@ -40,50 +49,50 @@ def target_ranks(retrieved: NDArray[np.int32], row: NDArray[np.int64], target: N
     block = max(1, _BLOCK_VALUES // k)
     for start in range(0, len(row), block):
         part = slice(start, start + block)
-        hits = retrieved[row[part]] == target[part, np.newaxis]
-        found = hits.any(axis=1)
-        ranks[part][found] = hits.argmax(axis=1)[found]
+        equal = retrieved[row[part]] == target[part, np.newaxis]
+        found = equal.any(axis=1)
+        ranks[part][found] = equal.argmax(axis=1)[found]
     return ranks
 
 
-def recall(ranks: NDArray[np.int32], k: int) -> float:
-    """Share of (trigger, target) pairs whose target is among the K retrieved.
+def hits(ranks: NDArray[np.int32], k: int) -> NDArray[np.float64]:
+    """1 where a pair's target is among the K retrieved, else 0; recall@K is the mean over pairs.
 
-    >>> recall(np.array([0, 2, 3], np.int32), k=3)
-    0.6666666666666666
+    >>> hits(np.array([0, 2, 3], np.int32), k=3)
+    array([1., 1., 0.])
     """
-    return float((ranks < k).mean()) if len(ranks) else 0.0
+    return (ranks < k).astype(np.float64)
 
 
-def mrr(ranks: NDArray[np.int32], k: int) -> float:
-    """Mean of 1 / (rank + 1) over pairs, 0 for a target that is not among the K retrieved.
+def reciprocal_ranks(ranks: NDArray[np.int32], k: int) -> NDArray[np.float64]:
+    """1 / (rank + 1), 0 where the target is not among the K retrieved; MRR@K is the mean over pairs.
 
-    >>> mrr(np.array([0, 1, 3], np.int32), k=3)
-    0.5
+    >>> reciprocal_ranks(np.array([0, 1, 3], np.int32), k=3)
+    array([1. , 0.5, 0. ])
     """
-    return float(np.where(ranks < k, 1.0 / (ranks + 1.0), 0.0).mean()) if len(ranks) else 0.0
+    return np.where(ranks < k, 1.0 / (ranks + 1.0), 0.0)
 
 
-def ndcg(ranks: NDArray[np.int32], occasion: NDArray[np.int64], k: int) -> float:
-    """Mean over occasions of DCG@K / ideal DCG@K with binary gains.
+def discounted_gains(ranks: NDArray[np.int32], k: int) -> NDArray[np.float64]:
+    """1 / log2(rank + 2), 0 where the target is not among the K retrieved.
 
-    ``DCG = sum over targets 1 / log2(rank + 2)`` (Järvelin and Kekäläinen, TOIS 2002).
+    NDCG@K is the mean over occasions of DCG, the sum of these over the occasion's targets, over `ideal_gains`
+    (Järvelin and Kekäläinen, TOIS 2002, with binary gains).
 
-    Args:
-      ranks: [P], rank from 0 of each pair's target.
-      occasion: [P], which occurrence of a trigger the pair belongs to, non-decreasing.
-      k: length of the lists.
-
-    >>> round(ndcg(np.array([0, 3, 0], np.int32), np.array([0, 0, 1]), k=3), 4)
-    0.8066
+    >>> discounted_gains(np.array([0, 2, 3], np.int32), k=3)
+    array([1. , 0.5, 0. ])
     """
-    if not len(ranks):
-        return 0.0
-    gains = np.where(ranks < k, 1.0 / np.log2(ranks + 2.0), 0.0)
-    _, group = np.unique(occasion, return_inverse=True)
-    targets = np.minimum(np.bincount(group), k)
-    ideal = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(k) + 2.0))])[targets]
-    return float((np.bincount(group, weights=gains) / ideal).mean())
+    return np.where(ranks < k, 1.0 / np.log2(ranks + 2.0), 0.0)
+
+
+def ideal_gains(targets: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+    """The largest DCG@K that an occasion with so many targets admits.
+
+    >>> ideal_gains(np.array([0, 1, 2, 9]), k=2).round(4)
+    array([0.    , 1.    , 1.6309, 1.6309])
+    """
+    best: NDArray[np.float64] = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(k) + 2.0))])
+    return np.take(best, np.minimum(targets, k))
 
 
 def relevance(
@@ -93,20 +102,20 @@ def relevance(
 
     Args:
       trigger: [T], item index.
-      retrieved: [T, K], item indexes; negative pads.
+      retrieved: [..., T, K], item indexes; negative pads.
       content: [N, D], L2-normalised rows; a zero row has cosine 0 to all.
 
     Returns:
-      [T]; NaN where the teacher does not know the trigger or nothing was retrieved.
+      [..., T]; NaN where the teacher does not know the trigger or nothing was retrieved.
     """
-    means = np.full(len(trigger), np.nan)
-    block = max(1, _BLOCK_VALUES // (retrieved.shape[1] * content.shape[1]))
-    for start in range(0, len(trigger), block):
-        part = slice(start, start + block)
-        lists = retrieved[part]
-        cosine = np.einsum("td,tkd->tk", content[trigger[part]], content[np.maximum(lists, 0)])
-        means[part] = _mean_of_real(cosine, lists)
-    means[~content[trigger].any(axis=1)] = np.nan
+
+    def cosine(left: NDArray[np.int64], slots: NDArray[np.int32]) -> NDArray[np.float32]:
+        if len(content) <= _TABLE_GAIN * slots.shape[1]:
+            return np.take_along_axis(content[left] @ content.T, slots, axis=1)
+        return np.asarray(np.einsum("td,tsd->ts", content[left], content[slots]))
+
+    means = _mean_over_slots(trigger, retrieved, cosine, content.shape)
+    means[..., ~content[trigger].any(axis=1)] = np.nan
     return means
 
 
@@ -117,26 +126,72 @@ def topic_match(
 
     Args:
       trigger: [T], item index.
-      retrieved: [T, K], item indexes; negative pads.
+      retrieved: [..., T, K], item indexes; negative pads.
       categories: [N, C], 1 where the item is in the category.
 
     Returns:
-      [T]; NaN where the trigger has no category or nothing was retrieved.
+      [..., T]; NaN where the trigger has no category or nothing was retrieved.
     """
     sizes = np.asarray(categories.sum(axis=1)).ravel()
-    means = np.full(len(trigger), np.nan)
-    block = max(1, _BLOCK_VALUES // (retrieved.shape[1] * 64))  # a list's entry costs dozens of values here
-    for start in range(0, len(trigger), block):
-        part = slice(start, start + block)
-        lists = retrieved[part]
-        left = np.repeat(trigger[part], lists.shape[1])
-        right = np.maximum(lists, 0).ravel()
-        shared = np.asarray(categories[left].multiply(categories[right]).sum(axis=1)).ravel()
-        union = sizes[left] + sizes[right] - shared
-        jaccard = np.divide(shared, union, out=np.zeros(len(shared)), where=union > 0)
-        means[part] = _mean_of_real(jaccard.reshape(lists.shape), lists)
-    means[sizes[trigger] == 0] = np.nan
+
+    def jaccard(left: NDArray[np.int64], slots: NDArray[np.int32]) -> NDArray[np.float32]:
+        if len(sizes) <= _TABLE_GAIN * slots.shape[1]:
+            shared = np.take_along_axis((categories[left] @ categories.T).toarray(), slots, axis=1)
+        else:
+            both = categories[np.repeat(left, slots.shape[1])].multiply(categories[slots.ravel()])
+            shared = np.asarray(both.sum(axis=1)).reshape(slots.shape)
+        union = sizes[left, np.newaxis] + sizes[slots] - shared
+        overlap: NDArray[np.float32] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+        return overlap
+
+    means = _mean_over_slots(trigger, retrieved, jaccard, (len(sizes), 64))  # an entry costs dozens of values here
+    means[..., sizes[trigger] == 0] = np.nan
     return means
+
+
+def diversity(retrieved: NDArray[np.int32], content: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Intra-list diversity: mean of 1 - teacher cosine over the pairs of items in a list (Ziegler et al., WWW 2005).
+
+    Of n unit vectors with sum s the mean cosine of two is ``(s . s - n) / (n (n - 1))``.
+
+    Args:
+      retrieved: [T, K], item indexes; negative pads.
+      content: [N, D], L2-normalised rows; items with a zero row are left out.
+
+    Returns:
+      [T]; NaN where fewer than two of a list are known to the teacher.
+
+    >>> diversity(np.array([[0, 1, 2], [0, 0, -1]], np.int32), np.array([[1, 0], [0, 1], [-1, 0]], np.float32)).round(3)
+    array([1.333, 0.   ])
+    """
+    known = content.any(axis=1)
+    values = np.full(len(retrieved), np.nan)
+    block = max(1, _BLOCK_VALUES // content.shape[1])
+    for start in range(0, len(retrieved), block):
+        lists = retrieved[start : start + block]
+        counted = (lists >= 0) & known[np.maximum(lists, 0)]
+        number = counted.sum(axis=1)
+        splits = np.concatenate([[0], np.cumsum(number)])
+        picked = scipy.sparse.csr_matrix(
+            (np.ones(splits[-1], np.float32), lists[counted], splits), shape=(len(lists), len(content))
+        )
+        total = np.asarray(picked @ content, dtype=np.float64)
+        cosine = (np.einsum("td,td->t", total, total) - number) / np.maximum(number * (number - 1.0), 1.0)
+        values[start : start + block] = np.where(number > 1, 1.0 - cosine, np.nan)
+    return values
+
+
+def self_information(interaction_count: NDArray[np.int64]) -> NDArray[np.float64]:
+    """-log2 of the share of all interactions that an item has, with one added to each item's, in bits, [N].
+
+    The mean over the retrieved is their novelty (Zhou et al., PNAS 2010; Vargas and Castells, RecSys 2011).
+
+    >>> self_information(np.array([3, 0, 0, 1]))
+    array([1., 3., 3., 2.])
+    """
+    smoothed = interaction_count + 1.0
+    bits: NDArray[np.float64] = np.log2(smoothed.sum()) - np.log2(smoothed)
+    return bits
 
 
 def tail_items(interaction_count: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
@@ -151,8 +206,29 @@ def tail_items(interaction_count: NDArray[np.int64], share: float) -> NDArray[np
     return tail
 
 
-def _mean_of_real(values: NDArray[np.float64], lists: NDArray[np.int32]) -> NDArray[np.float64]:
-    real = lists >= 0
-    count = real.sum(axis=1)
-    total = np.where(real, values, 0.0).sum(axis=1)
-    return np.divide(total, count, out=np.full(len(lists), np.nan), where=count > 0)
+def _mean_over_slots(
+    trigger: NDArray[np.int64],
+    retrieved: NDArray[np.int32],
+    compare: Callable[[NDArray[np.int64], NDArray[np.int32]], NDArray[np.float32]],
+    shape: tuple[int, ...],
+) -> NDArray[np.float64]:
+    """Mean of ``compare(trigger [t], items [t, S]) -> [t, S]`` over the real slots of each list, [..., T].
+
+    The lists that several settings of the dial give for a trigger are compared at once. ``shape``: items, and values
+    that comparing one picked item costs.
+    """
+    lists = retrieved.reshape(-1, *retrieved.shape[-2:])
+    settings, _, k = lists.shape
+    means = np.full(lists.shape[:2], np.nan)
+    slots = settings * k
+    values = shape[0] if shape[0] <= _TABLE_GAIN * slots else slots * shape[1]
+    block = max(1, _BLOCK_VALUES // max(values, slots))
+    for start in range(0, len(trigger), block):
+        part = slice(start, start + block)
+        by_trigger = lists[:, part].transpose(1, 0, 2)
+        found = compare(trigger[part], np.maximum(by_trigger, 0).reshape(-1, slots)).reshape(by_trigger.shape)
+        real = by_trigger >= 0
+        count = real.sum(axis=2)
+        total = np.where(real, found, 0.0).sum(axis=2)
+        means[:, part] = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0).T
+    return means.reshape(retrieved.shape[:-1])

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -12,9 +13,18 @@ from preprocessing.errors import UserError
 from tests.trainer.toys import eval_triggers, item_table
 from trainer import evaluate as evaluate_module, metrics
 from trainer.config import EvaluateConfig
-from trainer.evaluate import evaluate, make_judge, nearest, retrieve_exact, sample_triggers, score_lists
+from trainer.evaluate import (
+    evaluate,
+    make_judge,
+    nearest,
+    retrieve_along_dial,
+    retrieve_exact,
+    sample_triggers,
+    score_lists,
+)
 from trainer.model import ItemVectors
 from trainer.neighbours import teacher_neighbours
+from trainer.statistics import Tally
 
 
 def unit(rng, number, dimension):
@@ -54,6 +64,18 @@ def test_blocks_change_nothing(scores_held, monkeypatch):
     assert np.array_equal(retrieve_exact(vectors, trigger, k=5, relevance_weight=0.4), whole)
 
 
+@pytest.mark.parametrize("k", [1, 6, 19, 30])
+@pytest.mark.parametrize("scores_held", [1, 45, 4_000_000])
+def test_retrieval_along_the_dial_is_that_of_each_setting(k, scores_held, monkeypatch):
+    monkeypatch.setattr(evaluate_module, "_BLOCK_BLENDED", scores_held)
+    vectors, trigger, weights = random_vectors(20), np.array([0, 19, 3, 3]), (0.0, 0.3, 0.55, 1.0)
+    found = retrieve_along_dial(vectors, trigger, k=k, weights=weights)
+    assert found.dtype == np.int32
+    assert found.tolist() == [naive_lists(vectors, trigger, k, weight) for weight in weights]
+    one = ItemVectors(*(np.ones((1, 2), np.float32) for _ in range(3)))
+    assert retrieve_along_dial(one, np.array([0]), k=2, weights=weights).tolist() == [[[-1, -1]]] * 4
+
+
 def test_catalogue_of_one_item_has_no_answer():
     table = np.ones((1, 2), np.float32)
     assert nearest(table, table, k=3, exclude=np.array([0])).tolist() == [[-1, -1, -1]]
@@ -75,7 +97,10 @@ def naive_scores(lists, events, items, k, tail_share):
     number = len(items.ids)
     tail = set(sorted(range(number), key=lambda i: (items.interaction_count[i], i))[: int(number * tail_share)])
     values = collections.defaultdict(list)
-    slots = tail_slots = 0
+    # Of 35 interactions items 2 and 7 make 16, and item 0's five cross the half.
+    popular = {2, 7, 0}
+    bits = []
+    slots = tail_slots = popular_slots = 0
     for trigger, targets in events:
         found = [item for item in lists[trigger] if item >= 0]
         gains = ideal = 0.0
@@ -97,10 +122,22 @@ def naive_scores(lists, events, items, k, tail_share):
             overlaps = [len(own & set(items.categories[i])) / len(own | set(items.categories[i])) for i in found]
             values["topic_match"].append(np.mean(overlaps))
         slots += len(found)
+        popular_slots += len(popular & set(found))
+        count = items.interaction_count
+        bits += [math.log2((count.sum() + number) / (count[item] + 1)) for item in found]
+        known = [item for item in found if content[item].any()]
+        apart = [1 - content[a] @ content[b] for a, b in itertools.combinations(known, 2)]
+        if apart:
+            values["diversity"].append(np.mean(apart))
         tail_slots += len(tail & set(found))
     result = {name: float(np.mean(list_)) for name, list_ in values.items()}
     distinct = {item for trigger, _ in events for item in lists[trigger] if item >= 0}
-    return result | {"coverage": len(distinct) / number, "tail_share": tail_slots / slots}
+    return result | {
+        "coverage": len(distinct) / number,
+        "tail_share": tail_slots / slots,
+        "popular_share": popular_slots / slots,
+        "novelty": np.mean(bits),
+    }
 
 
 @pytest.mark.parametrize("k", [3, 8, 12])
@@ -121,15 +158,17 @@ def test_evaluation_is_the_naive_one_at_every_dial(k):
 
 def test_cold_pairs_are_reported_apart():
     """Item 1 is unseen in training: pairs to it and from it count as cold, hit or not."""
+    config = EvaluateConfig(k=2)
     judge = make_judge(ITEMS, eval_triggers([(0, [1, 2]), (1, [2])]), categories_seen=False)
-    retrieved = np.array([[1, 3], [3, 4]], np.int32)
-    scores = score_lists(np.array([0, 1]), retrieved, judge, EvaluateConfig(k=2), 0.0)
+    retrieved = np.array([[[1, 3], [3, 4]]], np.int32)
+    (scores,) = score_lists(retrieved, Tally(judge, config), [0.0])
     assert scores.values[metrics.RECALL] == 0.0
     assert scores.values[metrics.RECALL_COLD] == 0.5
     assert (scores.num_pairs, scores.num_cold_pairs) == (1, 2)
     assert scores.topic_match_independent is True
     warm = make_judge(ITEMS, eval_triggers([(0, [2])]), categories_seen=False)
-    assert score_lists(np.array([0]), retrieved[:1], warm, EvaluateConfig(k=2), 0.0).values["recall_cold"] is None
+    (scores,) = score_lists(retrieved[:, :1], Tally(warm, config), [0.0])
+    assert scores.values["recall_cold"] is None
 
 
 def test_what_the_data_cannot_tell_is_none():

@@ -34,22 +34,15 @@ def test_target_ranks_against_a_search(k, seed, block_values):
     ]
 
 
-def test_recall_and_mrr():
+def test_gains_of_ranks():
     ranks = np.array([0, 4, 1, 5], I32)
-    assert metrics.recall(ranks, 5) == 0.75
-    assert metrics.mrr(ranks, 5) == pytest.approx((1 + 1 / 5 + 1 / 2) / 4)
-    nothing = np.array([], I32)
-    assert (metrics.recall(nothing, 5), metrics.mrr(nothing, 5), metrics.ndcg(nothing, nothing, 5)) == (0, 0, 0)
+    assert metrics.hits(ranks, 5).tolist() == [1, 1, 1, 0]
+    assert metrics.reciprocal_ranks(ranks, 5) == pytest.approx([1, 1 / 5, 1 / 2, 0])
+    assert metrics.discounted_gains(ranks, 5) == pytest.approx([1, 1 / math.log2(6), 1 / math.log2(3), 0])
 
 
-def test_ndcg():
-    ranks, occasion = np.array([1, 0, 3, 9, 2], I32), np.array([4, 4, 7, 7, 7])
-    second = (1 / math.log2(5) + 1 / math.log2(4)) / (1 + 1 / math.log2(3) + 1 / math.log2(4))
-    assert metrics.ndcg(ranks, occasion, 9) == pytest.approx((1.0 + second) / 2)
-
-
-def test_ndcg_is_perfect_where_there_are_more_targets_than_slots():
-    assert metrics.ndcg(np.array([0, 1, 2, 2], I32), np.array([0, 0, 0, 0]), 2) == pytest.approx(1.0)
+def test_ideal_gain_is_bounded_by_the_slots():
+    assert metrics.ideal_gains(np.array([0, 1, 2, 5]), 2) == pytest.approx([0, 1, *[1 + 1 / math.log2(3)] * 2])
 
 
 @pytest.mark.parametrize("block_values", [1, 16_000_000])
@@ -70,6 +63,44 @@ def test_topic_match(block_values, monkeypatch):
     found = metrics.topic_match(np.array([0, 1, 2, 3, 0]), retrieved, categories)
     assert found[:3] == pytest.approx([(1 / 3 + 1 / 2) / 2, 1 / 3, (0 + 1 / 2) / 2])
     assert np.isnan(found[3:]).all()  # a trigger without categories; nothing retrieved
+
+
+@pytest.mark.parametrize("gain", [0, 16])
+def test_lists_along_a_dial_are_judged_as_each_alone(gain, monkeypatch):
+    """Compared with the whole catalogue at once or item by item."""
+    rng = np.random.default_rng(0)
+    content = rng.normal(size=(9, 4)).astype(np.float32)
+    categories = scipy.sparse.csr_matrix((rng.random((9, 5)) < 0.4).astype(np.float32))
+    trigger, retrieved = np.array([3, 0, 8]), rng.integers(-1, 9, (4, 3, 5)).astype(I32)
+    alone = [
+        [metrics.relevance(trigger, lists, content), metrics.topic_match(trigger, lists, categories)]
+        for lists in retrieved
+    ]
+    monkeypatch.setattr(metrics, "_TABLE_GAIN", gain)
+    assert metrics.relevance(trigger, retrieved, content) == pytest.approx(np.array([r for r, _ in alone]), abs=1e-6)
+    found = metrics.topic_match(trigger, retrieved, categories)
+    assert found == pytest.approx(np.array([t for _, t in alone]), abs=1e-6, nan_ok=True)
+
+
+@pytest.mark.parametrize("block_values", [1, 16_000_000])
+def test_diversity_against_all_pairs(block_values, monkeypatch):
+    monkeypatch.setattr(metrics, "_BLOCK_VALUES", block_values)
+    rng = np.random.default_rng(1)
+    content = rng.normal(size=(7, 3))
+    content /= np.linalg.norm(content, axis=1, keepdims=True)
+    content[4] = 0
+    retrieved = np.array([[0, 1, 2, 3], [4, 0, 6, -1], [4, 2, -1, -1], [-1] * 4], I32)
+    found = metrics.diversity(retrieved, content.astype(np.float32))
+    cosine = content @ content.T
+    pairs = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+    assert found[0] == pytest.approx(1 - np.mean([cosine[pair] for pair in pairs]), abs=1e-6)
+    assert found[1] == pytest.approx(1 - cosine[0, 6], abs=1e-6)  # item 4 is unknown to the teacher
+    assert np.isnan(found[2:]).all()
+
+
+def test_self_information_of_unseen_items_is_finite_and_greatest():
+    bits = metrics.self_information(np.array([6, 0, 1, 0]))
+    assert bits == pytest.approx([math.log2(11 / 7), math.log2(11), math.log2(11 / 2), math.log2(11)])
 
 
 def test_tail_items():

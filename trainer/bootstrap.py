@@ -1,0 +1,99 @@
+"""Paired bootstrap over users: how far metrics, and differences of models, depend on who happened to be evaluated.
+
+Users are drawn with replacement, all their occasions together: a user's occasions resemble each other (Efron and
+Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 and 13; clusters as in Sakai, SIGIR 2006). All models
+are scored on the same draws, so a difference of two models varies only as far as users tell them apart. Every array of
+*draws* has the evaluation itself at position 0 and the resamples after it: whatever is computed from it is computed
+for the evaluation and for each resample alike.
+"""
+
+import dataclasses
+from typing import Final
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+
+from trainer.statistics import UserSums, ratios
+
+_CONFIDENCE: Final = 0.95
+_MOST_COVERAGE_RESAMPLES: Final = 200
+"""Coverage is no ratio of sums: each of its resamples costs a pass over all lists."""
+_BLOCK_VALUES: Final = 16_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % percentile interval; all None where the data can not tell."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class Bootstrap:
+    """One set of resamples of users, shared by all that is to be compared."""
+
+    def __init__(self, clusters: int, resamples: int, seed: int) -> None:
+        """Draws ``resamples`` times as many of the U ``clusters`` as there are, with replacement."""
+        rng = np.random.default_rng([seed, 0x626F6F74])
+        drawn = (np.bincount(rng.integers(clusters, size=clusters), minlength=clusters) for _ in range(resamples))
+        self._weights = np.array([np.ones(clusters, np.int64), *drawn], dtype=np.float64)
+
+    def metrics(self, sums: UserSums) -> NDArray[np.float64]:
+        """Draws of each metric, [1 + R, M], from sums [U, M]; NaN where a draw counts nothing."""
+        return ratios(self._weights @ sums.numerator, self._weights @ sums.denominator)
+
+    def coverage(
+        self, retrieved: NDArray[np.int32], times: scipy.sparse.csr_matrix, num_items: int
+    ) -> NDArray[np.float64]:
+        """Draws of the share of the catalogue that is in any list, [1 + at most 200].
+
+        A resample holds fewer distinct users than the evaluation, and so covers less. Its values are moved by the
+        difference of their mean to the evaluation's value; their spread is what the bootstrap tells.
+
+        Args:
+          retrieved: [T, K], a list for each distinct trigger; negative pads.
+          times: [U, T], how often each cluster asks for each trigger.
+          num_items: N.
+        """
+        weights = self._weights[: 1 + _MOST_COVERAGE_RESAMPLES]
+        real = retrieved >= 0
+        splits = np.concatenate([[0], np.cumsum(real.sum(axis=1))])
+        shape = (len(retrieved), num_items)
+        shown_by = scipy.sparse.csr_matrix((np.ones(splits[-1], np.float32), retrieved[real], splits), shape=shape).T
+        shown_by = shown_by.tocsr()
+        asked = np.asarray(times.T @ weights.T > 0, dtype=np.float32)
+        draws = np.empty(len(weights))
+        block = max(1, _BLOCK_VALUES // num_items)
+        for start in range(0, len(weights), block):
+            part = slice(start, start + block)
+            draws[part] = np.count_nonzero(shown_by @ asked[:, part], axis=0) / num_items
+        if len(draws) > 1:
+            draws[1:] += draws[0] - draws[1:].mean()
+        return np.clip(draws, 0.0, 1.0)
+
+
+def estimate(draws: NDArray[np.float64]) -> Estimate:
+    """The evaluation's value and the percentile interval of the resamples, from draws [1 + R].
+
+    Resamples that can not tell are left out. None for what is not finite.
+    """
+    value, resampled = float(draws[0]), draws[1:][np.isfinite(draws[1:])]
+    if not np.isfinite(value):
+        return Estimate(None, None, None)
+    if not len(resampled):
+        return Estimate(value, None, None)
+    tail = (1.0 - _CONFIDENCE) / 2.0
+    low, high = np.quantile(resampled, [tail, 1.0 - tail])
+    return Estimate(value, float(low), float(high))
+
+
+def gain_percent(draws: NDArray[np.float64], over: NDArray[np.float64]) -> NDArray[np.float64]:
+    """By how many percent one metric is above another, draw by draw; NaN where the other is not above 0.
+
+    >>> gain_percent(np.array([3.0, 1.0]), np.array([2.0, 0.0]))
+    array([50., nan])
+    """
+    ratio = np.divide(draws, over, out=np.full(np.shape(draws), np.nan), where=over > 0)
+    return 100.0 * (ratio - 1.0)
