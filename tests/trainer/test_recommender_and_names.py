@@ -1,0 +1,55 @@
+"""What answers, and by which name."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from preprocessing.errors import UserError
+from tests.trainer.test_evaluate import naive_lists, random_vectors
+from trainer.names import MODELS, pick_models
+from trainer.recommender import VectorRecommender, lists_along_dial
+
+WEIGHTS = (0.0, 0.35, 1.0)
+TRIGGER = np.array([4, 0, 11])
+
+
+def test_vectors_answer_along_the_dial():
+    vectors = random_vectors(12)
+    recommender = VectorRecommender(vectors, has_dial=True)
+    expected = [naive_lists(vectors, TRIGGER, 5, weight) for weight in WEIGHTS]
+    assert lists_along_dial(recommender, TRIGGER, k=5, weights=WEIGHTS).tolist() == expected
+    assert [recommender.retrieve(TRIGGER, k=5, relevance_weight=w).tolist() for w in WEIGHTS] == expected
+
+
+def test_without_a_dial_the_weight_moves_nothing():
+    vectors = random_vectors(12)
+    recommender = VectorRecommender(vectors, has_dial=False)
+    expected = naive_lists(vectors, TRIGGER, 5, 0.0)
+    assert lists_along_dial(recommender, TRIGGER, k=5, weights=WEIGHTS).tolist() == [expected] * 3
+    assert recommender.retrieve(TRIGGER, k=5, relevance_weight=0.7).tolist() == expected
+
+
+def test_any_recommender_is_asked_setting_by_setting():
+    @dataclasses.dataclass(frozen=True)
+    class Constant:
+        has_dial: bool = True
+
+        def retrieve(self, trigger, *, k, relevance_weight):
+            return np.full((len(trigger), k), int(10 * relevance_weight), np.int32)
+
+    found = lists_along_dial(Constant(), TRIGGER, k=2, weights=(0.2, 0.9))
+    assert found.tolist() == [[[2, 2]] * 3, [[9, 9]] * 3]
+
+
+def test_models_are_picked_once_and_in_the_order_of_tables():
+    assert [model.name for model in pick_models(["mtmh", "content", "mtmh"])] == ["content", "mtmh"]
+    assert pick_models(MODELS) == list(MODELS.values())
+
+
+@pytest.mark.parametrize(
+    ("names", "said"), [(["itemkn"], "did you mean itemknn"), (["x"], "models are popularity"), ([], "models are")]
+)
+def test_models_that_are_none(names, said):
+    with pytest.raises(UserError, match=said):
+        pick_models(names)
