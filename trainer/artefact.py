@@ -15,23 +15,31 @@ from preprocessing.backend import tf
 from preprocessing.config import FeaturesConfig
 from preprocessing.errors import UserError
 from preprocessing.read import ItemTable
+from trainer import metrics
 from trainer.catalogue import Catalogue, build_catalogue
 from trainer.checkpoint import read_checkpoint
-from trainer.config import LossConfig, ModelConfig
+from trainer.config import LossConfig, ModelConfig, TrainerConfig
+from trainer.evaluate import Scores
 from trainer.model import MTMHModel
 
 DESCRIPTION: Final = "model.json"
 WEIGHTS: Final = "weights"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class DialPoint:
-    """Recall@K and relevance@K at one setting of the dial, on the triggers used for early stopping."""
+    """Recall@K and relevance@K at one setting of the dial, on the validation slice."""
 
     relevance_weight: float
     recall: float
     relevance: float | None
+
+    @classmethod
+    def of(cls, scores: Scores) -> "DialPoint":
+        """What scores say of their setting."""
+        values = scores.values
+        return cls(scores.relevance_weight, values[metrics.RECALL] or 0.0, values[metrics.RELEVANCE])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,22 +47,25 @@ class ModelDescription:
     """What rebuilds a model besides its weights.
 
     Attributes:
-      features, model, loss, seed: the configuration that it was built with.
+      features, model, loss, trainer, seed: the configuration that it was built and trained with.
       num_items, content_dimension, vocabulary, catalogue_digest: what the data decided, checked when the weights meet
         a catalogue.
+      examples_digest: SHA-256 of the manifest of the examples that it was trained on.
       epochs: epochs that the weights were trained for.
-      dial: recall and relevance along the dial.
+      dial: recall and relevance along the dial on the validation slice; empty without one.
       refit: whether the rows after the split were trained on.
     """
 
     features: FeaturesConfig
     model: ModelConfig
     loss: LossConfig
+    trainer: TrainerConfig
     seed: int
     num_items: int
     content_dimension: int
     vocabulary: tuple[str, ...]
     catalogue_digest: str
+    examples_digest: str
     epochs: int
     dial: tuple[DialPoint, ...]
     refit: bool
@@ -107,6 +118,7 @@ def load_description(directory: Path) -> ModelDescription:
             features=FeaturesConfig(**document.pop("features")),
             model=ModelConfig(**document.pop("model")),
             loss=LossConfig(**document.pop("loss")),
+            trainer=TrainerConfig(**document.pop("trainer")),
             vocabulary=tuple(document.pop("vocabulary")),
             dial=tuple(DialPoint(**point) for point in document.pop("dial")),
             **document,

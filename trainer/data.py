@@ -111,7 +111,7 @@ def summarise_pairs(directory: Path, parts: Sequence[str], num_items: int, most_
 
     Args:
       directory: the preprocessing's output.
-      parts: which of its parts hold pairs, `schema.PAIRS` and `schema.EVAL`.
+      parts: which of its parts to learn from: `schema.PAIRS`, `schema.VALIDATION`, `schema.EVAL`.
       num_items: N.
       most_known: known targets kept of one trigger, the most frequent ones; bounds the memory.
     """
@@ -154,8 +154,10 @@ def _columns(
     if schema.PAIRS in parts:
         for block in read_pairs(str(directory)):
             yield block.trigger, block.targets_of_trigger, block.target
-    if schema.EVAL in parts:
-        triggers = read_triggers(str(directory))
+    for part in (schema.VALIDATION, schema.EVAL):
+        if part not in parts:
+            continue
+        triggers = read_triggers(str(directory), part)
         yield triggers.trigger, np.diff(triggers.row_splits), triggers.target
 
 

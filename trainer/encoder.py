@@ -40,6 +40,21 @@ class ItemInputs:
     content: Any
 
 
+@dataclasses.dataclass(frozen=True)
+class Noise:
+    """What a training step hides from the encoder, so that no input alone comes to be relied on.
+
+    Attributes:
+      keep_id: float32 [n, 1] of 0 and 1; 0 hides an item's identity, the OOV row takes its place.
+      keep_content: float32 [n, 1]; 0 hides its content vector.
+      seed: int64 [2], of the dropout on all inputs.
+    """
+
+    keep_id: Any
+    keep_content: Any
+    seed: Any
+
+
 class MeanEmbedding(tf.keras.layers.Layer):
     """Mean embedding of the non-zero ids of each row: int32 [n, T] to float32 [n, dimension]; zero for an empty row.
 
@@ -72,15 +87,14 @@ class MeanEmbedding(tf.keras.layers.Layer):
 class ItemEncoder(tf.keras.layers.Layer):
     """Feature groups, concatenated, through a residual MLP: `ItemInputs` of n items to float32 [n, hidden].
 
-    Each feature group can be switched off. ``keep_id`` and ``keep_content`` are float32 [n, 1] masks of training: 0
-    hides an item's identity (the OOV row takes its place) or its content vector, so that either alone comes to be
-    enough.
+    Each feature group can be switched off.
     """
 
     def __init__(self, sizes: EncoderSizes, features: FeaturesConfig, model: ModelConfig) -> None:
         super().__init__(name="item_encoder")
         self._sizes = sizes
         self._features = features
+        self._dropout = model.dropout
         dimension = model.dimension
         if features.ids:
             self._ids = tf.keras.layers.Embedding(
@@ -97,20 +111,23 @@ class ItemEncoder(tf.keras.layers.Layer):
         self._widen = tf.keras.layers.Dense(model.hidden, activation="gelu", name="widen")
         self._narrow = tf.keras.layers.Dense(model.hidden, name="narrow")
 
-    def call(self, items: ItemInputs, keep_id: Any = None, keep_content: Any = None) -> Any:
-        """Encodes n items to float32 [n, hidden]; ``keep_id``, ``keep_content``: float32 [n, 1] of 0 and 1."""
+    def call(self, items: ItemInputs, noise: Noise | None = None) -> Any:
+        """Encodes n items to float32 [n, hidden]; ``noise`` is for training."""
         groups = []
         if self._features.ids:
             identity = self._ids(items.index)
-            if keep_id is not None:
-                stranger = self._ids(tf.fill(tf.shape(items.index)[:1], self._sizes.num_items)[:1])
-                identity = keep_id * identity + (1.0 - keep_id) * stranger
+            if noise is not None:
+                stranger = self._ids(tf.fill([1], self._sizes.num_items))
+                identity = noise.keep_id * identity + (1.0 - noise.keep_id) * stranger
             groups.append(identity)
         if self._features.text:
             groups.append(self._text(items.tokens))
         if self._features.categories:
             groups.append(self._categories(items.categories))
         if self._features.content_vector:
-            groups.append(items.content if keep_content is None else keep_content * items.content)
-        hidden = self._project(tf.concat(groups, axis=1))
+            groups.append(items.content if noise is None else noise.keep_content * items.content)
+        inputs = tf.concat(groups, axis=1)
+        if noise is not None and self._dropout:
+            inputs = tf.nn.experimental.stateless_dropout(inputs, self._dropout, noise.seed)
+        hidden = self._project(inputs)
         return hidden + self._narrow(self._widen(hidden))

@@ -19,8 +19,23 @@ from trainer.data import PairSummary, training_batches
 from trainer.evaluate import Scores
 from trainer.model import MTMHModel
 from trainer.optimizer import FusedAdam
+from trainer.variants import has_engagement_head
 
 logger = logging.getLogger("mtmh.trainer")
+
+
+@dataclasses.dataclass(frozen=True)
+class Criterion:
+    """What says which epoch is best: a metric at a setting of the dial."""
+
+    metric: str
+    relevance_weight: float
+
+    @classmethod
+    def of(cls, model: str) -> "Criterion":
+        """Recall of the engagement head; relevance where there is none."""
+        return cls(metrics.RECALL, 0.0) if has_engagement_head(model) else cls(metrics.RELEVANCE, 1.0)
+
 
 _MOST_STEPS_PER_CALL = 8
 _SHOWN = ("loss", "loss_engagement", "loss_relevance", "loss_align", "recall", "relevance", "tail_share")
@@ -32,7 +47,7 @@ class _State:
 
     epoch: int = 0
     best_epoch: int = 0
-    best_recall: float = -1.0
+    best_score: float = -1.0
     history: list[dict[str, float | None]] = dataclasses.field(default_factory=list)
 
 
@@ -73,6 +88,7 @@ class TrainingLoop:
         self._examples = examples
         self._epochs = epochs
         self._judge = judge
+        self._criterion = Criterion.of(config.model.name)
         batches = math.ceil(pairs.num_triggers / config.trainer.batch_size)
         self._steps = min(batches, config.trainer.steps_per_epoch)
         self._directory = output / "checkpoints" / name
@@ -96,7 +112,7 @@ class TrainingLoop:
         return self._state.best_epoch
 
     def run(self, *, resume: bool) -> None:
-        """Trains until the epochs are over or recall has stopped rising, and leaves the best weights in the model.
+        """Trains until the epochs are over or the criterion stops rising, and leaves the best weights in the model.
 
         Args:
           resume: go on from the last finished epoch, where there is one.
@@ -117,12 +133,12 @@ class TrainingLoop:
         while self._state.epoch < self._epochs and not self._stale():
             record: dict[str, float | None] = dict(self._train_epoch())
             self._state.epoch += 1
-            recall = 0.0
+            score = 0.0
             if self._judge is not None:
                 scores = self._judge()
-                recall = scores.values[metrics.RECALL] or 0.0
-                record |= {f"eval/{name}@{scores.k}": value for name, value in scores.values.items()}
-            self._keep(recall)
+                score = scores.values[self._criterion.metric] or 0.0
+                record |= {f"validation/{name}@{scores.k}": value for name, value in scores.values.items()}
+            self._keep(score)
             self._state.history.append(record)
             self._save_state()
             self._report(record, writer)
@@ -195,10 +211,10 @@ class TrainingLoop:
     def _damaged(self, error: Exception) -> UserError:
         return UserError(f"the checkpoint in {self._directory} is damaged ({error}); start anew without --resume")
 
-    def _keep(self, recall: float) -> None:
+    def _keep(self, score: float) -> None:
         """Remembers the weights when they are the best so far; without a judge the latest are."""
-        if self._judge is None or recall > self._state.best_recall:
-            self._state.best_recall, self._state.best_epoch = recall, self._state.epoch
+        if self._judge is None or score > self._state.best_score:
+            self._state.best_score, self._state.best_epoch = score, self._state.epoch
             self._checkpoint.write(str(self._weights("best", self._state.epoch)))
 
     def _save_state(self) -> None:

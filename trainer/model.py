@@ -1,7 +1,7 @@
 """The MTMH model: one encoder, two heads, one joint loss."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,15 @@ from preprocessing.config import FeaturesConfig
 from trainer.candidates import CandidateSampler, TrainingTables
 from trainer.catalogue import Catalogue
 from trainer.config import LossConfig, ModelConfig
-from trainer.encoder import EncoderSizes, ItemEncoder, ItemInputs
+from trainer.encoder import EncoderSizes, ItemEncoder, ItemInputs, Noise
 from trainer.heads import EngagementCandidateTower, EngagementQueryTower, RelevanceQueryTower, Temperature
 from trainer.losses import DistillationTask, EngagementTask
+from trainer.variants import has_engagement_head, has_relevance_head
+
+JOINT: Final = "joint"
+ENGAGEMENT: Final = "engagement"
+RELEVANCE: Final = "relevance"
+ALIGN: Final = "align"
 
 _EMBED_BATCH = 8192
 
@@ -23,8 +29,8 @@ class ItemVectors:
     """What the heads say of items; every row is L2-normalised.
 
     Attributes:
-      engagement_trigger: float32 [n, d].
-      engagement_candidate: float32 [n, d].
+      engagement_trigger: float32 [n, d]; all zero for a model without an engagement head.
+      engagement_candidate: float32 [n, d]; likewise.
       relevance: float32 [n, d]; all zero for a model without a relevance head.
     """
 
@@ -36,8 +42,8 @@ class ItemVectors:
 class MTMHModel(tfrs.Model):
     """Multi-task, multi-head item-to-item retrieval.
 
-    With ``model.name`` ``one_head`` it is the usual co-engagement model: the same encoder, negatives and logQ
-    correction, without the relevance head and its losses.
+    With one head it is the usual co-engagement model: the same encoder, negatives and logQ correction, without the
+    relevance head and its losses; see `trainer.variants`.
     """
 
     def __init__(
@@ -48,13 +54,13 @@ class MTMHModel(tfrs.Model):
         Args:
           catalogue: the item table; its arrays become constants that the losses gather from.
           features: what the encoder sees.
-          model: sizes, and whether there is a relevance head.
+          model: sizes, and by its name the heads.
           loss: weights of the joint loss.
           seed: of initial weights, dropout and negatives.
         """
         super().__init__(name="mtmh")
         tf.keras.utils.set_random_seed(seed)
-        self.two_heads = model.name == "mtmh"
+        self.has_engagement, self.has_relevance = has_engagement_head(model.name), has_relevance_head(model.name)
         self._dimension = model.dimension
         self._id_dropout, self._content_dropout = model.id_dropout, model.content_dropout
         self._loss_config = loss
@@ -67,29 +73,29 @@ class MTMHModel(tfrs.Model):
             features,
             model,
         )
-        self.engagement_query = EngagementQueryTower(model.dimension)
-        self.engagement_candidate = EngagementCandidateTower(model.dimension)
-        self.engagement_temperature = Temperature(0.07, name="engagement_temperature")
-        self.engagement_task = EngagementTask()
         self.known = tf.Variable(catalogue.known, trainable=False, name="known")
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
-        self._distilled: dict[str, float] = {}
-        if self.two_heads:
+        terms: dict[str, float] = {}
+        if self.has_engagement:
+            self.engagement_query = EngagementQueryTower(model.dimension)
+            self.engagement_candidate = EngagementCandidateTower(model.dimension)
+            self.engagement_temperature = Temperature(0.07, name="engagement_temperature")
+            self.engagement_task = EngagementTask()
+            self.align_temperature = Temperature(loss.teacher_temperature, name="align_temperature")
+            # A term that is left out gives no gradient; Keras would warn of its variables.
+            self.align_temperature.trainable = bool(loss.align)
+            terms |= {ENGAGEMENT: 1.0, ALIGN: loss.align}
+        if self.has_relevance:
             self.relevance_query = RelevanceQueryTower(model.dimension, features.content_vector)
             self.relevance_temperature = Temperature(loss.teacher_temperature, name="relevance_temperature")
-            self.align_temperature = Temperature(loss.teacher_temperature, name="align_temperature")
-            self.distillation_task = DistillationTask(loss.teacher_temperature)
-            weights = {"relevance": loss.relevance, "align": loss.align}
-            self._distilled = {name: weight for name, weight in weights.items() if weight}
-            # A term that is left out gives no gradient; Keras would warn of its variables.
             self.relevance_query.trainable = self.relevance_temperature.trainable = bool(loss.relevance)
-            self.align_temperature.trainable = bool(loss.align)
+            terms[RELEVANCE] = loss.relevance
+        self.distillation_task = DistillationTask(loss.teacher_temperature)
+        self._terms = {name: weight for name, weight in terms.items() if weight}
         # Keras finds metrics in what an attribute is when it is set, and has a `_losses` of its own.
-        self._loss_means = {
-            name: tf.keras.metrics.Mean(name=f"loss_{name}") for name in ("joint", "engagement", *self._distilled)
-        }
+        self._loss_means = {name: tf.keras.metrics.Mean(name=f"loss_{name}") for name in (JOINT, *self._terms)}
         self.embed(self.inputs_of(tf.zeros([1], tf.int32)))
-        if self.two_heads and features.content_vector:
+        if self.has_relevance and features.content_vector:
             self.relevance_query.initialise_content(principal_axes(catalogue.content, model.dimension))
 
     def prepare_training(self, tables: TrainingTables) -> None:
@@ -109,27 +115,20 @@ class MTMHModel(tfrs.Model):
 
     def temperatures(self) -> dict[str, float]:
         """The learned temperatures, by name."""
-        layers = [self.engagement_temperature]
-        if self.two_heads:
-            layers += [self.relevance_temperature, self.align_temperature]
-        return {layer.name: float(layer.value) for layer in layers}
+        return {layer.name: float(layer.value) for layer in self._temperatures()}
+
+    def _temperatures(self) -> list[Temperature]:
+        engagement = [self.engagement_temperature, self.align_temperature] if self.has_engagement else []
+        return engagement + ([self.relevance_temperature] if self.has_relevance else [])
 
     def parts(self) -> dict[str, Any]:
         """What makes up the trained model, by name: without the optimizer, the metrics and the step."""
-        parts = {
-            "known": self.known,
-            "encoder": self.encoder,
-            "engagement_query": self.engagement_query,
-            "engagement_candidate": self.engagement_candidate,
-            "engagement_temperature": self.engagement_temperature,
-        }
-        if self.two_heads:
-            parts |= {
-                "relevance_query": self.relevance_query,
-                "relevance_temperature": self.relevance_temperature,
-                "align_temperature": self.align_temperature,
-            }
-        return parts
+        parts = {"known": self.known, "encoder": self.encoder}
+        if self.has_engagement:
+            parts |= {"engagement_query": self.engagement_query, "engagement_candidate": self.engagement_candidate}
+        if self.has_relevance:
+            parts["relevance_query"] = self.relevance_query
+        return parts | {layer.name: layer for layer in self._temperatures()}
 
     # --- encoding -----------------------------------------------------------------------------------------------
 
@@ -146,11 +145,12 @@ class MTMHModel(tfrs.Model):
     def embed(self, items: ItemInputs) -> tuple[Any, Any, Any]:
         """Engagement trigger, engagement candidate and relevance vectors of n items, float32 [n, d] each."""
         hidden = self.encoder(items)
-        if self.two_heads:
-            relevance = self.relevance_query(hidden, items.content)
-        else:
-            relevance = tf.zeros([tf.shape(hidden)[0], self._dimension])
-        return self.engagement_query(hidden), self.engagement_candidate(hidden), relevance
+        none = tf.zeros([tf.shape(hidden)[0], self._dimension])
+        return (
+            self.engagement_query(hidden) if self.has_engagement else none,
+            self.engagement_candidate(hidden) if self.has_engagement else none,
+            self.relevance_query(hidden, items.content) if self.has_relevance else none,
+        )
 
     @tf.function(reduce_retracing=True, autograph=False)
     def embed_indexes(self, index: Any) -> tuple[Any, Any, Any]:
@@ -173,46 +173,59 @@ class MTMHModel(tfrs.Model):
         return dict(super().train_step(inputs))
 
     def compute_loss(self, inputs: dict[str, Any], training: bool = False) -> Any:
-        """The joint loss of a batch, see `trainer.data.training_batches`.
-
-        Every item that the batch needs, as a trigger or as a candidate of either loss, is encoded once.
-        """
-        trigger, target, weight = inputs["trigger"], inputs["target"], inputs["weight"]
-        candidates = self.sampler.for_engagement(target, weight, self.step)
-        rows = trigger[: self._loss_config.relevance_rows]
-        compared = self.sampler.for_relevance(rows, self.step) if self._distilled else rows[:0]
-        # Candidates are distinct: put first, they keep their order, and a slice stands for a gather.
-        size, rows_size = tf.size(candidates), tf.size(rows)
-        index, position = tf.unique(tf.concat([candidates, trigger, compared], axis=0))
-        _, at_trigger, at_compared = tf.split(position, [size, tf.size(trigger), tf.size(compared)])
-        at_rows = at_trigger[:rows_size]
-        items = self.inputs_of(index)
-        keep_id, keep_content = self._kept(index, self._id_dropout, 3), self._kept(index, self._content_dropout, 4)
-        hidden = self.encoder(items, keep_id, keep_content)
-        queries = self.engagement_query(tf.gather(hidden, at_trigger))
-        answers = self.engagement_candidate(hidden)
-
-        engagement = self._engagement_loss(queries, answers[:size], candidates, trigger, target, weight)
-        losses = {"engagement": engagement}
-        loss = engagement
-        if self._distilled:
-            left, right = tf.gather(items.content, at_rows), tf.gather(items.content, at_compared)
-            cosine, valid = _teacher_cosine(left, right, rows, compared)
-        if "relevance" in self._distilled:
-            vectors = self.relevance_query(hidden, keep_content * items.content)
-            logits = _logits(self.relevance_temperature, tf.gather(vectors, at_rows), tf.gather(vectors, at_compared))
-            losses["relevance"] = self.distillation_task(logits, cosine, valid)
-        if "align" in self._distilled:
-            logits = _logits(self.align_temperature, queries[:rows_size], tf.gather(answers, at_compared))
-            losses["align"] = self.distillation_task(logits, cosine, valid)
-        for name, factor in self._distilled.items():
-            loss += factor * losses[name]
+        """The joint loss of a batch, see `trainer.data.training_batches`."""
+        losses = self.losses(inputs)
+        loss = tf.add_n([weight * losses[name] for name, weight in self._terms.items()])
         for name, value in losses.items():
             self._loss_means[name].update_state(value)
-        self._loss_means["joint"].update_state(loss)
+        self._loss_means[JOINT].update_state(loss)
         if training:
             self.step.assign_add(1)
         return loss
+
+    def losses(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The terms of the joint loss before their weights, float32 scalars by name.
+
+        Every item that the batch needs, as a trigger or as a candidate of either loss, is encoded once.
+        """
+        sampler, step = self.sampler, self.step
+        trigger, target, weight = inputs["trigger"], inputs["target"], inputs["weight"]
+        rows = trigger[: self._loss_config.relevance_rows]
+        if self._loss_config.swap and self.has_engagement:
+            trigger, target = sampler.swapped(trigger, step, 5), sampler.swapped(target, step, 6)
+        distils = RELEVANCE in self._terms or ALIGN in self._terms
+        candidates = sampler.for_engagement(target, weight, step) if self.has_engagement else trigger[:0]
+        compared = sampler.for_relevance(rows, step) if distils else rows[:0]
+        # Candidates are distinct: put first, they keep their order, and a slice stands for a gather.
+        index, position = tf.unique(tf.concat([candidates, trigger, rows, compared], axis=0))
+        sizes = [tf.size(part) for part in (candidates, trigger, rows, compared)]
+        _, at_trigger, at_rows, at_compared = tf.split(position, sizes)
+        items = self.inputs_of(index)
+        noise = Noise(
+            keep_id=self._kept(index, self._id_dropout, 3),
+            keep_content=self._kept(index, self._content_dropout, 4),
+            seed=sampler.stream(step, 7),
+        )
+        hidden = self.encoder(items, noise)
+        losses = {}
+        if distils:
+            left, right = tf.gather(items.content, at_rows), tf.gather(items.content, at_compared)
+            cosine, valid = _teacher_cosine(left, right, rows, compared)
+        if self.has_engagement:
+            answers = self.engagement_candidate(hidden)
+            queries = self.engagement_query(tf.gather(hidden, at_trigger))
+            losses[ENGAGEMENT] = self._engagement_loss(
+                queries, answers[: sizes[0]], candidates, trigger, target, weight
+            )
+        if ALIGN in self._terms:
+            queries = self.engagement_query(tf.gather(hidden, at_rows))
+            logits = _logits(self.align_temperature, queries, tf.gather(answers, at_compared))
+            losses[ALIGN] = self.distillation_task(logits, cosine, valid)
+        if RELEVANCE in self._terms:
+            vectors = self.relevance_query(hidden, noise.keep_content * items.content)
+            logits = _logits(self.relevance_temperature, tf.gather(vectors, at_rows), tf.gather(vectors, at_compared))
+            losses[RELEVANCE] = self.distillation_task(logits, cosine, valid)
+        return losses
 
     def _engagement_loss(
         self, queries: Any, answers: Any, candidates: Any, trigger: Any, target: Any, weight: Any
@@ -225,6 +238,18 @@ class MTMHModel(tfrs.Model):
             tf.maximum(tf.gather(places, target), 0),
             weight,
         )
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def gradient_norms(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Norm of the shared encoder's gradient from each weighted term of the loss, float32 scalars by name."""
+        with tf.GradientTape(persistent=True) as tape:
+            terms = {name: self._terms[name] * value for name, value in self.losses(inputs).items()}
+        return {
+            name: tf.linalg.global_norm(
+                [grad for grad in tape.gradient(term, self.encoder.trainable_variables) if grad is not None]
+            )
+            for name, term in terms.items()
+        }
 
     def _kept(self, index: Any, rate: float, stream: int) -> Any:
         """A mask of 0 and 1 for the n items of a step, float32 [n, 1], 0 with probability ``rate``."""
