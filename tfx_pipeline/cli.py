@@ -16,6 +16,12 @@ from preprocessing.errors import UserError
 
 _DEBUG = "MTMH_TRACEBACK"
 _LONGEST_SECONDS = 86400.0
+_AGAIN = {
+    "run": "; the same command with --resume goes on from there",
+    "train": "; the same command with --resume goes on from there",
+    "compare": "; the same command keeps the trainings that are finished",
+}
+"""How an interrupted verb goes on."""
 _REMEDIES = {
     errno.ENOSPC: "; free some space or name another directory",
     errno.EDQUOT: "; free some space or name another directory",
@@ -56,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        again = "; the same command with --resume goes on from there" if arguments[:1] in (["run"], ["train"]) else ""
+        again = _AGAIN.get(arguments[0] if arguments else "", "")
         print(f"mtmh: interrupted{again}", file=sys.stderr)
         if argv is None:
             _leave(130)
@@ -251,6 +257,17 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--relevance-weight", type=_weight, metavar="W", help="one setting of the dial, 0 to 1")
 
 
+def _compare_arguments(parser: argparse.ArgumentParser) -> None:
+    _step_arguments(parser)
+    parser.add_argument(
+        "--models",
+        action="append",
+        default=[],
+        metavar="A,B",
+        help="models to compare; by default all; may be repeated",
+    )
+
+
 def _serve_arguments(parser: argparse.ArgumentParser) -> None:
     import dataclasses
 
@@ -418,6 +435,20 @@ def _evaluate_verb(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _compare_verb(arguments: argparse.Namespace) -> int:
+    from tfx_pipeline.compare import compare_step, print_comparison
+    from tfx_pipeline.tables import console
+
+    workdir, config = _existing(arguments)
+    names = [name.strip() for names in arguments.models for name in names.split(",") if name.strip()]
+    if arguments.models and not names:
+        raise UserError(
+            "--models names no model; leave it out to compare all, or name some as in --models content,mtmh"
+        )
+    print_comparison(console(), compare_step(workdir, config, names), workdir)
+    return 0
+
+
 def _existing(arguments: argparse.Namespace) -> Any:
     """Work directory and configuration of a step that builds on earlier ones."""
     from tfx_pipeline.workdir import Workdir
@@ -485,6 +516,7 @@ _VERBS: dict[str, _Verb] = {
     "preprocess": ("turn a log and a catalogue into TFRecords", _preprocess_arguments, _preprocess_verb, True),
     "train": ("train a model on preprocessed examples", _train_arguments, _train_verb, False),
     "evaluate": ("score a trained model by exact retrieval", _evaluate_arguments, _evaluate_verb, False),
+    "compare": ("train and score MTMH and the baselines, side by side", _compare_arguments, _compare_verb, False),
     "export": ("publish a trained model for serving", _step_arguments, _export_verb, False),
     "serve": ("serve published versions over gRPC and REST", _serve_arguments, _serve_verb, False),
     "query": ("ask a running server", _query_arguments, _query_verb, False),

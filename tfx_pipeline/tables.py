@@ -45,13 +45,23 @@ def metrics_table(rows: "Sequence[tuple[str, Scores]]") -> Any:
 
 def metrics_notes(scores: "Scores") -> str:
     """What the numbers stand for, in a line or two."""
-    if scores.values["topic_match"] is None:
-        judge = "there are no categories to judge topic match by"
-    elif scores.topic_match_independent:
-        judge = "topic match is judged by categories that neither model nor teacher saw"
-    else:
-        judge = "topic match is not independent here: model and teacher see the categories (features.categories)"
+    independent = None if scores.values["topic_match"] is None else scores.topic_match_independent
     return (
         f"{scores.num_triggers:,} triggers after the split, {scores.num_pairs:,} (trigger, target) pairs, and "
-        f"{scores.num_cold_pairs:,} with an item unseen in training (cold recall); {judge}."
+        f"{scores.num_cold_pairs:,} with an item unseen in training (cold recall); {topic_judge(independent)}; "
+        f"{relevance_judge()}."
     )
+
+
+def topic_judge(independent: bool | None) -> str:
+    """Who judges topic match; None: nobody can."""
+    if independent is None:
+        return "there are no categories to judge topic match by"
+    if independent:
+        return "topic match is judged by categories that neither model nor teacher saw"
+    return "topic match is not independent here: model and teacher see the categories (features.categories)"
+
+
+def relevance_judge() -> str:
+    """Who judges relevance."""
+    return "relevance is the cosine of the teacher that MTMH learns from"

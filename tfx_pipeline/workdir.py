@@ -53,6 +53,11 @@ class Workdir:
         """A model's metrics as JSON."""
         return self.root / "metrics" / f"{model}.json"
 
+    @property
+    def comparison(self) -> Path:
+        """Tables and pictures of the models side by side."""
+        return self.root / "comparison"
+
     def prepare(self) -> None:
         """Creates the directory.
 

@@ -174,7 +174,7 @@ class MTMHModel(tfrs.Model):
 
     def compute_loss(self, inputs: dict[str, Any], training: bool = False) -> Any:
         """The joint loss of a batch, see `trainer.data.training_batches`."""
-        losses = self.losses(inputs)
+        losses = self.loss_terms(inputs)
         loss = tf.add_n([weight * losses[name] for name, weight in self._terms.items()])
         for name, value in losses.items():
             self._loss_means[name].update_state(value)
@@ -183,7 +183,7 @@ class MTMHModel(tfrs.Model):
             self.step.assign_add(1)
         return loss
 
-    def losses(self, inputs: dict[str, Any]) -> dict[str, Any]:
+    def loss_terms(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """The terms of the joint loss before their weights, float32 scalars by name.
 
         Every item that the batch needs, as a trigger or as a candidate of either loss, is encoded once.
@@ -243,7 +243,7 @@ class MTMHModel(tfrs.Model):
     def gradient_norms(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Norm of the shared encoder's gradient from each weighted term of the loss, float32 scalars by name."""
         with tf.GradientTape(persistent=True) as tape:
-            terms = {name: self._terms[name] * value for name, value in self.losses(inputs).items()}
+            terms = {name: self._terms[name] * value for name, value in self.loss_terms(inputs).items()}
         return {
             name: tf.linalg.global_norm(
                 [grad for grad in tape.gradient(term, self.encoder.trainable_variables) if grad is not None]
