@@ -1,6 +1,7 @@
 """Epochs with checkpoints, evaluation, early stopping and TensorBoard."""
 
 import dataclasses
+import functools
 import json
 import logging
 import math
@@ -19,6 +20,7 @@ from trainer.data import PairSummary, training_batches
 from trainer.evaluate import Scores
 from trainer.model import MTMHModel
 from trainer.optimizer import FusedAdam
+from trainer.tensorboard import LOGS, gradient_shares, validation_scalars, validation_tag, write_scalars
 from trainer.variants import has_engagement_head
 
 logger = logging.getLogger("mtmh.trainer")
@@ -36,9 +38,18 @@ class Criterion:
         """Recall of the engagement head; relevance where there is none."""
         return cls(metrics.RECALL, 0.0) if has_engagement_head(model) else cls(metrics.RELEVANCE, 1.0)
 
+    def score(self, scores: Sequence[Scores]) -> float:
+        """The metric among scores at several settings; 0 where it is not known."""
+        (found,) = (point.values[self.metric] for point in scores if point.relevance_weight == self.relevance_weight)
+        return found or 0.0
+
+
+Watch = Callable[[int, Sequence[Scores]], None]
+"""Sees a finished epoch, from 1, and its scores; what it raises ends the training, to be resumed from there."""
 
 _MOST_STEPS_PER_CALL = 8
-_SHOWN = ("loss", "loss_engagement", "loss_relevance", "loss_align", "recall", "relevance", "tail_share")
+_SHOWN_LOSSES = ("loss", "loss_engagement", "loss_relevance", "loss_align")
+_SHOWN_METRICS = (metrics.RECALL, metrics.RELEVANCE, metrics.TAIL_SHARE)
 
 
 @dataclasses.dataclass
@@ -65,7 +76,8 @@ class TrainingLoop:
         *,
         examples: str,
         epochs: int,
-        judge: Callable[[], Scores] | None,
+        judge: Callable[[], Sequence[Scores]] | None,
+        watch: Watch | None = None,
     ) -> None:
         """Compiles the model.
 
@@ -78,7 +90,9 @@ class TrainingLoop:
           files: TFRecords of pairs.
           examples: fingerprint of the examples; a checkpoint is resumed with the same ones only.
           epochs: most epochs.
-          judge: scores the model between epochs, for early stopping; None trains all epochs and keeps the last.
+          judge: scores the model between epochs at some settings of the dial, the criterion's among them, for early
+            stopping; None trains all epochs and keeps the last.
+          watch: called after each epoch that was judged.
         """
         self._name = name
         self._config = config
@@ -88,12 +102,14 @@ class TrainingLoop:
         self._examples = examples
         self._epochs = epochs
         self._judge = judge
+        self._watch = watch
         self._criterion = Criterion.of(config.model.name)
         batches = math.ceil(pairs.num_triggers / config.trainer.batch_size)
         self._steps = min(batches, config.trainer.steps_per_epoch)
         self._directory = output / "checkpoints" / name
         self._state_file = self._directory / "state.json"
-        self._logs = output / "logs" / name
+        self._logs = output / LOGS / name
+        self._writer: Any = None
         self._state = _State()
         rate = tf.keras.optimizers.schedules.CosineDecay(
             0.0,
@@ -122,39 +138,44 @@ class TrainingLoop:
             longer a number.
         """
         self._start(resume)
-        logger.info(
-            "%s: %d steps an epoch, %d epochs at most, %d done",
-            self._name,
-            self._steps,
-            self._epochs,
-            self._state.epoch,
-        )
-        writer = tf.summary.create_file_writer(str(self._logs)) if self._config.trainer.tensorboard else None
+        done = self._state.epoch
+        logger.info("%s: %d steps an epoch, %d epochs at most, %d done", self._name, self._steps, self._epochs, done)
+        if self._config.trainer.tensorboard:
+            self._writer = tf.summary.create_file_writer(str(self._logs))
         while self._state.epoch < self._epochs and not self._stale():
             record: dict[str, float | None] = dict(self._train_epoch())
             self._state.epoch += 1
-            score = 0.0
-            if self._judge is not None:
-                scores = self._judge()
-                score = scores.values[self._criterion.metric] or 0.0
-                record |= {f"validation/{name}@{scores.k}": value for name, value in scores.values.items()}
-            self._keep(score)
+            scores = [] if self._judge is None else self._judge()
+            record |= validation_scalars(scores)
+            if self._config.trainer.tensorboard:
+                record |= gradient_shares(self._model.gradient_norms(self._fixed_batch))
+            self._keep(self._criterion.score(scores) if scores else 0.0)
             self._state.history.append(record)
             self._save_state()
-            self._report(record, writer)
-        if writer is not None:
-            writer.close()
+            self._report(record)
+            if self._watch is not None and scores:
+                self._watch(self._state.epoch, scores)
+        if self._writer is not None:
+            self._writer.close()
         self._read_weights("best", self._state.best_epoch)
 
-    def _train_epoch(self) -> dict[str, float]:
-        epoch = self._state.epoch
-        batches = training_batches(
+    @functools.cached_property
+    def _fixed_batch(self) -> dict[str, Any]:
+        """The same triggers after every epoch, so that the shares of the losses can be compared."""
+        return next(iter(self._batches(epoch=0)))
+
+    def _batches(self, epoch: int) -> Any:
+        return training_batches(
             self._files,
             batch_size=self._config.trainer.batch_size,
             window=self._window,
             seed=self._config.seed,
             epoch=epoch,
         )
+
+    def _train_epoch(self) -> dict[str, float]:
+        epoch = self._state.epoch
+        batches = self._batches(epoch)
         with Progress(logger, f"{self._name} epoch {epoch + 1}", self._steps, "steps") as progress:
             history = self._model.fit(
                 batches, epochs=1, steps_per_epoch=self._steps, verbose=0, callbacks=[_StepProgress(progress)]
@@ -231,19 +252,15 @@ class TrainingLoop:
 
     # --- what people see ----------------------------------------------------------------------------------------
 
-    def _report(self, record: Mapping[str, float | None], writer: Any) -> None:
-        shown = [
-            f"{name.partition('/')[2]} {value:.4f}"
-            for name, value in record.items()
-            if value is not None and name.partition("/")[2].partition("@")[0] in _SHOWN
-        ]
-        logger.info("%s epoch %d: %s", self._name, self._state.epoch, "  ".join(shown))
-        if writer is not None:
-            with writer.as_default(step=self._state.epoch):
-                for name, value in record.items():
-                    if value is not None:
-                        tf.summary.scalar(name, value)
-            writer.flush()
+    def _report(self, record: Mapping[str, float | None]) -> None:
+        head = validation_tag(self._criterion.relevance_weight)
+        tags = [f"train/{name}" for name in _SHOWN_LOSSES]
+        tags += [f"{head}/{name}@{self._config.evaluate.k}" for name in _SHOWN_METRICS]
+        found = [(tag.partition("/")[2], record.get(tag)) for tag in tags]
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in found if value is not None)
+        logger.info("%s epoch %d: %s", self._name, self._state.epoch, shown)
+        if self._writer is not None:
+            write_scalars(self._writer, self._state.epoch, record)
 
 
 class _StepProgress(tf.keras.callbacks.Callback):

@@ -15,18 +15,22 @@ from preprocessing.read import ItemTable, read_items, read_triggers
 from trainer.artefact import DialPoint, ModelDescription, catalogue_digest, save_model
 from trainer.candidates import TrainingTables
 from trainer.catalogue import Catalogue, build_catalogue
+from trainer.choice import Choice
 from trainer.config import TrainingConfig
 from trainer.data import PairSummary, summarise_pairs
 from trainer.evaluate import DIAL, Scores, evaluate, make_judge, sample_triggers
-from trainer.loop import Criterion, TrainingLoop
+from trainer.loop import Criterion, TrainingLoop, Watch
 from trainer.model import MTMHModel
 from trainer.neighbours import teacher_neighbours
+from trainer.projector import write_projector
+from trainer.tensorboard import FINAL, LOGS, TRAINING, write_outcome
 from trainer.variants import as_variant
 
 logger = logging.getLogger("mtmh.trainer")
 
 _MOST_KNOWN_POSITIVES = 4096
 """Known targets kept of one trigger."""
+_MAKE_A_SLICE = "split.validation_users and split.validation_quantile make that slice"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,42 +70,27 @@ def train(examples: Path, output: Path, config: TrainingConfig, *, resume: bool 
     """
     config = as_variant(config)
     data = _read(examples, config)
-    triggers = read_triggers(str(examples), schema.VALIDATION)
-    epochs, scores = config.trainer.epochs, None
-    dial: tuple[DialPoint, ...] = ()
+    choice = _choose(data, output, config, resume=resume)
     parts = [schema.PAIRS]
-    if len(triggers):
-        model, pairs, files = _build(data, parts, config)
-        sample = sample_triggers(triggers, config.trainer.eval_triggers, config.seed)
-        # What the first stage has seen: the slice's own rows are none of it.
-        seen = dataclasses.replace(data.items, interaction_count=data.items.target_count)
-        judge = make_judge(seen, sample, categories_seen=config.features.categories)
-        criterion = Criterion.of(config.model.name)
-
-        def score() -> Scores:
-            return evaluate(model.embed_catalogue(), judge, config.evaluate, (criterion.relevance_weight,))[0]
-
-        loop = TrainingLoop(
-            "training", output, config, model, pairs, files, examples=data.digest, epochs=epochs, judge=score
-        )
-        loop.run(resume=resume)
-        epochs = loop.best_epoch
-        weights = DIAL if model.has_engagement and model.has_relevance else (criterion.relevance_weight,)
-        along_dial = evaluate(model.embed_catalogue(), judge, config.evaluate, weights)
-        dial, scores = tuple(DialPoint.of(point) for point in along_dial), along_dial[0]
+    if choice is not None:
         parts.append(schema.VALIDATION)
     else:
         logger.warning(
-            "%s holds no validation triggers, so nothing says when to stop: training for %d epochs; "
-            "split.validation_users and split.validation_quantile make that slice",
+            "%s holds no validation triggers, so nothing says when to stop: training for %d epochs; %s",
             examples,
-            epochs,
+            config.trainer.epochs,
+            _MAKE_A_SLICE,
         )
+    epochs = config.trainer.epochs if choice is None else choice.epochs
     if config.trainer.refit:
         parts.append(schema.EVAL)
     model, pairs, files = _build(data, parts, config)
-    loop = TrainingLoop("final", output, config, model, pairs, files, examples=data.digest, epochs=epochs, judge=None)
+    loop = TrainingLoop(FINAL, output, config, model, pairs, files, examples=data.digest, epochs=epochs, judge=None)
     loop.run(resume=resume)
+    if config.trainer.tensorboard:
+        heads = {"engagement": model.has_engagement, "relevance": model.has_relevance}
+        shown = [head for head, has in heads.items() if has]
+        write_projector(output / LOGS / FINAL, data.items, model.embed_catalogue(), shown, config.seed)
     description = ModelDescription(
         features=config.features,
         model=config.model,
@@ -114,11 +103,63 @@ def train(examples: Path, output: Path, config: TrainingConfig, *, resume: bool 
         catalogue_digest=catalogue_digest(data.items),
         examples_digest=data.digest,
         epochs=epochs,
-        dial=dial,
+        dial=() if choice is None else tuple(DialPoint.of(point) for point in choice.scores),
         refit=config.trainer.refit,
     )
     save_model(output / "model", model, description)
-    return TrainResult(output / "model", epochs, scores)
+    return TrainResult(output / "model", epochs, None if choice is None else choice.scores[0])
+
+
+def choose(
+    examples: Path, output: Path, config: TrainingConfig, *, resume: bool = False, watch: Watch | None = None
+) -> Choice:
+    """The first stage of `train` alone: what the validation slice says of a configuration.
+
+    Args:
+      examples: output of the preprocessing.
+      output: directory of this training; see `train`.
+      config: options.
+      resume: continue an interrupted training of the same configuration.
+      watch: sees the scores along the dial after each epoch; what it raises ends the stage, to be resumed from there.
+
+    Raises:
+      UserError: as `train`, or the examples have no validation slice.
+    """
+    config = as_variant(config)
+    choice = _choose(_read(examples, config), output, config, resume=resume, watch=watch)
+    if choice is None:
+        raise UserError(f"{examples} holds no validation triggers, so there is nothing to choose by; {_MAKE_A_SLICE}")
+    return choice
+
+
+def _choose(
+    data: "_Examples", output: Path, config: TrainingConfig, *, resume: bool, watch: Watch | None = None
+) -> Choice | None:
+    """Trains on the training pairs and judges on the validation slice; None without one."""
+    triggers = read_triggers(str(data.directory), schema.VALIDATION)
+    if not len(triggers):
+        return None
+    model, pairs, files = _build(data, [schema.PAIRS], config)
+    sample = sample_triggers(triggers, config.trainer.eval_triggers, config.seed)
+    # What the first stage has seen: the slice's own rows are none of it.
+    seen = dataclasses.replace(data.items, interaction_count=data.items.target_count)
+    judge = make_judge(seen, sample, categories_seen=config.features.categories)
+    both = model.has_engagement and model.has_relevance
+    dial = DIAL if both else (Criterion.of(config.model.name).relevance_weight,)
+    between_epochs = dial if watch else tuple(dict.fromkeys([dial[0], dial[-1]]))
+
+    def scores(settings: Sequence[float]) -> list[Scores]:
+        return evaluate(model.embed_catalogue(), judge, config.evaluate, settings)
+
+    loop = TrainingLoop(
+        TRAINING, output, config, model, pairs, files,
+        examples=data.digest, epochs=config.trainer.epochs, judge=lambda: scores(between_epochs), watch=watch,
+    )  # fmt: skip
+    loop.run(resume=resume)
+    choice = Choice(loop.best_epoch, tuple(scores(dial)))
+    if config.trainer.tensorboard:
+        write_outcome(output / LOGS, config, choice)
+    return choice
 
 
 @dataclasses.dataclass(frozen=True)
