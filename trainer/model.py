@@ -81,13 +81,13 @@ class MTMHModel(tfrs.Model):
             self.engagement_candidate = EngagementCandidateTower(model.dimension)
             self.engagement_temperature = Temperature(0.07, name="engagement_temperature")
             self.engagement_task = EngagementTask()
-            self.align_temperature = Temperature(loss.teacher_temperature, name="align_temperature")
-            # A term that is left out gives no gradient; Keras would warn of its variables.
-            self.align_temperature.trainable = bool(loss.align)
+            if loss.align:
+                self.align_temperature = Temperature(loss.teacher_temperature, name="align_temperature")
             terms |= {ENGAGEMENT: 1.0, ALIGN: loss.align}
         if self.has_relevance:
             self.relevance_query = RelevanceQueryTower(model.dimension, features.content_vector)
             self.relevance_temperature = Temperature(loss.teacher_temperature, name="relevance_temperature")
+            # A term that is left out gives no gradient; Keras would warn of its variables.
             self.relevance_query.trainable = self.relevance_temperature.trainable = bool(loss.relevance)
             terms[RELEVANCE] = loss.relevance
         self.distillation_task = DistillationTask(loss.teacher_temperature)
@@ -118,8 +118,7 @@ class MTMHModel(tfrs.Model):
         return {layer.name: float(layer.value) for layer in self._temperatures()}
 
     def _temperatures(self) -> list[Temperature]:
-        engagement = [self.engagement_temperature, self.align_temperature] if self.has_engagement else []
-        return engagement + ([self.relevance_temperature] if self.has_relevance else [])
+        return [layer for layer in self.layers if isinstance(layer, Temperature)]
 
     def parts(self) -> dict[str, Any]:
         """What makes up the trained model, by name: without the optimizer, the metrics and the step."""

@@ -41,6 +41,8 @@ def built(name="mtmh", seed=3):
         content_dimension=6,
         vocabulary=catalogue.vocabulary,
         catalogue_digest=catalogue_digest(ITEMS),
+        trainer=SMALL.trainer,
+        examples_digest="0" * 64,
         epochs=2,
         dial=(DialPoint(0.0, 0.5, 0.25), DialPoint(1.0, 0.25, None)),
         refit=False,
@@ -86,7 +88,7 @@ def test_round_trip(tmp_path, name):
     save_model(tmp_path / "model", model, description)
     again, catalogue, read = load_model(tmp_path / "model", ITEMS)
     assert read == description
-    assert again.two_heads == (name == "mtmh")
+    assert again.has_relevance == (name == "mtmh")
     assert np.array_equal(again.embed_catalogue().engagement_candidate, model.embed_catalogue().engagement_candidate)
     assert catalogue.known.tolist() == [True] * 16
 

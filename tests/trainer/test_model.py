@@ -60,6 +60,7 @@ def test_any_feature_groups_embed_and_train(on):
 def test_joint_loss_is_its_parts_by_numpy():
     """The whole catalogue as candidates, nothing dropped: the design's formula, written out."""
     loss = LossConfig(
+        swap=0.0,
         mask_known_positives=True,
         uniform_negatives=NUMBER,
         relevance_rows=3,
@@ -152,7 +153,9 @@ def test_catalogue_is_embedded_in_batches(monkeypatch):
 
 
 def test_one_head_has_no_relevance():
-    model = build(model=dataclasses.replace(SMALL_MODEL, name="one_head"))
+    model = build(
+        model=dataclasses.replace(SMALL_MODEL, name="one_head"), loss=dataclasses.replace(SMALL_LOSS, align=0.0)
+    )
     assert set(model.parts()) == {
         "known",
         "encoder",

@@ -19,9 +19,14 @@ from trainer.config import LossConfig, ModelConfig, TrainerConfig, TrainingConfi
 Event = tuple[int, Sequence[int]]
 """A trigger and its targets."""
 
-SMALL_MODEL = ModelConfig(dimension=8, hidden=16, text_buckets=64, text_tokens=6)
+SMALL_MODEL = ModelConfig(dimension=8, hidden=16, text_buckets=64, text_tokens=6, dropout=0.0)
 SMALL_LOSS = LossConfig(
-    mask_known_positives=True, uniform_negatives=6, relevance_rows=16, relevance_candidates=8, teacher_neighbours=2
+    swap=0.0,
+    mask_known_positives=True,
+    uniform_negatives=6,
+    relevance_rows=16,
+    relevance_candidates=8,
+    teacher_neighbours=2,
 )
 SMALL = TrainingConfig(
     model=SMALL_MODEL,
