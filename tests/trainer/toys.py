@@ -167,9 +167,10 @@ def checkerboard_events(number: int = 16, events: int = 240, seed: int = 0) -> l
 
 
 def write_checkerboard(directory: Path) -> Path:
-    return write_examples(
-        directory, checkerboard_items(), checkerboard_events(), checkerboard_events(events=40, seed=1)
-    )
+    items, events = checkerboard_items(), checkerboard_events()
+    targets = [target for _, followers in events for target in followers]
+    items = dataclasses.replace(items, target_count=np.bincount(targets, minlength=len(items)))
+    return write_examples(directory, items, events, checkerboard_events(events=40, seed=1))
 
 
 def small_catalogue(items: ItemTable, model: ModelConfig = SMALL_MODEL) -> Catalogue:
