@@ -1,7 +1,7 @@
 """Exact, blocked evaluation of item vectors against the triggers of the evaluation period."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -131,24 +131,39 @@ def retrieve_along_dial(
     """
     if len(weights) == 1:
         return retrieve_exact(vectors, trigger, k=k, relevance_weight=weights[0])[np.newaxis]
-    number = len(vectors.relevance)
     found = np.full((len(weights), len(trigger), k), -1, dtype=np.int32)
-    take = min(k, number - 1)
+    take = min(k, len(vectors.relevance) - 1)
     if take <= 0:
         return found
+    for part, engagement, relevance in scores_by_head(vectors, trigger):
+        for setting, weight in enumerate(weights):
+            # Numbers as tensors: Python's would be traced anew for each of their values.
+            best = _top_blended(engagement, relevance, tf.constant(weight, tf.float32), tf.constant(take))
+            found[setting, part, :take] = best.numpy()
+    return found
+
+
+def scores_by_head(vectors: ItemVectors, trigger: NDArray[np.int64]) -> "Iterator[tuple[slice, tf.Tensor, tf.Tensor]]":
+    """Both heads' scores of all N items for blocks of triggers, the trigger itself far below all others.
+
+    Args:
+      vectors: of all N items.
+      trigger: [T], item indexes.
+
+    Yields:
+      The block's place among the triggers, engagement and relevance scores float32 [b, N].
+    """
     candidates, relevance = tf.constant(vectors.engagement_candidate), tf.constant(vectors.relevance)
-    block = max(1, _BLOCK_BLENDED // number)
+    block = max(1, _BLOCK_BLENDED // len(vectors.relevance))
     for start in range(0, len(trigger), block):
         part = slice(start, start + block)
         rows = trigger[part]
         excluded = tf.constant(np.stack([np.arange(len(rows)), rows], axis=1))
-        engagement_scores = _scores(tf.constant(vectors.engagement_trigger[rows]), candidates, excluded)
-        relevance_scores = _scores(tf.constant(vectors.relevance[rows]), relevance, excluded)
-        for setting, weight in enumerate(weights):
-            # Numbers as tensors: Python's would be traced anew for each of their values.
-            best = _top_blended(engagement_scores, relevance_scores, tf.constant(weight, tf.float32), tf.constant(take))
-            found[setting, part, :take] = best.numpy()
-    return found
+        yield (
+            part,
+            _scores(tf.constant(vectors.engagement_trigger[rows]), candidates, excluded),
+            _scores(tf.constant(vectors.relevance[rows]), relevance, excluded),
+        )
 
 
 @tf.function(reduce_retracing=True, autograph=False)

@@ -1,4 +1,4 @@
-"""The models that are compared: their names in configuration and files, and what people call them."""
+"""Names of the models that are compared and of the ways to retrieve, and what people call them."""
 
 import dataclasses
 import difflib
@@ -6,6 +6,11 @@ from collections.abc import Iterable
 from typing import Final
 
 from preprocessing.errors import UserError
+
+BLEND: Final = "blend"
+QUOTA: Final = "quota"
+MERGES: Final = (BLEND, QUOTA)
+"""How two heads answer at a weight: by one score that blends theirs, or with a share of the answers each."""
 
 COUNTED: Final = "counted"
 TRAINED: Final = "trained"

@@ -7,8 +7,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.evaluate import retrieve_along_dial, retrieve_exact
+from trainer.evaluate import retrieve_along_dial
 from trainer.model import ItemVectors
+from trainer.names import BLEND, QUOTA
+from trainer.quota import retrieve_quota
 
 
 class Recommender(Protocol):
@@ -33,20 +35,29 @@ class Recommender(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class VectorRecommender:
-    """Exact retrieval with the vectors of one or two heads."""
+    """Exact retrieval with the vectors of one or two heads.
+
+    Attributes:
+      vectors: of all items.
+      has_dial: whether there are two heads.
+      merge: how they answer at a weight: `trainer.names.BLEND`, the K best by the blend's exact score, or
+        `trainer.names.QUOTA`, see `trainer.quota`.
+    """
 
     vectors: ItemVectors
     has_dial: bool
+    merge: str = BLEND
 
     def retrieve(self, trigger: NDArray[np.int64], *, k: int, relevance_weight: float) -> NDArray[np.int32]:
-        """The K best items by the blend's exact score, see `Recommender`."""
-        weight = relevance_weight if self.has_dial else 0.0
-        return retrieve_exact(self.vectors, trigger, k=k, relevance_weight=weight)
+        """The K best items, see `Recommender`."""
+        found: NDArray[np.int32] = self.retrieve_along_dial(trigger, k=k, weights=[relevance_weight])[0]
+        return found
 
     def retrieve_along_dial(self, trigger: NDArray[np.int64], *, k: int, weights: Sequence[float]) -> NDArray[np.int32]:
         """`retrieve` at each of W settings of the dial, int32 [W, T, K], for little more than the price of one."""
         settings = weights if self.has_dial else [0.0] * len(weights)
-        return retrieve_along_dial(self.vectors, trigger, k=k, weights=settings)
+        along_dial = retrieve_quota if self.merge == QUOTA else retrieve_along_dial
+        return along_dial(self.vectors, trigger, k=k, weights=settings)
 
 
 def lists_along_dial(
