@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -35,11 +35,13 @@ class Contender:
       model: its name, and what people call it.
       recommender: what answers.
       default_weight: the dial when a request names none; None for a model without a dial.
+      parameters: of a counted model, as they were chosen on the validation slice.
     """
 
     model: ModelName
     recommender: Recommender
     default_weight: float | None = None
+    parameters: Mapping[str, float | str] = dataclasses.field(default_factory=dict)
 
 
 def compare(contenders: Sequence[Contender], judge: Judge, config: EvaluateConfig, seed: int) -> Comparison:
@@ -67,7 +69,7 @@ def compare(contenders: Sequence[Contender], judge: Judge, config: EvaluateConfi
         seed=seed,
         resamples=config.bootstrap_resamples,
         data=_data(tally),
-        models=tuple(_result(draws) for draws in compared.values()),
+        models=tuple(_result(contender, compared[contender.model.name]) for contender in contenders),
         subject=subject.model.name if subject else None,
         best_co_engagement=headline.best_co_engagement(compared),
         recall_gain=RECALL_GAIN,
@@ -103,10 +105,11 @@ def _draws(contender: Contender, tally: Tally, bootstrap: Bootstrap) -> ModelDra
     return ModelDraws(contender.model, default_weight, weights, on_grid, values)
 
 
-def _result(draws: ModelDraws) -> ModelResult:
+def _result(contender: Contender, draws: ModelDraws) -> ModelResult:
     return ModelResult(
         **dataclasses.asdict(draws.model),
         default_weight=draws.default_weight,
+        parameters=dict(contender.parameters),
         points=tuple(
             Point(
                 weight,

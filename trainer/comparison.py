@@ -59,6 +59,7 @@ class ModelResult:
     Attributes:
       name, label, kind, has_dial, co_engagement: see `trainer.names`.
       default_weight: the dial that requests get when they name none; None for a model without a dial.
+      parameters: of a counted model, as they were chosen on the validation slice.
       points: in ascending order of the dial.
       area: area under the frontier of recall against the named metric, see `trainer.frontier.area`.
     """
@@ -69,6 +70,7 @@ class ModelResult:
     has_dial: bool
     co_engagement: bool
     default_weight: float | None
+    parameters: dict[str, float | str]
     points: tuple[Point, ...]
     area: dict[str, Estimate]
 

@@ -39,14 +39,14 @@ class Scripted:
         return np.full((len(trigger), k), self.answers[start], np.int32)
 
 
-def contender(name, answers, default_weight=None):
-    return Contender(MODELS[name], Scripted(answers), default_weight)
+def contender(name, answers, default_weight=None, **parameters):
+    return Contender(MODELS[name], Scripted(answers), default_weight, parameters)
 
 
 # (relevance, topic match, recall) of the answers: 1 (.2, 0, .6), 3 (.6, .5, .4), 2 (1, 1, 0).
 CONTENDERS = [
     contender("popularity", {0.0: -1}),
-    contender("content", {0.0: 2}),
+    contender("content", {0.0: 2}, centred="no", shrinkage=10.5),
     contender("one_head", {0.0: 3}),
     contender("two_models", {0.0: 1, 0.3: 3, 0.7: 2}, 0.4),
     contender("mtmh", {0.0: 1, 0.3: 3, 0.7: 2}, 0.42),

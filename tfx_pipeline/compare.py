@@ -1,0 +1,147 @@
+"""``mtmh compare``: MTMH and the baselines on the same examples, split, triggers and metrics."""
+
+import dataclasses
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfx_pipeline.config import RunConfig
+from tfx_pipeline.workdir import Workdir
+
+if TYPE_CHECKING:
+    from preprocessing.read import ItemTable
+    from trainer.compare import Contender
+    from trainer.comparison import Comparison
+    from trainer.names import ModelName
+
+logger = logging.getLogger("mtmh.compare")
+
+
+def compare_step(workdir: Workdir, config: RunConfig, names: Sequence[str] = ()) -> "Comparison":
+    """Trains what is not trained yet, counts the baselines, scores all of them and writes the comparison.
+
+    Args:
+      workdir: with examples; trainings there that fit the configuration are kept.
+      config: of the trainings, the evaluation and the default dial.
+      names: of the models, see `trainer.names`; by default all.
+
+    Raises:
+      UserError: a model is unknown, the examples are missing, or there is nothing to train or evaluate on.
+    """
+    from trainer.names import MODELS, pick_models
+
+    models = pick_models(names or MODELS)
+    workdir.require_examples(config)
+
+    from preprocessing.read import read_items, read_triggers
+    from tfx_pipeline.comparison_files import write_comparison, write_tensorboard
+    from trainer.compare import compare
+    from trainer.evaluate import make_judge, sample_triggers
+
+    train_missing(workdir, config, models)
+    items = read_items(str(workdir.examples))
+    triggers = read_triggers(str(workdir.examples))
+    if config.evaluate.max_triggers is not None:
+        triggers = sample_triggers(triggers, config.evaluate.max_triggers, config.seed)
+    judge = make_judge(items, triggers, categories_seen=config.features.categories)
+    contenders = _counted(workdir, config, models) | _trained(workdir, config, models, items)
+    contenders_in_order = [contenders[model.name] for model in models]
+    comparison = compare(contenders_in_order, judge, config.evaluate, config.seed)
+    comparison = write_comparison(workdir.comparison, comparison)
+    if config.trainer.tensorboard:
+        write_tensorboard(workdir.training("comparison") / "logs", comparison)
+    return comparison
+
+
+def train_missing(workdir: Workdir, config: RunConfig, models: "Sequence[ModelName]") -> None:
+    """Trains what the models need and the work directory does not hold with this configuration and these examples."""
+    from trainer.trained import what_differs
+    from trainer.variants import trainings
+
+    needed = list(dict.fromkeys(part for model in models for part in trainings(model.name)))
+    digest = hashlib.sha256((workdir.examples / "manifest.json").read_bytes()).hexdigest()
+    for number, name in enumerate(needed, start=1):
+        wanted = with_model(config, name)
+        differs = what_differs(workdir.model(name), wanted.training, digest)
+        if differs is None:
+            logger.info("training %d of %d, %s: kept", number, len(needed), name)
+            continue
+        from tfx_pipeline.steps import train_step
+
+        logger.info("training %d of %d, %s: %s", number, len(needed), name, differs)
+        train_step(workdir, wanted)
+
+
+def with_model(config: RunConfig, name: str) -> RunConfig:
+    """The configuration for another model."""
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, name=name))
+
+
+def _counted(workdir: Workdir, config: RunConfig, models: "Sequence[ModelName]") -> "dict[str, Contender]":
+    """The counted models, by name, tuned and counted anew: that takes less than to keep them."""
+    from trainer.baselines import fit_baseline, load_baseline_data
+    from trainer.compare import Contender
+    from trainer.names import COUNTED
+
+    wanted = [model for model in models if model.kind == COUNTED]
+    if not wanted:
+        return {}
+    data = load_baseline_data(workdir.examples)
+    found = {}
+    for number, model in enumerate(wanted, start=1):
+        logger.info("counting %d of %d, %s", number, len(wanted), model.name)
+        recommender, parameters = fit_baseline(model.name, data, k=config.evaluate.k, seed=config.seed)
+        found[model.name] = Contender(model, recommender, parameters=parameters)
+    return found
+
+
+def _trained(
+    workdir: Workdir, config: RunConfig, models: "Sequence[ModelName]", items: "ItemTable"
+) -> "dict[str, Contender]":
+    """The trained models, by name."""
+    from trainer.compare import Contender
+    from trainer.names import TRAINED
+    from trainer.trained import load_recommender
+
+    return {
+        model.name: Contender(
+            model, load_recommender(model.name, workdir.model, items), _default_weight(workdir, config, model)
+        )
+        for model in models
+        if model.kind == TRAINED
+    }
+
+
+def _default_weight(workdir: Workdir, config: RunConfig, model: "ModelName") -> float | None:
+    """The dial by the exporter's rule; None for what has no dial, or was never exported by itself."""
+    from serving.export import default_weight
+    from trainer.artefact import load_description
+    from trainer.variants import trainings
+
+    if not model.has_dial:
+        return None
+    if trainings(model.name) != (model.name,):
+        return config.retrieval.relevance_weight
+    return default_weight(load_description(workdir.model(model.name)), config.serving)
+
+
+def print_comparison(console: Any, comparison: "Comparison", workdir: Workdir) -> None:
+    """Tables, headline, and where the files are."""
+    from tfx_pipeline.comparison_sheets import comparison_sheets, headline_sentences, summary
+    from tfx_pipeline.sheets import rich_table
+
+    for sheet in comparison_sheets(comparison):
+        console.print(rich_table(sheet))
+        console.print()
+    console.print(f"{summary(comparison)}.", style="dim")
+    console.print()
+    for sentence in headline_sentences(comparison):
+        console.print(sentence, style="bold", markup=False)
+    for path in _written(workdir, comparison):
+        console.print(str(path), markup=False, soft_wrap=True)
+
+
+def _written(workdir: Workdir, comparison: "Comparison") -> list[Path]:
+    return [workdir.comparison / name for name in comparison.files.values()]
