@@ -30,7 +30,7 @@ from serving.warmup import write_warmup
 from trainer.artefact import DialPoint, ModelDescription, load_model
 from trainer.catalogue import Catalogue
 from trainer.encoder import ItemInputs
-from trainer.evaluate import retrieve_exact
+from trainer.exact import retrieve_exact
 from trainer.model import ItemVectors, MTMHModel
 
 logger = logging.getLogger("mtmh.serving")

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.evaluate import nearest
+from trainer.exact import nearest
 
 _EXACT_PRODUCTS = 2e12
 """Multiplications that are worth an exact search; a larger catalogue is compared with a sample of itself."""

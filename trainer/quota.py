@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocessing.backend import tf
-from trainer.evaluate import scores_by_head
+from trainer.exact import scores_by_head
 from trainer.model import ItemVectors
 
 HALF_UP: Final = 0.5005

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.evaluate import retrieve_along_dial
+from trainer.exact import retrieve_along_dial
 from trainer.model import ItemVectors
 from trainer.names import BLEND, QUOTA
 from trainer.quota import retrieve_quota

@@ -11,17 +11,15 @@ from hypothesis import given, settings, strategies as st
 
 from preprocessing.errors import UserError
 from tests.trainer.toys import eval_triggers, item_table
-from trainer import evaluate as evaluate_module, metrics
+from trainer import exact, metrics
 from trainer.config import EvaluateConfig
 from trainer.evaluate import (
     evaluate,
     make_judge,
-    nearest,
-    retrieve_along_dial,
-    retrieve_exact,
     sample_triggers,
     score_lists,
 )
+from trainer.exact import nearest, retrieve_along_dial, retrieve_exact
 from trainer.model import ItemVectors
 from trainer.neighbours import teacher_neighbours
 from trainer.statistics import Tally
@@ -60,14 +58,14 @@ def test_retrieval_is_the_naive_one_also_beyond_the_catalogue(weight, k):
 def test_blocks_change_nothing(scores_held, monkeypatch):
     vectors, trigger = random_vectors(21), np.arange(21)
     whole = retrieve_exact(vectors, trigger, k=5, relevance_weight=0.4)
-    monkeypatch.setattr(evaluate_module, "_BLOCK_SCORES", scores_held)
+    monkeypatch.setattr(exact, "_BLOCK_SCORES", scores_held)
     assert np.array_equal(retrieve_exact(vectors, trigger, k=5, relevance_weight=0.4), whole)
 
 
 @pytest.mark.parametrize("k", [1, 6, 19, 30])
 @pytest.mark.parametrize("scores_held", [1, 45, 4_000_000])
 def test_retrieval_along_the_dial_is_that_of_each_setting(k, scores_held, monkeypatch):
-    monkeypatch.setattr(evaluate_module, "_BLOCK_BLENDED", scores_held)
+    monkeypatch.setattr(exact, "_BLOCK_BLENDED", scores_held)
     vectors, trigger, weights = random_vectors(20), np.array([0, 19, 3, 3]), (0.0, 0.3, 0.55, 1.0)
     found = retrieve_along_dial(vectors, trigger, k=k, weights=weights)
     assert found.dtype == np.int32

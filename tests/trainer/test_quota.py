@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from tests.trainer.test_evaluate import random_vectors
-from trainer import evaluate as evaluate_module
+from trainer import exact
 from trainer.model import ItemVectors
 from trainer.names import QUOTA
 from trainer.quota import relevance_slots, retrieve_quota
@@ -88,7 +88,7 @@ def test_as_the_naive_one(number, k, seed, weight):
 def test_blocks_change_nothing(scores_held, monkeypatch):
     vectors, trigger = random_vectors(21), np.arange(21)
     whole = retrieve_quota(vectors, trigger, k=5, weights=WEIGHTS)
-    monkeypatch.setattr(evaluate_module, "_BLOCK_BLENDED", scores_held)
+    monkeypatch.setattr(exact, "_BLOCK_BLENDED", scores_held)
     assert np.array_equal(retrieve_quota(vectors, trigger, k=5, weights=WEIGHTS), whole)
 
 

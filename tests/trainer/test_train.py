@@ -28,7 +28,7 @@ from tests.trainer.toys import (
 from trainer import loop as loop_module, metrics
 from trainer.artefact import load_model
 from trainer.config import EvaluateConfig, TrainingConfig
-from trainer.evaluate import retrieve_exact
+from trainer.exact import retrieve_exact
 from trainer.loop import TrainingLoop
 from trainer.train import TrainResult, _build, _read, train
 

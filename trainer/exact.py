@@ -1,0 +1,117 @@
+"""Exact, blocked retrieval with the vectors of two heads."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preprocessing.backend import tf
+from trainer.model import ItemVectors
+
+_BLOCK_SCORES = 32_000_000
+"""Scores held at a time, 128 MB."""
+_BLOCK_BLENDED = 4_000_000
+"""Scores of one head held at a time while the dial turns: memory that the allocator hands out again and again."""
+_NEVER = -1e9
+"""Score of the trigger itself; finite, so that a weight of 0 takes it nowhere."""
+
+
+def retrieve_exact(
+    vectors: ItemVectors, trigger: NDArray[np.int64], *, k: int, relevance_weight: float
+) -> NDArray[np.int32]:
+    """The K best candidates of each trigger by the blend's exact score, itself excluded.
+
+    Args:
+      vectors: of all N items.
+      trigger: [T], item indexes.
+      k: K; lists are shorter where the catalogue is, padded by -1.
+      relevance_weight: w of ``(1 - w) q_eng . c_eng + w q_rel . c_rel``.
+
+    Returns:
+      int32 [T, K].
+    """
+    candidates = np.concatenate([vectors.engagement_candidate, vectors.relevance], axis=1)
+    queries = np.concatenate(
+        [(1.0 - relevance_weight) * vectors.engagement_trigger, relevance_weight * vectors.relevance], axis=1
+    ).astype(np.float32)
+    return nearest(queries[trigger], candidates, k=k, exclude=trigger)
+
+
+def retrieve_along_dial(
+    vectors: ItemVectors, trigger: NDArray[np.int64], *, k: int, weights: Sequence[float]
+) -> NDArray[np.int32]:
+    """What `retrieve_exact` gives at each of W settings of ``relevance_weight``: int32 [W, T, K].
+
+    Each head scores once; only the blend is computed for each setting.
+    """
+    if len(weights) == 1:
+        return retrieve_exact(vectors, trigger, k=k, relevance_weight=weights[0])[np.newaxis]
+    found = np.full((len(weights), len(trigger), k), -1, dtype=np.int32)
+    take = min(k, len(vectors.relevance) - 1)
+    if take <= 0:
+        return found
+    for part, engagement, relevance in scores_by_head(vectors, trigger):
+        for setting, weight in enumerate(weights):
+            # Numbers as tensors: Python's would be traced anew for each of their values.
+            best = _top_blended(engagement, relevance, tf.constant(weight, tf.float32), tf.constant(take))
+            found[setting, part, :take] = best.numpy()
+    return found
+
+
+def scores_by_head(vectors: ItemVectors, trigger: NDArray[np.int64]) -> "Iterator[tuple[slice, tf.Tensor, tf.Tensor]]":
+    """Both heads' scores of all N items for blocks of triggers, the trigger itself far below all others.
+
+    Args:
+      vectors: of all N items.
+      trigger: [T], item indexes.
+
+    Yields:
+      The block's place among the triggers, engagement and relevance scores float32 [b, N].
+    """
+    candidates, relevance = tf.constant(vectors.engagement_candidate), tf.constant(vectors.relevance)
+    block = max(1, _BLOCK_BLENDED // len(vectors.relevance))
+    for start in range(0, len(trigger), block):
+        part = slice(start, start + block)
+        rows = trigger[part]
+        excluded = tf.constant(np.stack([np.arange(len(rows)), rows], axis=1))
+        yield (
+            part,
+            _scores(tf.constant(vectors.engagement_trigger[rows]), candidates, excluded),
+            _scores(tf.constant(vectors.relevance[rows]), relevance, excluded),
+        )
+
+
+@tf.function(reduce_retracing=True, autograph=False)
+def _scores(queries: "tf.Tensor", candidates: "tf.Tensor", excluded: "tf.Tensor") -> "tf.Tensor":
+    scores = tf.matmul(queries, candidates, transpose_b=True)
+    return tf.tensor_scatter_nd_update(scores, excluded, tf.fill([tf.shape(excluded)[0]], _NEVER))
+
+
+@tf.function(reduce_retracing=True, autograph=False)
+def _top_blended(engagement: "tf.Tensor", relevance: "tf.Tensor", weight: "tf.Tensor", k: "tf.Tensor") -> "tf.Tensor":
+    return tf.math.top_k((1.0 - weight) * engagement + weight * relevance, k=k, sorted=True).indices
+
+
+def nearest(
+    queries: NDArray[np.float32], candidates: NDArray[np.float32], *, k: int, exclude: NDArray[np.int64]
+) -> NDArray[np.int32]:
+    """The K candidates of largest dot product, int32 [T, K]: [T, d] against [N, d], never candidate ``exclude[t]``."""
+    number = len(candidates)
+    found = np.full((len(queries), k), -1, dtype=np.int32)
+    take = min(k, number - 1)
+    if take <= 0 or not len(queries):
+        return found
+    block = max(1, min(len(queries), _BLOCK_SCORES // number))
+    table = tf.constant(candidates)
+    for start in range(0, len(queries), block):
+        part = slice(start, start + block)
+        rows = np.arange(len(queries[part]))
+        excluded = tf.constant(np.stack([rows, exclude[part]], axis=1))
+        # K as a tensor: a Python number would be traced anew for each of its values.
+        found[part, :take] = _top(tf.constant(queries[part]), table, excluded, tf.constant(take)).numpy()
+    return found
+
+
+@tf.function(reduce_retracing=True, autograph=False)
+def _top(queries: "tf.Tensor", candidates: "tf.Tensor", excluded: "tf.Tensor", k: "tf.Tensor") -> "tf.Tensor":
+    return tf.math.top_k(_scores(queries, candidates, excluded), k=k, sorted=True).indices
