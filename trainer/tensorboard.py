@@ -74,6 +74,7 @@ def hyperparameters(config: TrainingConfig) -> dict[str, bool | float | int | st
         f"{section}.{name}": "null" if value is None else value
         for section in _SECTIONS
         for name, value in dataclasses.asdict(getattr(config, section)).items()
+        if name != "tensorboard"
     }
 
 
