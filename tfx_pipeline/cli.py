@@ -20,6 +20,7 @@ _AGAIN = {
     "run": "; the same command with --resume goes on from there",
     "train": "; the same command with --resume goes on from there",
     "compare": "; the same command keeps the trainings that are finished",
+    "tune": "; the same command goes on from there",
 }
 """How an interrupted verb goes on."""
 _REMEDIES = {
@@ -268,6 +269,25 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _tune_arguments(parser: argparse.ArgumentParser) -> None:
+    from tfx_pipeline.tune import DEFAULT_TRIALS
+
+    _step_arguments(parser)
+    parser.add_argument(
+        "--trials",
+        type=_positive,
+        default=DEFAULT_TRIALS,
+        metavar="N",
+        help="finished trials wanted, those of earlier runs included (%(default)s)",
+    )
+    parser.add_argument(
+        "--timeout-seconds",
+        type=_seconds,
+        metavar="S",
+        help="stop after this time; the same command goes on from there",
+    )
+
+
 def _serve_arguments(parser: argparse.ArgumentParser) -> None:
     import dataclasses
 
@@ -449,6 +469,16 @@ def _compare_verb(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _tune_verb(arguments: argparse.Namespace) -> int:
+    from tfx_pipeline.tables import console
+    from tfx_pipeline.tune import print_tuning, tune_step
+
+    workdir, config = _existing(arguments)
+    results = tune_step(workdir, config, trials=arguments.trials, seconds=arguments.timeout_seconds)
+    print_tuning(console(), results, workdir, config.evaluate.k)
+    return 0
+
+
 def _existing(arguments: argparse.Namespace) -> Any:
     """Work directory and configuration of a step that builds on earlier ones."""
     from tfx_pipeline.workdir import Workdir
@@ -517,6 +547,7 @@ _VERBS: dict[str, _Verb] = {
     "train": ("train a model on preprocessed examples", _train_arguments, _train_verb, False),
     "evaluate": ("score a trained model by exact retrieval", _evaluate_arguments, _evaluate_verb, False),
     "compare": ("train and score MTMH and the baselines, side by side", _compare_arguments, _compare_verb, False),
+    "tune": ("search options by the frontier on the validation slice", _tune_arguments, _tune_verb, False),
     "export": ("publish a trained model for serving", _step_arguments, _export_verb, False),
     "serve": ("serve published versions over gRPC and REST", _serve_arguments, _serve_verb, False),
     "query": ("ask a running server", _query_arguments, _query_verb, False),

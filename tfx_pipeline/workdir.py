@@ -58,6 +58,11 @@ class Workdir:
         """Tables and pictures of the models side by side."""
         return self.root / "comparison"
 
+    @property
+    def tuning(self) -> Path:
+        """Trials of a tuning, and the best options that it found."""
+        return self.root / "tuning"
+
     def prepare(self) -> None:
         """Creates the directory.
 

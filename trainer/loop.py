@@ -8,7 +8,7 @@ import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from preprocessing.backend import tf
 from preprocessing.errors import UserError
@@ -24,6 +24,13 @@ from trainer.tensorboard import LOGS, gradient_shares, validation_scalars, valid
 from trainer.variants import has_engagement_head
 
 logger = logging.getLogger("mtmh.trainer")
+
+CHECKPOINTS: Final = "checkpoints"
+"""Directory of a training's checkpoints."""
+
+
+class DivergedError(UserError):
+    """The loss is no longer a number."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +113,7 @@ class TrainingLoop:
         self._criterion = Criterion.of(config.model.name)
         batches = math.ceil(pairs.num_triggers / config.trainer.batch_size)
         self._steps = min(batches, config.trainer.steps_per_epoch)
-        self._directory = output / "checkpoints" / name
+        self._directory = output / CHECKPOINTS / name
         self._state_file = self._directory / "state.json"
         self._logs = output / LOGS / name
         self._writer: Any = None
@@ -183,7 +190,7 @@ class TrainingLoop:
         losses = {name: float(values[-1]) for name, values in history.history.items() if name.startswith("loss")}
         losses["loss"] = losses.pop("loss_joint")  # Keras' own is that of the last step
         if not math.isfinite(losses["loss"]):
-            raise UserError(
+            raise DivergedError(
                 f"the loss became {losses['loss']} in epoch {epoch + 1}; lower trainer.learning_rate, now "
                 f"{self._config.trainer.learning_rate}"
             )
