@@ -3,6 +3,7 @@
 import dataclasses
 
 from preprocessing.options import option
+from trainer.names import BLEND, MERGES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +19,12 @@ class RetrievalConfig:
         "the rule for that dial: the largest w that keeps this share of the recall at the best w",
         minimum=0,
         maximum=1,
+    )
+    merge: str = option(
+        BLEND,
+        "how both heads answer at w: `blend`, the items of largest (1 - w) engagement + w relevance; `quota`, of k "
+        "answers round(w k) are the relevance head's best and the others the engagement head's",
+        choices=MERGES,
     )
     max_k: int = option(1000, "most answers to one request", minimum=1)
     trigger_decay: float = option(

@@ -1,4 +1,4 @@
-"""Merges what both heads find into one answer: the blend, its exclusions and where each item came from.
+"""Parts that an answer is merged from: weights of triggers, sets, the best of a list.
 
 All functions are TensorFlow graph code over a batch of B requests with K slots each. Candidates are rows of the
 catalogue, int32; -1 marks an empty slot.
@@ -75,6 +75,11 @@ def best(scores: Any, candidates: Any, allowed: Any, size: Any, *others: Any) ->
         chosen(candidates, -1),
         *(chosen(column, 0.0) for column in others),
     )
+
+
+def leading_slots(rows: Any, number: Any) -> Any:
+    """Keeps the first ``number`` slots of each row and empties the others: int32 [B, K] and [B, 1] to int32 [B, K]."""
+    return tf.where(tf.range(tf.shape(rows)[1])[tf.newaxis, :] < number, rows, -1)
 
 
 def threshold(ordered_scores: Any, k: Any) -> Any:

@@ -1,76 +1,42 @@
 """The retrieval graph: ids in, answers out, over vectors, index and id table of one catalogue."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from preprocessing.backend import tf
-from serving import merge
+from serving import merge, ranking
 from serving.index import IndexPlan, ScannIndex
-from serving.signatures import (
-    MAX_EXCLUSIONS,
-    MAX_TRIGGERS,
-    SOURCE_BOTH,
-    SOURCE_ENGAGEMENT,
-    SOURCE_POPULAR,
-    SOURCE_RELEVANCE,
-)
+from serving.ranking import Answers, Finds, Query
+from serving.signatures import MAX_EXCLUSIONS, MAX_TRIGGERS, SOURCE_POPULAR
 from trainer.model import ItemVectors
+from trainer.names import BLEND, QUOTA
 
-_ROUNDING: Final = 1e-6
-"""Largest difference between two float32 dot products of the same unit vectors."""
 _OVERSAMPLING: Final = 4
-"""Candidates that the tree asks of each head for one wanted: the blend's best are not each head's own best."""
+"""Candidates that the blend asks of each head's tree for one wanted."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RetrievalDefaults:
-    """What a request gets that does not say otherwise: k answers at the dial's setting, never above ``max_k``."""
+    """How requests are answered, and what a request gets that does not say otherwise.
+
+    Attributes:
+      k: answers.
+      relevance_weight: the dial's setting.
+      max_k: most answers; a request for more gets so many.
+      trigger_decay: weight of the n-th of several triggers is this to the power n - 1.
+      merge: `trainer.names.BLEND` or `trainer.names.QUOTA`; no request can say otherwise.
+    """
 
     k: int
     relevance_weight: float
     max_k: int
     trigger_decay: float
-
-
-class _Found(NamedTuple):
-    """The blend's best candidates of a batch, [B, K] each, and both heads' scores of them."""
-
-    candidates: Any
-    score: Any
-    engagement: Any
-    relevance: Any
-    engagement_threshold: Any
-    relevance_threshold: Any
-
-
-@dataclasses.dataclass(frozen=True)
-class _Query:
-    """A batch of B requests, settled.
-
-    Attributes:
-      engagement, relevance: float32 [B, d], query vectors of the heads.
-      weight: float32 [B, 1], the dial, in [0, 1].
-      k: int32 [B], answers to each, in [0, max_k].
-      size: int32 scalar K, the largest k.
-      banned: int32 [B, n], rows that no answer may hold; -1 pads.
-      wanted: int32 scalar, so many candidates of any list leave K of each row once the banned are gone.
-      possible: int32 [B], answers that there are.
-    """
-
-    engagement: Any
-    relevance: Any
-    weight: Any
-    k: Any
-    size: Any
-    banned: Any
-    wanted: Any
-    possible: Any
+    merge: str = BLEND
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +79,7 @@ class Retriever(tf.Module):
         self._plan = plan
         self.num_items = len(ids)
         self.max_k = defaults.max_k
+        self.merge = defaults.merge
         id_file.write_bytes("".join(f"{item_id}\n" for item_id in ids).encode())
         self._rows = tf.lookup.StaticHashTable(
             tf.lookup.TextFileInitializer(
@@ -132,7 +99,7 @@ class Retriever(tf.Module):
         share = interaction_count[order] / max(1, int(interaction_count.sum()))
         self._popular = tf.Variable(order.astype(np.int32), trainable=False, name="popular")
         self._popular_share = tf.Variable(share.astype(np.float32), trainable=False, name="popular_share")
-        if plan.kind == "exact":
+        if self._concatenates:
             both = np.concatenate([vectors.engagement_candidate, vectors.relevance], axis=1)
             indexes = [ScannIndex(plan, name="blend_index").index(both)]
         else:
@@ -142,6 +109,11 @@ class Retriever(tf.Module):
             ]
         self._indexes = _Untracked(indexes)
         self._index_states = [index.state for index in indexes]
+
+    @property
+    def _concatenates(self) -> bool:
+        """Whether one index of concatenated vectors is searched: an exact one fits the blend at any weight."""
+        return self._plan.kind == "exact" and self.merge == BLEND
 
     def search_with(self, plan: IndexPlan) -> None:
         """Searches the same index as ``plan`` says from now on; its kind and leaves have to be those of the index."""
@@ -202,7 +174,7 @@ class Retriever(tf.Module):
         """
         query = self._query(engagement, relevance, relevance_weight, k, banned)
         weight, k, size = query.weight, query.k, query.size
-        found = self._blend(query)
+        found = self._search(query)
         popular_score, popular = self._most_popular(query)
 
         asked = askable[:, tf.newaxis]
@@ -213,7 +185,7 @@ class Retriever(tf.Module):
             "score": tf.where(real, tf.where(asked, found.score, popular_score), 0.0),
             "engagement_score": tf.where(real & asked, found.engagement, 0.0),
             "relevance_score": tf.where(real & asked, found.relevance, 0.0),
-            "source": tf.where(real, tf.where(asked, _source(found, weight), SOURCE_POPULAR), ""),
+            "source": tf.where(real, tf.where(asked, ranking.source(found, weight), SOURCE_POPULAR), ""),
             "count": tf.reduce_sum(tf.cast(real, tf.int32), axis=1),
         }
 
@@ -221,15 +193,15 @@ class Retriever(tf.Module):
 
     def search(self, engagement: Any, relevance: Any, relevance_weight: Any, k: Any, banned: Any) -> Any:
         """The catalogue rows that `answer` names: int32 [B, K]; -1 where a row has fewer than K."""
-        return self._blend(self._query(engagement, relevance, relevance_weight, k, banned)).candidates
+        return self._search(self._query(engagement, relevance, relevance_weight, k, banned)).candidates
 
-    def _query(self, engagement: Any, relevance: Any, relevance_weight: Any, k: Any, banned: Any) -> _Query:
+    def _query(self, engagement: Any, relevance: Any, relevance_weight: Any, k: Any, banned: Any) -> Query:
         weight = tf.where(tf.math.is_nan(relevance_weight), self._defaults.relevance_weight, relevance_weight)
         k = tf.minimum(tf.where(k < 0, self._defaults.k, k), self._defaults.max_k)
         size = tf.reduce_max(tf.concat([k, [0]], axis=0))
         distinct = merge.count_distinct(banned)
         wanted = size + tf.reduce_max(tf.concat([distinct, [0]], axis=0))
-        return _Query(
+        return Query(
             engagement=engagement,
             relevance=relevance,
             weight=tf.clip_by_value(weight, 0.0, 1.0)[:, tf.newaxis],
@@ -240,23 +212,31 @@ class Retriever(tf.Module):
             possible=tf.minimum(k, self.num_items - distinct),
         )
 
-    def _blend(self, query: _Query) -> _Found:
-        """The blend's best: by the index, and by a scan of all where the tree may not or did not find enough."""
+    def _search(self, query: Query) -> Answers:
+        """The best by the index, and by a scan of all where a tree may not or did not find enough."""
+        rank = ranking.quota if self.merge == QUOTA else ranking.blend
+        if self._concatenates:
+            return rank(query, self._by_concatenated_index(query))
         if self._plan.kind == "exact":
-            return self._by_exact_index(query)
+            return rank(query, self._by_both_indexes(query, query.wanted))
+        needed, number = query.wanted, query.wanted
+        if self.merge == BLEND:
+            # Its best need not be any head's own best: whatever the index rescores is a candidate.
+            needed = _OVERSAMPLING * query.wanted
+            number = tf.minimum(tf.maximum(needed, self._plan.reorder), self.num_items)
         searched = self.num_items * self._plan.leaves_to_search // self._plan.leaves
         found = tf.cond(
-            _OVERSAMPLING * query.wanted <= searched // 2,
-            lambda: self._by_tree(query),
-            lambda: self._by_scan(query),
+            needed <= searched // 2,
+            lambda: rank(query, self._by_both_indexes(query, number)),
+            lambda: rank(query, self._by_scan(query)),
         )
         filled = tf.reduce_sum(tf.cast(found.candidates >= 0, tf.int32), axis=1)
         complete = tf.reduce_all(filled >= query.possible)
-        answer: _Found = tf.cond(complete, lambda: found, lambda: self._by_scan(query))
+        answer: Answers = tf.cond(complete, lambda: found, lambda: rank(query, self._by_scan(query)))
         return answer
 
-    def _by_exact_index(self, query: _Query) -> _Found:
-        """One search of the concatenated vectors answers the blend, and for each head what its own top-k is."""
+    def _by_concatenated_index(self, query: Query) -> Finds:
+        """One search of the concatenated vectors answers the blend, and for each head what its own best is."""
         engagement, relevance, weight = query.engagement, query.relevance, query.weight
         queries = [
             tf.concat([(1.0 - weight) * engagement, weight * relevance], axis=1),
@@ -267,42 +247,47 @@ class Retriever(tf.Module):
         scores, rows = index(tf.concat(queries, axis=0), k=query.wanted)
         _, engagement_own, relevance_own = tf.split(scores, 3, axis=0)
         candidates, by_engagement, by_relevance = tf.split(rows, 3, axis=0)
-        scored = (
-            candidates,
-            _dot(self._candidate, engagement, candidates),
-            _dot(self._relevance, relevance, candidates),
+        return Finds(
+            candidates=candidates,
+            engagement=_dot(self._candidate, engagement, candidates),
+            relevance=_dot(self._relevance, relevance, candidates),
+            by_engagement=(engagement_own, by_engagement),
+            by_relevance=(relevance_own, by_relevance),
         )
-        return _ranked(query, scored, (engagement_own, by_engagement), (relevance_own, by_relevance))
 
-    def _by_tree(self, query: _Query) -> _Found:
-        """What each head's index finds, joined; either gives its own exact score, the other head's is looked up."""
-        enough = tf.minimum(tf.maximum(_OVERSAMPLING * query.wanted, self._plan.reorder), self.num_items)
+    def _by_both_indexes(self, query: Query, number: Any) -> Finds:
+        """``number`` of each head's index, joined; either gives its own exact score, the other head's is looked up."""
         of_engagement, of_relevance = self._indexes.items
-        engagement_own, by_engagement = of_engagement(query.engagement, k=enough)
-        relevance_own, by_relevance = of_relevance(query.relevance, k=enough)
-        scored = (
-            merge.without_repeats(by_engagement, by_relevance),
-            tf.concat([engagement_own, _dot(self._candidate, query.engagement, by_relevance)], axis=1),
-            tf.concat([_dot(self._relevance, query.relevance, by_engagement), relevance_own], axis=1),
+        engagement_own, by_engagement = of_engagement(query.engagement, k=number)
+        relevance_own, by_relevance = of_relevance(query.relevance, k=number)
+        return Finds(
+            candidates=merge.without_repeats(by_engagement, by_relevance),
+            engagement=tf.concat([engagement_own, _dot(self._candidate, query.engagement, by_relevance)], axis=1),
+            relevance=tf.concat([_dot(self._relevance, query.relevance, by_engagement), relevance_own], axis=1),
+            by_engagement=(engagement_own, by_engagement),
+            by_relevance=(relevance_own, by_relevance),
         )
-        return _ranked(query, scored, (engagement_own, by_engagement), (relevance_own, by_relevance))
 
-    def _by_scan(self, query: _Query) -> _Found:
+    def _by_scan(self, query: Query) -> Finds:
         """Scores of the whole catalogue."""
         engagement = tf.matmul(query.engagement, self._candidate, transpose_b=True)
         relevance = tf.matmul(query.relevance, self._relevance, transpose_b=True)
-        blend = tf.math.top_k((1.0 - query.weight) * engagement + query.weight * relevance, k=query.wanted).indices
-        scored = (
-            blend,
-            tf.gather(engagement, blend, batch_dims=1),
-            tf.gather(relevance, blend, batch_dims=1),
-        )
-        by_engagement, by_relevance = tf.math.top_k(engagement, query.wanted), tf.math.top_k(relevance, query.wanted)
-        return _ranked(
-            query, scored, (by_engagement.values, by_engagement.indices), (by_relevance.values, by_relevance.indices)
+        of_engagement, of_relevance = tf.math.top_k(engagement, query.wanted), tf.math.top_k(relevance, query.wanted)
+        if self.merge == QUOTA:
+            candidates = merge.without_repeats(of_engagement.indices, of_relevance.indices)
+        else:
+            blended = (1.0 - query.weight) * engagement + query.weight * relevance
+            candidates = tf.math.top_k(blended, query.wanted).indices
+        safe = tf.maximum(candidates, 0)
+        return Finds(
+            candidates=candidates,
+            engagement=tf.gather(engagement, safe, batch_dims=1),
+            relevance=tf.gather(relevance, safe, batch_dims=1),
+            by_engagement=(of_engagement.values, of_engagement.indices),
+            by_relevance=(of_relevance.values, of_relevance.indices),
         )
 
-    def _most_popular(self, query: _Query) -> tuple[Any, Any]:
+    def _most_popular(self, query: Query) -> tuple[Any, Any]:
         """Popularity share and rows of the most engaged items that are not banned, [B, K]."""
         shape = tf.stack([tf.shape(query.banned)[0], query.wanted])
         rows = tf.broadcast_to(self._popular[: query.wanted][tf.newaxis, :], shape)
@@ -314,43 +299,3 @@ class Retriever(tf.Module):
 def _dot(table: Any, queries: Any, rows: Any) -> Any:
     """Scores of catalogue rows: float32 [N, d], [B, d] and int32 [B, m] to [B, m]; negative rows count as row 0."""
     return tf.linalg.matvec(tf.gather(table, tf.maximum(rows, 0)), queries)
-
-
-def _ranked(query: _Query, scored: tuple[Any, Any, Any], own: tuple[Any, Any], other: tuple[Any, Any]) -> _Found:
-    """The best of the candidates, and what each head's own top-k asks for.
-
-    Args:
-      query: the batch.
-      scored: candidates int32 [B, m] without repeats, -1 pads; their engagement and relevance scores float32 [B, m].
-      own: the engagement head's own best, scores float32 [B, n] and rows int32 [B, n], -1 pads.
-      other: the relevance head's.
-    """
-    candidates, engagement, relevance = scored
-    allowed = (candidates >= 0) & ~merge.contains(query.banned, candidates)
-    blended = (1.0 - query.weight) * engagement + query.weight * relevance
-    score, chosen, engagement, relevance = merge.best(blended, candidates, allowed, query.size, engagement, relevance)
-    return _Found(
-        candidates=chosen,
-        score=score,
-        engagement=engagement,
-        relevance=relevance,
-        engagement_threshold=_own_threshold(query, query.engagement, *own),
-        relevance_threshold=_own_threshold(query, query.relevance, *other),
-    )
-
-
-def _own_threshold(query: _Query, vectors: Any, scores: Any, rows: Any) -> Any:
-    """The score that an item needs to be in a head's own top-k, [B, 1]; +inf for a head that has no vector."""
-    fit = (rows >= 0) & ~merge.contains(query.banned, rows)
-    least = merge.threshold(merge.best(scores, rows, fit, query.size)[0], query.k)
-    return tf.where(tf.reduce_any(vectors != 0.0, axis=1, keepdims=True), least, math.inf)
-
-
-def _source(found: _Found, weight: Any) -> Any:
-    """Which head's own top-k would hold each item; for neither, the head with the larger weighted share."""
-    by_engagement = found.engagement >= found.engagement_threshold - _ROUNDING
-    by_relevance = found.relevance >= found.relevance_threshold - _ROUNDING
-    larger = (1.0 - weight) * found.engagement >= weight * found.relevance
-    single = tf.where(by_engagement == by_relevance, larger, by_engagement)
-    name = tf.where(single, SOURCE_ENGAGEMENT, SOURCE_RELEVANCE)
-    return tf.where(by_engagement & by_relevance, SOURCE_BOTH, name)

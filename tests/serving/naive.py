@@ -1,6 +1,7 @@
 """Retrieval as the design defines it, in numpy and without an index; and catalogues to try it on."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from serving.index import plan_index
 from serving.retriever import RetrievalDefaults, Retriever
 from serving.signatures import ANSWER, RETRIEVE, SIGNATURES
 from trainer.model import ItemVectors
+from trainer.names import QUOTA
 
 DEFAULTS = RetrievalDefaults(k=5, relevance_weight=0.3, max_k=60, trigger_decay=0.9)
 CLOSE = 2e-6
@@ -132,12 +134,21 @@ class Shelf:
         engagement, relevance, blend = scores
         for name, expected in (("score", blend), ("engagement_score", engagement), ("relevance_score", relevance)):
             np.testing.assert_allclose(answer[name][:count], expected[found], atol=CLOSE)
+        assert set(answer["source"][:count]) <= {b"engagement", b"relevance", b"both"}
+        if complete:
+            self._check_sources(found, answer["source"], (engagement, relevance), weight, allowed, k)
+        if not count:
+            return 1.0
+        if self.defaults.merge == QUOTA:
+            slots = relevance_slots(weight, k, engagement, relevance)
+            if complete:
+                check_quota(found, allowed, k, slots, engagement, relevance)
+            own, other = quota_floors(allowed, k, slots, engagement, relevance)
+            return float(np.mean((engagement[found] >= own - CLOSE) | (relevance[found] >= other - CLOSE)))
         best = np.sort(blend[allowed])[::-1][:k]
         if complete:
             np.testing.assert_allclose(answer["score"][:count], best, atol=CLOSE)
-            self._check_sources(found, answer["source"], (engagement, relevance), weight, allowed, k)
-        assert set(answer["source"][:count]) <= {b"engagement", b"relevance", b"both"}
-        return float(np.mean(blend[found] >= best[-1] - CLOSE)) if count else 1.0
+        return float(np.mean(blend[found] >= best[-1] - CLOSE))
 
     def _check_sources(self, found, sources, heads, weight, allowed, k):
         margins = []
@@ -157,6 +168,38 @@ class Shelf:
             single = share[item] >= 0 if by_engagement == by_relevance else by_engagement
             name = b"both" if by_engagement and by_relevance else b"engagement" if single else b"relevance"
             assert source == name, (item, source, name)
+
+
+def relevance_slots(weight, k, engagement, relevance):
+    """Answers of the relevance head; a head all of whose scores are 0 has no vector."""
+    if not relevance.any():
+        return 0
+    return k if not engagement.any() else min(k, math.floor(weight * k + 0.5005))
+
+
+def quota_floors(allowed, k, slots, engagement, relevance):
+    """What an item's score needs by engagement, or by relevance, to be an answer; +inf for a part without a slot."""
+    first = allowed[np.argsort(-engagement[allowed], kind="stable")][: k - slots]
+    rest = np.setdiff1d(allowed, first)
+    second = rest[np.argsort(-relevance[rest], kind="stable")][:slots]
+    return engagement[first].min(initial=np.inf), relevance[second].min(initial=np.inf)
+
+
+def check_quota(found, allowed, k, slots, engagement, relevance):
+    """Whether the answers are the quota's, whichever of several close items takes the last place of a part."""
+    if len(allowed) <= k:
+        return  # all of them
+    found, left = np.array(found), np.setdiff1d(allowed, found)
+    floor, _ = quota_floors(allowed, k, slots, engagement, relevance)
+    assert (engagement[left] <= floor + CLOSE).all()
+    sure, close = found[engagement[found] > floor + CLOSE], found[np.abs(engagement[found] - floor) <= CLOSE]
+    places = k - slots - len(sure)
+    assert 0 <= places <= len(close)
+    # Those that the relevance head ranks lowest: if any choice of the last places is the quota's, this one is.
+    first = np.concatenate([sure, close[np.argsort(relevance[close])][:places]])
+    second = np.setdiff1d(found, first)
+    assert len(second) == slots
+    assert relevance[left].max() <= relevance[second].min(initial=np.inf) + CLOSE
 
 
 def batched(requests):

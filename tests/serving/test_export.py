@@ -375,13 +375,13 @@ def test_index_below_the_floor_is_refused(trained, tmp_path):
 
 def _export_without_scan(trained, base, config):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("serving.retriever.Retriever._by_scan", lambda self, query: self._by_tree(query))
+        patch.setattr("serving.retriever.Retriever._by_scan", lambda self, query: self._by_both_indexes(query, 60))
         export(trained.examples, trained.model, base, config)
 
 
 def test_search_is_widened_until_it_finds_enough(trained, vectors, tmp_path, monkeypatch):
     shelf = Shelf(tmp_path, trained.items.ids, vectors, kind="tree")
-    monkeypatch.setattr("serving.retriever.Retriever._by_scan", lambda self, query: self._by_tree(query))
+    monkeypatch.setattr("serving.retriever.Retriever._by_scan", lambda self, query: self._by_both_indexes(query, 60))
     monkeypatch.setattr(export_module, "GATE_K", 10)
     narrow = IndexPlan("tree", shelf.plan.leaves, 1, 10)
     shelf.retriever.search_with(narrow)

@@ -1,5 +1,6 @@
 """Whole answers, compared with a naive implementation: both kinds of index, catalogues of any size, odd requests."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -8,8 +9,10 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from preprocessing.backend import tf
 from serving.signatures import MAX_EXCLUSIONS, MAX_TRIGGERS
-from tests.serving.naive import CLOSE, Row, Shelf, batched, random_vectors, unit
+from tests.serving.naive import CLOSE, DEFAULTS, Row, Shelf, batched, random_vectors, unit
 from trainer.model import ItemVectors
+from trainer.names import MERGES
+from trainer.recommender import VectorRecommender
 
 SIZES = [(1, "exact"), (2, "exact"), (3, "exact"), (40, "exact"), (3, "tree"), (16, "tree"), (50, "tree")]
 ODD_IDS = ["", "nobody", "é" * 5000, "\u2028", " i1", "i1 ", "I1", "🎬" * 2500, "\n", "\x00"]
@@ -28,23 +31,38 @@ def clustered(number, dimension=16, seed=3):
     return ItemVectors(view(), view(), view())
 
 
+@pytest.fixture(scope="module", params=MERGES)
+def defaults(request):
+    """Both ways to merge."""
+    return dataclasses.replace(DEFAULTS, merge=request.param)
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory, defaults):
+    """A catalogue of items i0, i1 and so on."""
+
+    def shelf(vectors, kind="exact"):
+        ids = [f"i{row}" for row in range(len(vectors.relevance))]
+        return Shelf(tmp_path_factory.mktemp("shelf"), ids, vectors, kind=kind, defaults=defaults)
+
+    return shelf
+
+
 @pytest.fixture(scope="module", params=SIZES, ids=lambda size: f"{size[1]}-{size[0]}")
-def shelf(request, tmp_path_factory):
+def shelf(request, make):
     number, kind = request.param
-    return Shelf(
-        tmp_path_factory.mktemp("shelf"), [f"i{row}" for row in range(number)], random_vectors(number), kind=kind
-    )
+    return make(random_vectors(number), kind)
 
 
 @pytest.fixture(scope="module")
-def exact(tmp_path_factory):
-    return Shelf(tmp_path_factory.mktemp("exact"), [f"i{row}" for row in range(300)], random_vectors(300))
+def exact(make):
+    return make(random_vectors(300))
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory):
+def tree(make):
     """2,000 items in 45 leaves, of which 10 are searched."""
-    return Shelf(tmp_path_factory.mktemp("tree"), [f"i{row}" for row in range(2000)], clustered(2000), kind="tree")
+    return make(clustered(2000), "tree")
 
 
 def requests(number):
@@ -232,21 +250,35 @@ def test_batches_of_tf_serving_give_the_unmerged_answers(exact, tree, kind):
                 assert value[0].tolist() == together[name][at][:k].tolist()
 
 
-def test_a_model_with_one_head(tmp_path):
+@pytest.mark.parametrize("kind", ["exact", "tree"])
+def test_a_model_with_one_head(make, kind):
     """Its relevance vectors are zero: nothing is of the relevance head, and the dial does no harm."""
     vectors = random_vectors(30)
     one_head = ItemVectors(vectors.engagement_trigger, vectors.engagement_candidate, np.zeros((30, 8), np.float32))
-    shelf = Shelf(tmp_path, [f"i{row}" for row in range(30)], one_head)
+    shelf = make(one_head, kind)
     rows = [Row([f"i{row}"], weight, 9) for row in range(4) for weight in (0.0, 0.5, 1.0)]
     answer = shelf.ask(rows)
     shelf.check(rows, answer)
     assert set(answer["source"].ravel()) == {b"engagement"}
 
 
-def test_items_with_equal_vectors(tmp_path):
+@pytest.mark.parametrize("kind", ["exact", "tree"])
+def test_served_answers_are_the_offline_ones(make, kind):
+    """What is measured is what is served, list by list and in order."""
+    shelf, trigger = make(random_vectors(50), kind), np.arange(50)
+    recommender = VectorRecommender(shelf.vectors, has_dial=True, merge=shelf.defaults.merge)
+    for weight in (0.0, 0.13, 0.3, 0.5, 0.77, 1.0):
+        for k in (1, 7, 20, 60):
+            offline = recommender.retrieve(trigger, k=k, relevance_weight=weight)
+            answer = shelf.ask([Row([f"i{row}"], weight, k) for row in trigger])
+            served = [[shelf.row.get(item_id.decode(), -1) for item_id in row] for row in answer["item_id"]]
+            assert served == offline.tolist()
+
+
+def test_items_with_equal_vectors(make):
     """Cold items without a text share their vectors: none is lost or repeated."""
     one = unit(np.random.default_rng(0), 1, 8).repeat(40, axis=0)
-    shelf = Shelf(tmp_path, [f"i{row}" for row in range(40)], ItemVectors(one, one, one), kind="tree")
+    shelf = make(ItemVectors(one, one, one), "tree")
     answer = shelf.ask([Row(["i3"], 0.5, 60)])
     shelf.check([Row(["i3"], 0.5, 60)], answer)
     assert set(answer["item_id"][0][:39]) == {f"i{row}".encode() for row in range(40) if row != 3}
