@@ -46,6 +46,7 @@ def tune_step(
       UserError: there is nothing to tune by, the model has no dial, another process is tuning here, or earlier trials
         are of another configuration or of other examples.
     """
+    from preprocessing.manifest import load_manifest
     from trainer.names import MODELS
     from trainer.variants import trainings
 
@@ -55,6 +56,11 @@ def tune_step(
             f"`model.name` is {name}, which has no dial of its own and so no frontier to tune by: tune mtmh"
         )
     workdir.require_examples(config)
+    if not load_manifest(str(workdir.examples)).num_validation_triggers:
+        raise UserError(
+            f"{workdir.examples} holds no validation triggers, so there is nothing to tune by; make that slice with "
+            "split.validation_users and split.validation_quantile, and preprocess again"
+        )
     from trainer.search import Search
     from trainer.tune import SPACE, options_of, trial_of
 
