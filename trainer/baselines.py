@@ -1,0 +1,168 @@
+"""The counted baselines of a comparison: read, tuned on the validation slice, counted.
+
+Each has a small grid, of which the setting with the best recall@K on the validation slice is taken; then the slice's
+rows are counted too, as the trained models learn from them in their second stage.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preprocessing import schema
+from preprocessing.errors import UserError
+from preprocessing.read import EvalTriggers, read_items, read_pairs, read_triggers
+from trainer import metrics
+from trainer.content_only import ContentOnly
+from trainer.cooccurrence import Cooccurrence, DampedCooccurrence
+from trainer.evaluate import sample_triggers
+from trainer.histories import Events, Histories, histories_of
+from trainer.item2vec import Item2Vec
+from trainer.itemknn import ItemKNN
+from trainer.names import CONTENT
+from trainer.popularity import Popularity
+from trainer.recommender import Recommender
+from trainer.swing import Swing
+
+logger = logging.getLogger("mtmh.trainer")
+
+_TUNING_TRIGGERS: Final = 20_000
+"""Validation triggers that settings are compared on."""
+_TUNING_TRIGGERS_OF_SWING: Final = 1_000
+"""Fewer, as it is counted trigger by trigger."""
+_TUNING_PAIRS_OF_ITEM2VEC: Final = 10_000_000
+"""Pairs of rows that a training of the grid sees."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BaselineData:
+    """What baselines are counted from.
+
+    Attributes:
+      training: histories without the rows of the validation slice.
+      complete: histories with them.
+      validation: what to choose settings by.
+      content: float32 [N, D], the teacher's vectors.
+    """
+
+    training: Histories
+    complete: Histories
+    validation: EvalTriggers
+    content: NDArray[np.float32]
+
+    @property
+    def num_items(self) -> int:
+        """N."""
+        return len(self.content)
+
+
+class Baseline(Protocol):
+    """Counts that can be scored by several settings of a baseline's parameters."""
+
+    @property
+    def grid(self) -> tuple[dict[str, Any], ...]:
+        """Settings to choose from; those that follow each other share work."""
+
+    @property
+    def default(self) -> dict[str, Any]:
+        """The setting where there is nothing to choose by."""
+
+    @property
+    def fit(self) -> Callable[..., Recommender]:
+        """Takes a setting as keywords, gives what answers."""
+
+
+def load_baseline_data(examples: Path) -> BaselineData:
+    """Reads preprocessed examples.
+
+    Raises:
+      UserError: they are missing or damaged, or hold no pairs.
+    """
+    blocks = list(read_pairs(str(examples)))
+    if not blocks:
+        raise UserError(
+            f"{examples} holds no training pairs; raise split.quantile or pairs.window and preprocess again"
+        )
+    pairs = Events(
+        trigger=np.concatenate([block.trigger for block in blocks]),
+        user=np.concatenate([block.user for block in blocks]),
+        lengths=np.concatenate([block.targets_of_trigger for block in blocks]),
+        target=np.concatenate([block.target for block in blocks]),
+        weight=np.concatenate([block.weight for block in blocks]),
+    )
+    validation = read_triggers(str(examples), schema.VALIDATION)
+    held_out = Events(
+        trigger=validation.trigger,
+        user=validation.user,
+        lengths=np.diff(validation.row_splits),
+        target=validation.target,
+        weight=np.ones(len(validation.target), np.float32),
+    )
+    return BaselineData(
+        training=histories_of([pairs]),
+        complete=histories_of([pairs, held_out]),
+        validation=validation,
+        content=read_items(str(examples)).content_vectors,
+    )
+
+
+def fit_baseline(name: str, data: BaselineData, *, k: int, seed: int) -> tuple[Recommender, dict[str, float | str]]:
+    """Tunes and counts a baseline.
+
+    Args:
+      name: of a counted model, see `trainer.names`.
+      data: what to count.
+      k: K of the recall that settings are chosen by.
+      seed: of samples and initial vectors.
+
+    Returns:
+      What answers, and the parameters that were chosen.
+
+    Raises:
+      KeyError: there is no counted model of that name.
+    """
+    baseline = _count(name, data, seed)
+    setting = baseline.default
+    if len(data.validation) and len(baseline.grid) > 1:
+        count = _TUNING_TRIGGERS_OF_SWING if name == "swing" else _TUNING_TRIGGERS
+        sample = sample_triggers(data.validation, count, seed)
+        setting = best_setting(_count(name, data, seed, tuned_by=sample), sample, k)
+    shown = {key: "whole" if value is None else value for key, value in setting.items()}
+    logger.info("%s: %s", name, " ".join(f"{key}={value}" for key, value in shown.items()) or "nothing to choose")
+    return baseline.fit(**setting), shown
+
+
+def best_setting(baseline: Baseline, validation: EvalTriggers, k: int) -> dict[str, Any]:
+    """The setting of the grid with the best recall@K on the validation triggers; of equal ones the first."""
+    unique, row = np.unique(validation.trigger, return_inverse=True)
+    row = np.repeat(row, np.diff(validation.row_splits))
+    recalls = []
+    for setting in baseline.grid:
+        found = baseline.fit(**setting).retrieve(unique, k=k, relevance_weight=0.0)
+        recalls.append(float(metrics.hits(metrics.target_ranks(found, row, validation.target), k).mean()))
+        logger.debug("%s %s: validation recall@%d %.4f", type(baseline).__name__, setting, k, recalls[-1])
+    return baseline.grid[int(np.argmax(recalls))]
+
+
+def _count(name: str, data: BaselineData, seed: int, tuned_by: EvalTriggers | None = None) -> Baseline:
+    """A baseline's counts: of all rows, or, to tune it, of those before the slice and with no needless work."""
+    number = data.num_items
+    histories = data.complete if tuned_by is None else data.training
+    if name == "swing" and tuned_by is not None:
+        return Swing(histories, number, only=tuned_by.trigger)
+    if name == "item2vec" and tuned_by is not None:
+        return Item2Vec(histories, number, seed=seed, most_pairs=_TUNING_PAIRS_OF_ITEM2VEC)
+    makers: dict[str, Callable[[], Baseline]] = {
+        "popularity": lambda: Popularity(histories, number),
+        "cooccurrence": lambda: Cooccurrence(histories, number),
+        "cooccurrence_damped": lambda: DampedCooccurrence(histories, number),
+        "itemknn": lambda: ItemKNN(histories, number),
+        "swing": lambda: Swing(histories, number),
+        "item2vec": lambda: Item2Vec(histories, number, seed=seed),
+        CONTENT: lambda: ContentOnly(histories, data.content),
+    }
+    return makers[name]()

@@ -1,0 +1,43 @@
+"""Answers by dot product of vectors that not every item has, filled up with what is popular."""
+
+import dataclasses
+from typing import ClassVar, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.counted import fill_up
+from trainer.exact import nearest
+
+_NEVER: Final = np.float32(-1e6)
+"""Added to the score of an item without a vector."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DotProductRecommender:
+    """Exact retrieval among the items that have a vector.
+
+    Attributes:
+      query: float32 [N, d], of triggers.
+      candidate: float32 [N, d].
+      known: bool [N], items that have vectors; the others are no answers, and get popular ones.
+      popular: int64 [N], all items, the most popular first.
+      fill: whether lists that are too short go on with popular items.
+    """
+
+    query: NDArray[np.float32]
+    candidate: NDArray[np.float32]
+    known: NDArray[np.bool_]
+    popular: NDArray[np.int64]
+    fill: bool = True
+    has_dial: ClassVar[bool] = False
+
+    def retrieve(self, trigger: NDArray[np.int64], *, k: int, relevance_weight: float = 0.0) -> NDArray[np.int32]:
+        """See `trainer.recommender.Recommender`; there is no dial."""
+        unique, row = np.unique(trigger, return_inverse=True)
+        queries = np.pad(self.query[unique], ((0, 0), (0, 1)), constant_values=1.0)
+        unknown = np.where(self.known, np.float32(0.0), _NEVER)
+        found = nearest(queries, np.column_stack([self.candidate, unknown]), k=k, exclude=unique)
+        real = (found >= 0) & self.known[np.maximum(found, 0)] & self.known[unique][:, np.newaxis]
+        found = np.where(real, found, np.int32(-1))
+        return (fill_up(found, unique, self.popular) if self.fill else found)[row]
