@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from preprocessing.backend import tf
-from preprocessing.errors import UserError
-from preprocessing.read import ItemTable, read_items, read_triggers
+from preprocessing.read import ItemTable, read_items
 from preprocessing.transform import CategoryLookup, split_categories, text_tokens
 from serving.config import ServingConfig
-from serving.index import IndexPlan, plan_index, wider_plan
+from serving.index import IndexPlan, plan_index
+from serving.index_gate import GATE_K, gate_triggers, tune_index
 from serving.push import publish, staged
 from serving.retriever import RetrievalDefaults, Retriever
 from serving.signatures import (
@@ -30,21 +29,11 @@ from serving.warmup import write_warmup
 from trainer.artefact import DialPoint, ModelDescription, load_model
 from trainer.catalogue import Catalogue
 from trainer.encoder import ItemInputs
-from trainer.exact import retrieve_exact
-from trainer.model import ItemVectors, MTMHModel
+from trainer.model import MTMHModel
 
 logger = logging.getLogger("mtmh.serving")
 
 MODEL_CARD: Final = "assets.extra/mtmh.json"
-GATE_DIAL: Final = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
-"""Settings of the dial at which the index is measured; the least counts."""
-GATE_K: Final = 50
-_GATE_TRIGGERS: Final = 1000
-_GATE_BATCH: Final = 50
-_TUNING_SHARE: Final = 4
-"""One in so many of the triggers is asked while the search is still being widened."""
-_TARGET_RECALL: Final = 0.98
-"""The exporter widens a tree's search until index recall is this; `index.min_recall` is where it refuses."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,14 +74,15 @@ def export(examples: Path, model_directory: Path, base: Path, config: ServingCon
         relevance_weight=default_weight(description, config),
         max_k=config.retrieval.max_k,
         trigger_decay=config.retrieval.trigger_decay,
+        merge=config.retrieval.merge,
     )
     with staged(base) as directory:
         started = time.monotonic()
         id_file = directory / "item_ids.txt"
         retriever = Retriever(items.ids, vectors, items.interaction_count, plan, defaults, id_file)
         logger.info("index: %s over %d items in %.1f s", plan.kind, len(items.ids), time.monotonic() - started)
-        triggers = _gate_triggers(examples, len(items.ids), config.seed)
-        plan, index_recall = _tune_index(retriever, vectors, triggers, plan, config)
+        triggers = gate_triggers(examples, len(items.ids), config.seed)
+        plan, index_recall = tune_index(retriever, vectors, triggers, plan, config)
         module = ServingModule(retriever, model, catalogue, description, items if config.export.titles else None)
         version = directory / "version"
         tf.saved_model.save(
@@ -134,122 +124,6 @@ def dial_by_rule(dial: tuple[DialPoint, ...], recall_kept: float) -> float:
     if best <= 0.0:
         return 0.0
     return max(point.relevance_weight for point in dial if point.recall >= recall_kept * best)
-
-
-def exact_thresholds(vectors: ItemVectors, triggers: NDArray[np.int64], k: int) -> dict[float, NDArray[np.float32]]:
-    """Score of the exact k-th best, by setting of the dial: what an answer needs to be among the best k.
-
-    Args:
-      vectors: of all N items.
-      triggers: [T], catalogue rows to ask for, which are no answers to themselves.
-      k: at least 1 and below N.
-
-    Returns:
-      Float32 [T] for each setting.
-    """
-    thresholds = {}
-    for weight in GATE_DIAL:
-        last = retrieve_exact(vectors, triggers, k=k, relevance_weight=weight)[:, -1:]
-        thresholds[weight] = _blend_scores(vectors, triggers, last, weight)[:, 0]
-    return thresholds
-
-
-def measure_index(
-    retriever: Retriever,
-    vectors: ItemVectors,
-    triggers: NDArray[np.int64],
-    thresholds: dict[float, NDArray[np.float32]] | None = None,
-) -> dict[float, float]:
-    """Share of the exact best 50 that the index finds, for each setting of the dial.
-
-    Of fewer than 50 where the catalogue or ``retrieval.max_k`` is smaller. An answer counts when its exact score
-    reaches that of the exact 50th, so that among items with equal vectors any will do.
-
-    Args:
-      retriever: the deployed search.
-      vectors: what exact search looks at.
-      triggers: [T], catalogue rows to ask for.
-      thresholds: `exact_thresholds` of these, where they are at hand.
-    """
-    k = _gate_k(retriever)
-    if k < 1 or not len(triggers):
-        return dict.fromkeys(GATE_DIAL, 1.0)
-    thresholds = thresholds or exact_thresholds(vectors, triggers, k)
-    search = tf.function(retriever.search, reduce_retracing=True, autograph=False)
-    found: dict[float, float] = {}
-    for weight, threshold in thresholds.items():
-        hits = 0
-        for start in range(0, len(triggers), _GATE_BATCH):
-            rows = triggers[start : start + _GATE_BATCH]
-            answered = search(
-                tf.constant(vectors.engagement_trigger[rows]),
-                tf.constant(vectors.relevance[rows]),
-                tf.fill([len(rows)], tf.constant(weight, tf.float32)),
-                tf.fill([len(rows)], k),
-                tf.constant(rows[:, np.newaxis], tf.int32),
-            ).numpy()
-            scores = _blend_scores(vectors, rows, answered, weight)
-            hits += int(np.sum((scores >= threshold[start : start + _GATE_BATCH, np.newaxis] - 1e-6) & (answered >= 0)))
-        found[weight] = hits / (len(triggers) * k)
-    return found
-
-
-def _gate_k(retriever: Retriever) -> int:
-    return min(GATE_K, retriever.max_k, retriever.num_items - 1)
-
-
-def _blend_scores(
-    vectors: ItemVectors, triggers: NDArray[np.int64], rows: NDArray[np.int32], weight: float
-) -> NDArray[np.float32]:
-    """Exact scores of catalogue rows [T, m] for the triggers [T]; float32 [T, m]."""
-    engagement = np.einsum("td,tmd->tm", vectors.engagement_trigger[triggers], vectors.engagement_candidate[rows])
-    relevance = np.einsum("td,tmd->tm", vectors.relevance[triggers], vectors.relevance[rows])
-    scores: NDArray[np.float32] = ((1.0 - weight) * engagement + weight * relevance).astype(np.float32)
-    return scores
-
-
-def _tune_index(
-    retriever: Retriever, vectors: ItemVectors, triggers: NDArray[np.int64], plan: IndexPlan, config: ServingConfig
-) -> tuple[IndexPlan, dict[float, float]]:
-    """Measures the index, and widens its search as far as the configuration leaves open until it finds enough.
-
-    Raises:
-      UserError: it still finds less than the configured floor.
-    """
-    target = max(_TARGET_RECALL, config.index.min_recall)
-    few = triggers[::_TUNING_SHARE]
-    thresholds = exact_thresholds(vectors, few, _gate_k(retriever)) if plan.kind == "tree" else {}
-    while (wider := wider_plan(plan, retriever.num_items, config.index)) is not None:
-        least = min(measure_index(retriever, vectors, few, thresholds).values())
-        if least >= target:
-            break
-        logger.info("index recall@%d is %.3f with %s; searching wider", GATE_K, least, plan)
-        plan = wider
-        retriever.search_with(plan)
-    index_recall = measure_index(retriever, vectors, triggers)
-    _check_floor(index_recall, plan, config)
-    return plan, index_recall
-
-
-def _gate_triggers(examples: Path, num_items: int, seed: int) -> NDArray[np.int64]:
-    """What the index is measured with: a seeded sample of real triggers and of the catalogue, half and half."""
-    asked = np.unique(read_triggers(str(examples)).trigger)
-    rng = np.random.default_rng(seed)
-    half = _GATE_TRIGGERS // 2
-    triggers: NDArray[np.int64] = np.unique(
-        np.concatenate([rng.permutation(asked)[:half], rng.permutation(num_items)[:half]])
-    )
-    return triggers
-
-
-def _check_floor(index_recall: dict[float, float], plan: IndexPlan, config: ServingConfig) -> None:
-    weight, least = min(index_recall.items(), key=lambda entry: entry[1])
-    if least < config.index.min_recall:
-        raise UserError(
-            f"export refused: the {plan.kind} index finds {least:.3f} of the exact best {GATE_K} at relevance weight "
-            f"{weight}, below index.min_recall {config.index.min_recall}; raise index.leaves_to_search (now "
-            f"{plan.leaves_to_search} of {plan.leaves}) or index.reorder (now {plan.reorder}), or use index.kind=exact"
-        )
 
 
 def _model_card(

@@ -28,6 +28,14 @@ def relevance_slots(weight: float, k: int) -> int:
     return min(k, int(np.floor(np.float32(weight) * np.float32(k) + np.float32(HALF_UP))))
 
 
+def slots_by_trigger(vectors: ItemVectors, trigger: NDArray[np.int64], weight: float, k: int) -> NDArray[np.int64]:
+    """Answers of the relevance head to each trigger, [T]: `relevance_slots`, unless a head has no vector for it."""
+    slots = np.full(len(trigger), relevance_slots(weight, k), dtype=np.int64)
+    slots[~vectors.engagement_trigger[trigger].any(axis=1)] = k
+    slots[~vectors.relevance[trigger].any(axis=1)] = 0
+    return slots
+
+
 def retrieve_quota(
     vectors: ItemVectors, trigger: NDArray[np.int64], *, k: int, weights: Sequence[float]
 ) -> NDArray[np.int32]:
@@ -52,13 +60,8 @@ def retrieve_quota(
         rows, engagement_scores, relevance_scores, place = (
             each.numpy() for each in _ranked(engagement, relevance, tf.constant(take))
         )
-        asked = trigger[part]
-        without_engagement = ~vectors.engagement_trigger[asked].any(axis=1)
-        without_relevance = ~vectors.relevance[asked].any(axis=1)
         for setting, weight in enumerate(weights):
-            slots = np.full(len(asked), relevance_slots(weight, k))
-            slots = np.where(without_relevance, 0, np.where(without_engagement, k, slots))[:, np.newaxis]
-            chosen = _parts(place, slots, k)
+            chosen = _parts(place, slots_by_trigger(vectors, trigger[part], weight, k)[:, np.newaxis], k)
             blended = (np.float32(1.0 - weight)) * engagement_scores + np.float32(weight) * relevance_scores
             order = np.argsort(np.where(chosen, -blended, np.inf), axis=1, kind="stable")[:, :take]
             found[setting, part, :take] = np.take_along_axis(rows, order, axis=1)

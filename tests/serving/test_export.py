@@ -1,5 +1,6 @@
 """Exports as a server meets them: in another process, at another place, with nothing of the trainer."""
 
+import copy
 import dataclasses
 import json
 import os
@@ -16,8 +17,8 @@ from preprocessing.errors import UserError
 from serving import export as export_module
 from serving.client import Client
 from serving.config import ExportConfig, IndexConfig, RetrievalConfig, ServingConfig
-from serving.export import MODEL_CARD, default_weight, dial_by_rule, export, measure_index
-from serving.index import IndexPlan
+from serving.export import MODEL_CARD, default_weight, dial_by_rule, export
+from serving.index_gate import GATE_DIAL
 from serving.push import versions
 from serving.signatures import DESCRIBE, EMBED, RETRIEVE, RETRIEVE_BY_CONTENT, SERVING_DEFAULT, SIGNATURES
 from serving.warmup import WARMUP_FILE
@@ -26,6 +27,7 @@ from tests.serving.naive import Row, Shelf
 from tests.serving.server.server_process import ServerProcess
 from trainer.artefact import DialPoint, load_description, load_model
 from trainer.model import ItemVectors
+from trainer.names import QUOTA
 
 _FRESH = """
 import os, sys
@@ -168,6 +170,24 @@ def test_embed_is_the_model(loaded, vectors, trained):
     for name, value in found.items():
         np.testing.assert_allclose(value[:-2], getattr(vectors, name), atol=1e-5)
         assert not value[-2:].any()
+
+
+@pytest.mark.parametrize("kind", ["exact", "tree"])
+def test_a_quota_is_exported(trained, reference, questions, tmp_path, kind):
+    rows, asked = questions
+    config = dataclasses.replace(
+        CONFIG, retrieval=dataclasses.replace(CONFIG.retrieval, merge=QUOTA), index=IndexConfig(kind=kind)
+    )
+    result = export(trained.examples, trained.model, tmp_path / "mtmh", config)
+    assert min(result.index_recall.values()) >= 0.999
+    card = json.loads((result.directory / MODEL_CARD).read_text(encoding="utf-8"))
+    assert card["defaults"]["merge"] == QUOTA
+    loaded, by_quota = tf.saved_model.load(str(result.directory)), copy.copy(reference)
+    by_quota.defaults = dataclasses.replace(reference.defaults, merge=QUOTA)
+    by_quota.check(rows, call(loaded, *asked["batch"]))
+    content = call(loaded, *asked["content"])
+    assert content["count"].tolist() == [5]
+    assert len(set(content["item_id"][0])) == 5
 
 
 def test_describe(loaded, trained):
@@ -322,11 +342,11 @@ def test_model_card(exported, trained):
     assert card["content_dimension"] == 6
     assert card["index"] == dataclasses.asdict(exported.result.plan)
     assert card["index_recall"] == {str(weight): value for weight, value in exported.result.index_recall.items()}
-    assert card["defaults"] == {"k": 7, "relevance_weight": 0.3, "max_k": 30, "trigger_decay": 0.9}
+    assert card["defaults"] == {"k": 7, "relevance_weight": 0.3, "max_k": 30, "trigger_decay": 0.9, "merge": "blend"}
 
 
 def test_index_recall_of_small_catalogues(exported):
-    assert set(exported.result.index_recall) == set(export_module.GATE_DIAL)
+    assert set(exported.result.index_recall) == set(GATE_DIAL)
     assert min(exported.result.index_recall.values()) >= 0.999
 
 
@@ -377,36 +397,6 @@ def _export_without_scan(trained, base, config):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("serving.retriever.Retriever._by_scan", lambda self, query: self._by_both_indexes(query, 60))
         export(trained.examples, trained.model, base, config)
-
-
-def test_search_is_widened_until_it_finds_enough(trained, vectors, tmp_path, monkeypatch):
-    shelf = Shelf(tmp_path, trained.items.ids, vectors, kind="tree")
-    monkeypatch.setattr("serving.retriever.Retriever._by_scan", lambda self, query: self._by_both_indexes(query, 60))
-    monkeypatch.setattr(export_module, "GATE_K", 10)
-    narrow = IndexPlan("tree", shelf.plan.leaves, 1, 10)
-    shelf.retriever.search_with(narrow)
-    triggers = np.arange(60)
-    assert min(measure_index(shelf.retriever, vectors, triggers).values()) < 0.9
-    plan, recall = export_module._tune_index(shelf.retriever, vectors, triggers, narrow, ServingConfig())
-    assert plan.leaves == narrow.leaves
-    assert plan.leaves_to_search > 1
-    assert min(recall.values()) >= 0.97
-
-
-def test_equal_items_are_as_good_as_one_another(tmp_path):
-    """Among items with equal vectors the index may pick others than exact search does."""
-    one = np.zeros((100, 4), np.float32)
-    one[:, 0] = 1.0
-    vectors = ItemVectors(one, one, one)
-    shelf = Shelf(tmp_path, [str(row) for row in range(100)], vectors, kind="tree")
-    assert set(measure_index(shelf.retriever, vectors, np.arange(100)).values()) == {1.0}
-
-
-@pytest.mark.parametrize("number", [1, 2])
-def test_measure_of_tiny_catalogues(tmp_path, number):
-    vectors = ItemVectors(*(np.eye(number, 4, dtype=np.float32),) * 3)
-    shelf = Shelf(tmp_path, [str(row) for row in range(number)], vectors)
-    assert set(measure_index(shelf.retriever, vectors, np.arange(number)).values()) == {1.0}
 
 
 def test_without_titles(trained, tmp_path):

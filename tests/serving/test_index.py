@@ -166,7 +166,7 @@ def test_what_it_refuses():
 def test_default_plan_finds_enough_of_sixty_thousand(correlated, tmp_path):
     """The design's check: 60k items, two heads of 64 dimensions, with related and with unrelated heads."""
     from serving.config import ServingConfig
-    from serving.export import _tune_index
+    from serving.index_gate import tune_index
     from tests.serving.naive import Shelf
     from trainer.model import ItemVectors
 
@@ -185,5 +185,5 @@ def test_default_plan_finds_enough_of_sixty_thousand(correlated, tmp_path):
     vectors = ItemVectors(view(first), view(first), view(first if correlated else meaning()))
     shelf = Shelf(tmp_path, [str(row) for row in range(60_000)], vectors, kind="auto")
     triggers = rng.choice(60_000, 200, replace=False)
-    _, recall = _tune_index(shelf.retriever, vectors, triggers, shelf.plan, ServingConfig())
+    _, recall = tune_index(shelf.retriever, vectors, triggers, shelf.plan, ServingConfig())
     assert min(recall.values()) >= 0.97
