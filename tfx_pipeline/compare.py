@@ -107,7 +107,9 @@ def _trained(
 
     return {
         model.name: Contender(
-            model, load_recommender(model.name, workdir.model, items), _default_weight(workdir, config, model)
+            model,
+            load_recommender(model.name, workdir.model, items, config.retrieval.merge),
+            _default_weight(workdir, config, model),
         )
         for model in models
         if model.kind == TRAINED

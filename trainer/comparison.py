@@ -135,7 +135,7 @@ class Above:
     Attributes:
       over: the other model.
       axis: the metric that recall is drawn against.
-      compared: settings of the other model within that reach: not more relevant than the subject at its end.
+      compared: settings of the other model within that reach: not more relevant than the subject gets there.
       strictly: at each of them the subject has more recall at no less relevance; None where none was compared.
       least_lead: the least of those recall differences, paired.
     """

@@ -119,11 +119,12 @@ def strictly_above(subject: ModelDraws, compared: Compared, until: float) -> tup
     rows = []
     for other in _others(subject, compared):
         for axis in AXES:
-            of_axis, end = subject.along_dial(axis)[reach].T, subject.at(axis, until)
+            of_axis = subject.along_dial(axis)[reach].T
+            furthest = of_axis[0].max()
             leads = [
                 frontier.recall_at(of_axis, recall, point) - its_recall
                 for point, its_recall in zip(other.along_dial(axis), other.along_dial(metrics.RECALL), strict=True)
-                if point[0] <= end[0]
+                if point[0] <= furthest
             ]
             least = np.fmin.reduce(leads) if leads else np.full(recall.shape[0], np.nan)
             strictly = bool(least[0] > 0.0) if leads else None

@@ -10,20 +10,23 @@ from preprocessing.read import ItemTable
 from trainer.artefact import load_description, load_model
 from trainer.config import TrainingConfig
 from trainer.model import ItemVectors
-from trainer.names import MODELS
+from trainer.names import BLEND, MODELS
 from trainer.recommender import VectorRecommender
 from trainer.variants import as_variant, trainings
 
 _OF_NO_CONSEQUENCE = ("trainer.tensorboard",)
 
 
-def load_recommender(name: str, directory_of: Callable[[str], Path], items: ItemTable) -> VectorRecommender:
+def load_recommender(
+    name: str, directory_of: Callable[[str], Path], items: ItemTable, merge: str = BLEND
+) -> VectorRecommender:
     """A trained model, or one that is put together from two: engagement of the first, relevance of the last.
 
     Args:
       name: see `trainer.names`.
       directory_of: where the result of a training is, by its name; see `trainer.artefact`.
       items: the catalogue that it was trained with.
+      merge: how two heads answer, see `VectorRecommender`.
 
     Raises:
       UserError: a model is missing, damaged, or of another catalogue.
@@ -31,7 +34,7 @@ def load_recommender(name: str, directory_of: Callable[[str], Path], items: Item
     parts = [load_model(directory_of(part), items)[0].embed_catalogue() for part in trainings(name)]
     first, last = parts[0], parts[-1]
     vectors = ItemVectors(first.engagement_trigger, first.engagement_candidate, last.relevance)
-    return VectorRecommender(vectors, MODELS[name].has_dial)
+    return VectorRecommender(vectors, MODELS[name].has_dial, merge)
 
 
 def what_differs(directory: Path, config: TrainingConfig, examples_digest: str) -> str | None:

@@ -160,6 +160,24 @@ def test_two_models_are_trained_as_their_parts_and_put_together(compared, monkey
     assert not one_head.vectors.relevance.any()
 
 
+def test_heads_are_merged_as_configured(compared, tmp_path):
+    """By quota one of 5 answers is the relevance head's, at weight .15 as at .25."""
+    shutil.copytree(compared[0].root, tmp_path / "copy")
+    workdir = Workdir(tmp_path / "copy")
+    options = ["--set", "retrieval.merge=quota", "--set", "trainer.tensorboard=false"]
+    assert compare(workdir, "--models", "mtmh", *options)[0] == 0
+    blend, quota = (
+        {
+            point.relevance_weight: point.metrics["relevance"].value
+            for point in read_comparison(place).model("mtmh").points
+        }
+        for place in (compared[0].comparison, workdir.comparison)
+    )
+    assert (quota[0.0], quota[1.0]) == (pytest.approx(blend[0.0]), pytest.approx(blend[1.0]))
+    assert quota != blend
+    assert quota[0.15] == pytest.approx(quota[0.25])
+
+
 def test_other_examples_train_anew(compared, monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr(steps, "train_step", lambda workdir, config: asked.append(config.model.name))

@@ -168,6 +168,10 @@ def test_strictly_above(comparison):
     weaker = [contender("popularity", {0.0: 1}), contender("mtmh", {0.0: 3, 0.4: 1, 0.5: 3}, 0.0)]
     row = only(compare(weaker, judge(), CONFIG, SEED).above, over="popularity", axis="relevance")
     assert (row.compared, row.strictly) == (1, False)
+    # The subject's relevance falls again before dial 0.5: what it reached counts. It finds .6 at relevance .6 or less.
+    bent = [contender("popularity", {0.0: 3}), contender("mtmh", {0.0: 3, 0.2: 1, 0.6: 3}, 0.0)]
+    row = only(compare(bent, judge(), CONFIG, SEED).above, over="popularity", axis="relevance")
+    assert (row.compared, row.strictly, row.least_lead.value) == (1, False, 0.0)
 
 
 def test_coverage_and_tail_share_are_held(comparison):
