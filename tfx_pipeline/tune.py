@@ -135,6 +135,7 @@ def trials_sheet(results: "Sequence[TrialResult]", k: int) -> "Sheet":
 
     scored = [result for result in results if result.score is not None]
     titles = [name.replace(".", ".\n").replace("_", "_\n") for name in SPACE]
+    ended = len(results) - len(scored)
     return Sheet(
         title=f"the best of {len(scored)} trials",
         header=("trial", "frontier\narea", f"recall\n@{k}", f"relevance\n@{k}", *titles),
@@ -150,7 +151,7 @@ def trials_sheet(results: "Sequence[TrialResult]", k: int) -> "Sheet":
         notes=(
             "all on the validation slice, recall and relevance at dial 0",
             "trial 0 is the configuration as it stands",
-            f"{len(results) - len(scored)} more were ended early",
+            *([f"{ended} more were ended early"] if ended else []),
         ),
     )
 
