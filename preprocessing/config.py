@@ -72,9 +72,9 @@ class SplitConfig:
         0.9, "share of the rows before the split that come before their validation slice", above=0, maximum=1
     )
     validation_users: float = option(
-        0.2,
-        "share of the users whose rows in the validation slice are held out of the training pairs, to choose epochs, "
-        "the dial and the baselines' parameters by",
+        1.0,
+        "share of the users whose rows in the validation slice are held out of the training pairs: epochs, the dial "
+        "and the baselines' parameters are chosen on them, and the final model then learns from them too",
         minimum=0,
         maximum=1,
     )

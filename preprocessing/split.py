@@ -1,8 +1,8 @@
 """Which part of the output a row belongs to: training, validation or evaluation.
 
 The evaluation period is everybody's, from the split on. Validation repeats it inside the training period: the last
-rows of some of the users, so that epochs, the dial and the baselines' parameters are chosen without a look at the
-evaluation period, and all other users' latest rows still train.
+rows of all users, or of a share of them, so that epochs, the dial and the baselines' parameters are chosen without a
+look at the evaluation period. Nothing is lost: once all is chosen, the trainer learns from the slice as well.
 """
 
 import dataclasses

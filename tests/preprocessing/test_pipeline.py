@@ -95,12 +95,10 @@ def test_the_shop(shop):
     assert (blue @ blue.T).mean() > (blue @ red.T).mean() + 0.2
 
     # Rows before the split: four of each user, five of the twenty that are early in the last step. From the third of
-    # those on, a validation user's fifth row is held out, and the four before it lose a pair each.
-    held_out = is_validation_user(
-        [f"u{user}".encode() for user in range(2, 20)], CONFIG.split.validation_users, 0
-    ).sum()
+    # those on, a fifth row is held out for validation, and the four before it lose a pair each.
+    held_out = 18
     assert manifest.validation_time == 4002.0
-    assert manifest.num_validation_triggers == held_out > 0
+    assert manifest.num_validation_triggers == held_out
     pairs = collections.Counter()
     targets = np.zeros(12, np.int64)
     for block in read_pairs(str(output)):
@@ -171,13 +169,18 @@ def test_without_validation_users_all_rows_before_the_split_train(tmp_path, shop
 
 
 def test_another_seed_holds_out_other_users_and_leaves_the_evaluation_alone(tmp_path, shop):
-    manifest = preprocess(dataclasses.replace(CONFIG, seed=3), [shop.interactions], [shop.items], str(tmp_path / "out"))
+    half = dataclasses.replace(CONFIG, split=SplitConfig(validation_users=0.5))
+    one, other = (
+        preprocess(dataclasses.replace(half, seed=seed), [shop.interactions], [shop.items], str(tmp_path / f"{seed}"))
+        for seed in (0, 3)
+    )
+    assert 0 < one.num_validation_triggers < shop.manifest.num_validation_triggers
 
     def hashes(of, kind):
         return [file.sha256 for file in of.files if file.path.startswith(f"{kind}/")]
 
-    assert hashes(manifest, VALIDATION) != hashes(shop.manifest, VALIDATION)
-    assert hashes(manifest, EVAL) == hashes(shop.manifest, EVAL)
+    assert hashes(one, VALIDATION) != hashes(other, VALIDATION)
+    assert hashes(one, EVAL) == hashes(other, EVAL)
 
 
 THREADS = ["--runner=DirectRunner", "--direct_running_mode=multi_threading", "--direct_num_workers=2"]
