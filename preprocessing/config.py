@@ -10,7 +10,7 @@ class Columns:
     """Names of the columns in the user's tables."""
 
     user_id: str = option("user_id", "interactions: who")
-    item_id: str = option("item_id", "interactions and items: what")
+    item_id: str = option("item_id", "interactions, items and annotations: what")
     timestamp: str = option("timestamp", "interactions: when; unix seconds or ISO 8601")
     event: str = option("event", "interactions, optional: kind of engagement")
     value: str = option("value", "interactions, optional: a number such as a rating or a quantity")
@@ -19,6 +19,8 @@ class Columns:
     description: str = option("description", "items, optional")
     categories: str = option("categories", "items, optional: `|`-separated text, or a list")
     embedding: str = option("embedding", "items, optional: a list of floats, for `teacher.kind=column`")
+    trigger_id: str = option("trigger_id", "annotations: the item that `item_id` is graded for")
+    grade: str = option("grade", "annotations: how much `item_id` is about the same thing, from 0 to 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +29,7 @@ class InputConfig:
 
     columns: Columns = section(Columns, "names of the columns")
     format: str = option(
-        "auto", "format of both tables; `auto` goes by the file name", choices=("auto", "csv", "jsonl", "parquet")
+        "auto", "format of all tables; `auto` goes by the file name", choices=("auto", "csv", "jsonl", "parquet")
     )
     delimiter: str = option(",", "CSV field separator")
     events: tuple[str, ...] = option((), "keep only rows with these values of `event`; empty keeps all")
@@ -81,6 +83,18 @@ class SplitConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class AnnotationsConfig:
+    """How graded annotations are used."""
+
+    held_out: float = option(
+        0.2,
+        "share of the triggers, picked by a seeded hash, whose annotations are never trained on but scored by NDCG",
+        minimum=0,
+        maximum=1,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class TeacherConfig:
     """The semantic encoder that the relevance head learns from."""
 
@@ -125,6 +139,7 @@ class PreprocessingConfig:
     input: InputConfig = dataclasses.field(default_factory=InputConfig)
     pairs: PairsConfig = dataclasses.field(default_factory=PairsConfig)
     split: SplitConfig = dataclasses.field(default_factory=SplitConfig)
+    annotations: AnnotationsConfig = dataclasses.field(default_factory=AnnotationsConfig)
     teacher: TeacherConfig = dataclasses.field(default_factory=TeacherConfig)
     features: FeaturesConfig = dataclasses.field(default_factory=FeaturesConfig)
     output: OutputConfig = dataclasses.field(default_factory=OutputConfig)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import apache_beam as beam
 
+from preprocessing.annotation_steps import AnnotationsResult
 from preprocessing.dead_letters import Account, write_faults
 from preprocessing.errors import UserError
 from preprocessing.files import exists, read_text, write_text
@@ -19,7 +20,7 @@ from preprocessing.job import Job
 from preprocessing.manifest import load_manifest, save_manifest
 from preprocessing.mistakes import Mistake, first_mistake, lasting_fault
 from preprocessing.schema import LAYOUT_VERSION, MANIFEST, Manifest, OutputFile, TableCounts
-from preprocessing.sources import INTERACTIONS, ITEM_TABLE
+from preprocessing.sources import ANNOTATION_TABLE, INTERACTIONS, ITEM_TABLE
 from preprocessing.split import Split
 
 _MISTAKE: Final = "mistake.json"
@@ -39,20 +40,23 @@ class Finish(beam.DoFn):
         _: Any,
         items: Account | Mistake,
         interactions: Account | Mistake,
+        annotations: Account | Mistake,
         pairs: Sequence[PairsResult | Mistake],
         item_files: Sequence[WrittenItems | Mistake],
+        graded: Sequence[AnnotationsResult | Mistake],
         split: Split | Mistake,
     ) -> Iterator[Manifest]:
         """Yields the manifest, if there is one."""
         mistake = (
             first_mistake([items])
             or first_mistake([interactions])
+            or first_mistake([annotations])
             or first_mistake([split])
-            or first_mistake([*pairs, *item_files])
+            or first_mistake([*pairs, *item_files, *graded])
         )
         if mistake is None:
             try:
-                manifest = self._manifest(items, interactions, pairs, item_files, split)  # type: ignore[arg-type]
+                manifest = self._manifest(items, interactions, annotations, pairs, item_files, graded, split)  # type: ignore[arg-type]
                 save_manifest(manifest, self._job.directory)
                 yield manifest
                 return
@@ -66,21 +70,29 @@ class Finish(beam.DoFn):
         self,
         items: Account,
         interactions: Account,
+        annotations: Account,
         pairs: Sequence[PairsResult],
         item_files: Sequence[WrittenItems],
+        graded: Sequence[AnnotationsResult],
         split: Split,
     ) -> Manifest:
         faults = [
             (table, path, fault)
-            for table, account in ((INTERACTIONS, interactions), (ITEM_TABLE, items))
+            for table, account in (
+                (INTERACTIONS, interactions),
+                (ITEM_TABLE, items),
+                (ANNOTATION_TABLE, annotations),
+            )
             for path, fault in account.faults
         ]
         files = [
             *items.files,
             *interactions.files,
+            *annotations.files,
             *write_faults(self._job.directory, faults),
             *(file for file, _ in item_files),
             *(file for result in pairs for file in result.files),
+            *(result.file for result in graded),
         ]
         dropped = {
             "repeat": sum(result.repeats for result in pairs),
@@ -90,11 +102,13 @@ class Finish(beam.DoFn):
             layout_version=LAYOUT_VERSION,
             interactions=_table(interactions, sum(result.rows_used for result in pairs), dropped),
             items=_table(items, items.good, {}),
+            annotations=_table(annotations, sum(result.rows_used for result in graded), {}),
             num_items=items.good,
             num_pairs=sum(result.num_pairs for result in pairs),
             num_validation_triggers=sum(result.num_validation_triggers for result in pairs),
             num_triggers=sum(result.num_triggers for result in pairs),
             num_users=sum(result.num_users for result in pairs),
+            num_annotations=sum(result.num_annotations for result in graded),
             content_dimension=max(dimension for _, dimension in item_files),
             validation_time=split.validation_time,
             split_time=split.split_time,
@@ -119,7 +133,7 @@ def load_result(directory: str) -> Manifest:
             "and that Beam's workers and this machine share it"
         )
     manifest = load_manifest(directory)
-    for table in (manifest.interactions, manifest.items):
+    for table in (manifest.interactions, manifest.items, manifest.annotations):
         accounted = table.rows_used + sum(table.dead_letters.values()) + sum(table.dropped.values())
         if accounted != table.rows_in:
             raise RuntimeError(f"{table.rows_in} rows were read, {accounted} are accounted for: {table}")

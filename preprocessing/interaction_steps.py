@@ -3,7 +3,6 @@
 
 import dataclasses
 import logging
-import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
@@ -13,17 +12,17 @@ import numpy as np
 from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import TaggedOutput
 
-from preprocessing.dead_letters import Account, add_accounts, check_any_good, check_bad_share, dead_letters
-from preprocessing.job import ACCOUNT, NAMESPACE, PROGRESS_SECONDS, Job, count_metrics
-from preprocessing.mistakes import Mistake, first_mistake, hands_on_mistakes
+from preprocessing.dead_letters import Account
+from preprocessing.job import ACCOUNT, NAMESPACE, Job
+from preprocessing.mistakes import hands_on_mistakes
 from preprocessing.pairs import Pairs, mine_pairs, mine_triggers
 from preprocessing.parse import InteractionParser, Rows, concat_rows
-from preprocessing.rows import FileFault
 from preprocessing.schema import EVAL, VALIDATION, OutputFile
 from preprocessing.sessions import build_sequences, split_by_user
-from preprocessing.sources import INTERACTIONS, SourceFile, read_source
+from preprocessing.sources import SourceFile
 from preprocessing.split import Part, Split, find_split, part_of_rows
 from preprocessing.statistics import Counts, add_counts, count_values
+from preprocessing.table_steps import ItemIndex, ValidRows
 from preprocessing.write import write_pairs, write_triggers
 
 TIMES: Final = "times"
@@ -53,45 +52,19 @@ class ReadInteractions(beam.DoFn):
     def __init__(self, job: Job):
         """Takes the job."""
         self._job = job
-        self._index: dict[str, int] = {}
-        self._ids: list[str] | None = None
+        self._index = ItemIndex()
 
     @hands_on_mistakes(ACCOUNT)
     def process(self, source: SourceFile, ids: list[str]) -> Iterator[Any]:
         """Yields ``(partition, Rows)`` and, tagged, counts of timestamps and the file's ``Account``."""
-        if self._ids is not ids:
-            self._index, self._ids = {name: index for index, name in enumerate(ids)}, ids
-        config = self._job.config
-        parser = InteractionParser(config.input, self._index)
-        pending: list[Rows] = []
-        flush = _FLUSH_ROWS * max(1, min(self._job.shards, 1024) // 64)
-        rows_in = 0
-        reported = time.monotonic()
-        with dead_letters(self._job.directory, source) as closing:
-            for batch in read_source(source, config.input):
-                if isinstance(batch, FileFault):
-                    closing.letters.fault(batch)
-                    _LOGGER.warning("interactions: %s: %s (%s)", source.path, batch.reason, batch.detail)
-                    continue
-                valid = parser.parse(batch, source.index)
-                closing.letters.count(valid.rows_in, valid.dropped)
-                closing.letters.add(valid.bad)
-                rows_in += valid.rows_in
-                pending.append(valid.rows)
-                if sum(map(len, pending)) >= flush:
-                    yield from self._send(pending)
-                    pending = []
-                if time.monotonic() - reported >= PROGRESS_SECONDS:
-                    reported = time.monotonic()
-                    _LOGGER.info("interactions: %d rows of %s so far", rows_in, source.path)
-            yield from self._send(pending)
-        account = closing.account
-        _LOGGER.info("interactions: read %d rows of %s, %d bad", rows_in, source.path, account.bad)
-        count_metrics(INTERACTIONS, account)
-        yield TaggedOutput(ACCOUNT, account)
+        parser = InteractionParser(self._job.config.input, self._index.of(ids))
+        valid = ValidRows(self._job, source, parser.parse)
+        for parts in valid.chunks(_FLUSH_ROWS * max(1, min(self._job.shards, 1024) // 64)):
+            yield from self._send(parts)
+        yield TaggedOutput(ACCOUNT, valid.account)
 
-    def _send(self, pending: Sequence[Rows]) -> Iterator[Any]:
-        rows = concat_rows(pending)
+    def _send(self, parts: Sequence[Rows]) -> Iterator[Any]:
+        rows = concat_rows(parts)
         if not len(rows):
             return
         yield TaggedOutput(TIMES, count_values(rows.timestamp))
@@ -99,26 +72,6 @@ class ReadInteractions(beam.DoFn):
         # Python's own hash is salted, this one is the same in every process.
         partition = np.array([zlib.crc32(user) % shards for user in rows.users], np.int64)
         yield from split_by_user(rows, partition)
-
-
-class CheckInteractions(beam.DoFn):
-    """Adds the accounts of all files and stops the run if they are not good enough."""
-
-    def __init__(self, job: Job):
-        """Takes the job."""
-        self._job = job
-
-    @hands_on_mistakes()
-    def process(self, accounts: list[Account | Mistake]) -> Iterator[Account | Mistake]:
-        """Yields the account of the table."""
-        mistake = first_mistake(accounts)
-        if mistake:
-            yield mistake
-            return
-        account = add_accounts(account for account in accounts if isinstance(account, Account))
-        check_bad_share(INTERACTIONS, account, self._job.config.input.max_bad_share, self._job.rejected)
-        check_any_good(INTERACTIONS, account)
-        yield account
 
 
 class FindSplit(beam.DoFn):

@@ -115,7 +115,7 @@ class BuildCatalogue(beam.DoFn):
         yield TaggedOutput(ACCOUNT, account)
         yield TaggedOutput(IDS, [item.item_id for item in items])
         yield TaggedOutput(FITTED, _to_fit(items, job.config))
-        bounds = [shard * len(items) // job.shards for shard in range(job.shards + 1)]
+        bounds = job.item_bounds(len(items))
         for shard in range(job.shards):
             yield ItemShard(shard, bounds[shard], items[bounds[shard] : bounds[shard + 1]])
 
@@ -128,9 +128,9 @@ class FitTeacher(beam.DoFn):
         self._job = job
 
     @hands_on_mistakes()
-    def process(self, items: list[Item], checked: Account) -> Iterator[Encoder | None]:
-        """Yields the encoder; ``None`` for one that each worker loads."""
-        del checked
+    def process(self, items: list[Item], interactions: Account, annotations: Account) -> Iterator[Encoder | None]:
+        """Yields the encoder, ``None`` for one that each worker loads; the accounts are there to be checked first."""
+        del interactions, annotations
         config = self._job.config
         if config.teacher.kind == "lsa":
             yield fit_lsa(items, config.teacher, config.seed, with_categories=config.features.categories)

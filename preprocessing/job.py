@@ -24,6 +24,10 @@ class Job:
     rejected: str
     shards: int
 
+    def item_bounds(self, number: int) -> list[int]:
+        """Bounds of the shards of ``number`` items: shard s has the indices from the s-th up to the next."""
+        return [shard * number // self.shards for shard in range(self.shards + 1)]
+
 
 def count_metrics(table: str, account: Account) -> None:
     """Adds an account to Beam's counters."""

@@ -8,7 +8,7 @@ from preprocessing.errors import UserError
 from preprocessing.files import exists, read_text, write_text
 from preprocessing.schema import LAYOUT_VERSION, MANIFEST, Manifest, OutputFile, TableCounts
 
-_COUNTS: Final = ("num_items", "num_pairs", "num_validation_triggers", "num_triggers", "num_users")
+_COUNTS: Final = ("num_items", "num_pairs", "num_validation_triggers", "num_triggers", "num_users", "num_annotations")
 _TIMES: Final = ("validation_time", "split_time")
 
 
@@ -40,6 +40,7 @@ def from_json(text: str) -> Manifest:
     values = fields | {
         "interactions": _table("interactions", fields["interactions"]),
         "items": _table("items", fields["items"]),
+        "annotations": _table("annotations", fields["annotations"]),
         "files": tuple(_file(entry) for entry in fields["files"]),
     }
     values |= {name: float(fields[name]) for name in _TIMES}

@@ -15,6 +15,13 @@ def splitmix(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return value ^ (value >> np.uint64(31))
 
 
+def pick(names: Sequence[bytes], share: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Picks ``share`` of the names by a hash of name and seed alone, so that every worker picks the same."""
+    mixed = splitmix(splitmix(checksums(names)) ^ np.uint64(seed))
+    picked: npt.NDArray[np.bool_] = (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53 < share
+    return picked
+
+
 def checksums(names: Sequence[bytes]) -> npt.NDArray[np.uint64]:
     """CRC-32 of each name."""
     return np.array([zlib.crc32(name) for name in names], np.uint64)

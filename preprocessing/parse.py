@@ -5,15 +5,15 @@ import datetime
 import functools
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence, Sized
+from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from preprocessing.config import InputConfig
 from preprocessing.errors import UserError
+from preprocessing.faults import Faults, distinct_values
 from preprocessing.rows import BadRow, RawBatch
 
 MAX_ID_BYTES: Final = 512
@@ -50,11 +50,15 @@ class Rows:
         return len(self.item)
 
 
+ParsedRows = TypeVar("ParsedRows", bound=Sized)
+"""Valid rows of one table as columns: ``Rows`` of interactions, ``AnnotationRows`` of annotations."""
+
+
 @dataclasses.dataclass(frozen=True)
-class Validated:
+class Validated(Generic[ParsedRows]):
     """What became of a batch: the valid rows, the bad ones by line, good ones dropped by rule, and all read."""
 
-    rows: Rows
+    rows: ParsedRows
     bad: list[BadRow]
     dropped: dict[str, int]
     rows_in: int
@@ -104,6 +108,17 @@ def check_id(role: str, text: str | None) -> tuple[str, str, str]:
     return text, "", ""
 
 
+def check_item(role: str, item_index: Mapping[str, int], text: str | None) -> tuple[int, str, str]:
+    """The index of the item that a ``role`` names, and the reason and detail of why there is none, if so."""
+    name, reason, detail = check_id(role, text)
+    if reason:
+        return 0, reason, detail
+    index = item_index.get(name)
+    if index is None:
+        return 0, f"unknown_{role.removesuffix('_id')}", f"{_short(name)} is not in the catalogue"
+    return index, "", ""
+
+
 def check_time(text: str | None) -> tuple[float, str, str]:
     """Unix seconds, and the reason and detail of why they cannot be used, if so."""
     if text is None or not text.strip():
@@ -126,9 +141,23 @@ def check_value(text: str | None) -> tuple[float, str, str]:
     """A finite number, and the reason and detail of why it cannot be used, if so."""
     if text is None or not text.strip():
         return 0.0, "missing_value", "value is empty, and input.min_value needs it"
+    return _check_number("value", text)
+
+
+def check_grade(text: str | None) -> tuple[float, str, str]:
+    """A grade from 0 to 1, and the reason and detail of why it cannot be used, if so."""
+    if text is None or not text.strip():
+        return 0.0, "missing_grade", "grade is empty"
+    grade, reason, detail = _check_number("grade", text)
+    if not reason and not 0 <= grade <= 1:
+        return 0.0, "grade_out_of_range", f"{_short(text)} is not from 0 to 1; bring the grades to that scale"
+    return abs(grade), reason, detail
+
+
+def _check_number(role: str, text: str) -> tuple[float, str, str]:
     if _NUMBER.fullmatch(text.strip()) and math.isfinite(float(text)):
         return float(text), "", ""
-    return 0.0, "bad_value", f"{_short(text)} is not a finite number"
+    return 0.0, f"bad_{role}", f"{_short(text)} is not a finite number"
 
 
 def _check_session(text: str | None) -> tuple[str, str, str]:
@@ -145,16 +174,16 @@ class InteractionParser:
         self._events = frozenset(event.strip() for event in config.events)
         self._item_index = item_index
 
-    def parse(self, batch: RawBatch, file_index: int) -> Validated:
+    def parse(self, batch: RawBatch, file_index: int) -> Validated[Rows]:
         """Validates one batch of the file with the given number."""
         count = len(batch.lines)
         columns = batch.columns
         dropped = {"blank_line": batch.blank_lines}
         if not count:
             return Validated(empty_rows(), batch.bad, dropped, batch.rows_in)
-        faults = _Faults(count)
+        faults = Faults(count)
         users, user = faults.apply(columns.get("user_id"), functools.partial(check_id, "user_id"))
-        items, item = faults.apply(columns.get("item_id"), self._check_item)
+        items, item = faults.apply(columns.get("item_id"), functools.partial(check_item, "item_id", self._item_index))
         times, time = faults.apply(columns.get("timestamp"), check_time)
         sessions, session = [""], np.zeros(count, np.int32)
         if "session_id" in columns:
@@ -181,19 +210,10 @@ class InteractionParser:
         )
         return Validated(rows, bad, dropped, batch.rows_in)
 
-    def _check_item(self, text: str | None) -> tuple[int, str, str]:
-        name, reason, detail = check_id("item_id", text)
-        if reason:
-            return 0, reason, detail
-        index = self._item_index.get(name)
-        if index is None:
-            return 0, "unknown_item", f"{_short(name)} is not in the catalogue"
-        return index, "", ""
-
     def _event_kept(self, column: Sequence[Any] | None, count: int) -> npt.NDArray[np.bool_]:
         if column is None:
             return np.zeros(count, np.bool_)
-        distinct, codes = _distinct(column)
+        distinct, codes = distinct_values(column)
         kept = np.array([(text or "").strip() in self._events for text in distinct], np.bool_)
         return np.asarray(kept[codes])
 
@@ -204,55 +224,6 @@ class InteractionParser:
         left = keep & passing
         dropped[rule] = int(keep.sum() - left.sum())
         return np.asarray(left)
-
-
-class _Faults:
-    """The first fault of each row, found by checking distinct values instead of rows."""
-
-    def __init__(self, count: int):
-        self._count = count
-        self._of_row = np.full(count, -1, np.int32)
-        self._known: list[tuple[str, str]] = []
-
-    def apply(
-        self,
-        column: Sequence[Any] | None,
-        check: Callable[[str | None], tuple[Any, str, str]],
-        among: npt.NDArray[np.bool_] | None = None,
-    ) -> tuple[list[Any], npt.NDArray[np.int32]]:
-        """Checks a column, or its rows ``among``; returns checked distinct values and each row's place in them."""
-        distinct, codes = _distinct(column) if column is not None else ([None], np.zeros(self._count, np.int32))
-        values: list[Any] = []
-        fault = np.full(len(distinct), -1, np.int32)
-        for i, text in enumerate(distinct):
-            value, reason, detail = check(text)
-            values.append(value)
-            if reason:
-                fault[i] = len(self._known)
-                self._known.append((reason, detail))
-        of_row = fault[codes]
-        if among is not None:
-            of_row = np.where(among, of_row, -1)
-        self._of_row = np.where(self._of_row < 0, of_row, self._of_row)
-        return values, codes
-
-    def good(self) -> npt.NDArray[np.bool_]:
-        """Rows without a fault so far."""
-        return np.asarray(self._of_row < 0)
-
-    def rows(self, batch: RawBatch) -> list[BadRow]:
-        """The rows with a fault."""
-        bad: list[BadRow] = []
-        for i in np.flatnonzero(self._of_row >= 0).tolist():
-            reason, detail = self._known[self._of_row[i]]
-            bad.append(BadRow(int(batch.lines[i]), reason, detail, batch.raw(i)))
-        return bad
-
-
-def _distinct(column: Sequence[Any]) -> tuple[list[str | None], npt.NDArray[np.int32]]:
-    """Distinct values of a column of text, and each row's place among them."""
-    encoded = pa.array(column, pa.string()).dictionary_encode(null_encoding="encode")
-    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int32, copy=False)
 
 
 def _compact(values: Sequence[str], codes: npt.NDArray[np.int32]) -> tuple[list[bytes], npt.NDArray[np.int32]]:

@@ -4,26 +4,29 @@
 Items come first: the catalogue gives every item its index, and interactions name items by it. Interactions are
 validated file by file and gathered by user; the split is known once all have been seen; then each partition of the
 users becomes sequences, pairs and triggers of validation and evaluation; the pairs' counts go into the items' files.
+Annotations, where there are any, are validated likewise and gathered by trigger.
 """
 
 import logging
 import math
 import time
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import apache_beam as beam
 from apache_beam.pvalue import AsList, AsSingleton, PCollection
 from apache_beam.transforms.combiners import ToListCombineFn
 
+from preprocessing.annotation_steps import AnnotationsResult, ReadAnnotations, WriteAnnotations
+from preprocessing.annotations import AnnotationRows, empty_annotations
 from preprocessing.config import PreprocessingConfig
+from preprocessing.dead_letters import Account
 from preprocessing.errors import UserError
 from preprocessing.finish import Finish, load_result
 from preprocessing.interaction_steps import (
     ITEM_COUNTS,
     TARGET_COUNTS,
     TIMES,
-    CheckInteractions,
     FindSplit,
     ReadInteractions,
     WritePairs,
@@ -39,6 +42,7 @@ from preprocessing.item_steps import (
     WriteItems,
 )
 from preprocessing.job import ACCOUNT, Job
+from preprocessing.mistakes import Mistake
 from preprocessing.onnx_encoder import check_directory
 from preprocessing.options import check_options
 from preprocessing.parse import Rows, empty_rows, parse_split_time
@@ -47,6 +51,7 @@ from preprocessing.read_csv import csv_delimiter
 from preprocessing.runner import parse_options, run_pipeline
 from preprocessing.schema import Manifest
 from preprocessing.sources import (
+    ANNOTATION_TABLE,
     INTERACTIONS,
     ITEM_TABLE,
     SourceFile,
@@ -55,6 +60,7 @@ from preprocessing.sources import (
     total_text_bytes,
 )
 from preprocessing.statistics import AddCounts
+from preprocessing.table_steps import CheckTable
 
 _SHARD_BYTES: Final = 32 << 20
 _MIN_SHARDS: Final = 2
@@ -68,6 +74,8 @@ def preprocess(
     items: Sequence[str],
     output: str,
     beam_args: Sequence[str] = (),
+    *,
+    annotations: Sequence[str] = (),
 ) -> Manifest:
     """Runs the preprocessing.
 
@@ -77,6 +85,7 @@ def preprocess(
       items: likewise.
       output: the directory to write; an earlier output there is replaced when the new one is complete.
       beam_args: Beam's pipeline options; by default the run is local, in one process.
+      annotations: files or globs like ``interactions``; graded pairs of items, none by default.
 
     Returns:
       The manifest that was written.
@@ -93,25 +102,34 @@ def preprocess(
     sources = find_sources(INTERACTIONS, interactions, config.input)
     check_headers(item_sources, config.input)
     check_headers(sources, config.input)
+    annotation_sources = find_sources(ANNOTATION_TABLE, annotations, config.input) if annotations else ()
+    if annotation_sources:
+        check_headers(annotation_sources, config.input)
     with staged(output) as staging:
+        # Annotations don't count: all other files are the same with and without them.
         job = Job(config, staging.directory, staging.rejected, count_shards(config, (*item_sources, *sources)))
-        run_pipeline(lambda pipeline: build(pipeline, job, sources, item_sources), options)
+        run_pipeline(lambda pipeline: build(pipeline, job, sources, item_sources, annotation_sources), options)
         manifest = load_result(staging.directory)
         staging.publish(file.path for file in manifest.files)
     _LOGGER.info(
-        "done in %.1f s: %d items, %d users, %d pairs, %d validation triggers, %d eval triggers",
+        "done in %.1f s: %d items, %d users, %d pairs, %d validation triggers, %d eval triggers, %d annotations",
         time.monotonic() - begun,
         manifest.num_items,
         manifest.num_users,
         manifest.num_pairs,
         manifest.num_validation_triggers,
         manifest.num_triggers,
+        manifest.num_annotations,
     )
     return manifest
 
 
 def build(
-    pipeline: beam.Pipeline, job: Job, sources: Sequence[SourceFile], item_sources: Sequence[SourceFile]
+    pipeline: beam.Pipeline,
+    job: Job,
+    sources: Sequence[SourceFile],
+    item_sources: Sequence[SourceFile],
+    annotation_sources: Sequence[SourceFile],
 ) -> PCollection[Manifest]:
     """Adds the whole preprocessing to a pipeline that writes below ``job.directory``."""
     catalogue = (
@@ -132,8 +150,9 @@ def build(
     checked = (
         read[ACCOUNT]
         | "All accounts" >> beam.CombineGlobally(ToListCombineFn())
-        | "Check interactions" >> beam.ParDo(CheckInteractions(job))
+        | "Check interactions" >> beam.ParDo(CheckTable(job, INTERACTIONS))
     )
+    annotations_checked, graded = _annotations(pipeline, job, annotation_sources, ids)
     split = AsSingleton(
         read[TIMES]
         | "Add times" >> beam.CombineGlobally(AddCounts())
@@ -153,7 +172,9 @@ def build(
     )
     item_counts = pairs[ITEM_COUNTS] | "Add item counts" >> beam.CombineGlobally(AddCounts())
     target_counts = pairs[TARGET_COUNTS] | "Add target counts" >> beam.CombineGlobally(AddCounts())
-    encoder = catalogue[FITTED] | "Fit teacher" >> beam.ParDo(FitTeacher(job), AsSingleton(checked))
+    encoder = catalogue[FITTED] | "Fit teacher" >> beam.ParDo(
+        FitTeacher(job), AsSingleton(checked), AsSingleton(annotations_checked)
+    )
     item_files = (
         catalogue["shards"]
         | "Spread items" >> beam.Reshuffle()
@@ -168,12 +189,43 @@ def build(
             Finish(job),
             AsSingleton(catalogue[ACCOUNT]),
             AsSingleton(checked),
+            AsSingleton(annotations_checked),
             AsList(pairs["results"]),
             AsList(item_files),
+            AsList(graded),
             split,
         )
     )
     return manifest
+
+
+def _annotations(
+    pipeline: beam.Pipeline, job: Job, sources: Sequence[SourceFile], ids: AsSingleton
+) -> tuple[PCollection[Account | Mistake], PCollection[AnnotationsResult | Mistake]]:
+    """Adds the way of the annotations: the table's account, and what was written."""
+    annotated = (
+        pipeline
+        | "Annotation files" >> beam.Create(list(sources))
+        | "Spread annotation files" >> beam.Reshuffle()
+        | "Read annotations" >> beam.ParDo(ReadAnnotations(job), ids).with_outputs(ACCOUNT, main="rows")
+    )
+    checked = (
+        annotated[ACCOUNT]
+        | "All accounts of annotations" >> beam.CombineGlobally(ToListCombineFn())
+        | "Check annotations" >> beam.ParDo(CheckTable(job, ANNOTATION_TABLE))
+    )
+    graded = (
+        (
+            pipeline
+            | "Shards of annotations" >> beam.Create(list(range(job.shards)) if sources else [])
+            | "No annotations" >> beam.Map(_without_annotations).with_output_types(tuple[int, AnnotationRows]),
+            annotated["rows"] | "By trigger" >> beam.Map(_as_is).with_output_types(tuple[int, AnnotationRows]),
+        )
+        | "Annotations" >> beam.Flatten()
+        | "Gather triggers" >> beam.GroupByKey()
+        | "Write annotations" >> beam.ParDo(WriteAnnotations(job), ids)
+    )
+    return checked, graded
 
 
 def check_config(config: PreprocessingConfig) -> None:
@@ -203,5 +255,9 @@ def _without_rows(partition: int) -> tuple[int, Rows]:
     return partition, empty_rows()
 
 
-def _as_is(element: tuple[int, Rows]) -> tuple[int, Rows]:
+def _without_annotations(shard: int) -> tuple[int, AnnotationRows]:
+    return shard, empty_annotations()
+
+
+def _as_is(element: tuple[int, Any]) -> tuple[int, Any]:
     return element

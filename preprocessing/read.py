@@ -11,11 +11,15 @@ from preprocessing.errors import UserError
 from preprocessing.manifest import load_manifest
 from preprocessing.records import DecodedExample, read_records
 from preprocessing.schema import (
+    ANNOTATIONS,
     CATEGORIES,
     CONTENT_VECTOR,
     DESCRIPTION,
     EVAL,
+    GRADE,
+    HELD_OUT,
     INTERACTION_COUNT,
+    ITEM,
     ITEM_ID,
     ITEM_INDEX,
     ITEMS,
@@ -98,6 +102,26 @@ class EvalTriggers:
 
     def __len__(self) -> int:
         """Number of triggers m."""
+        return len(self.trigger)
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotations:
+    """Graded pairs of items, ordered by (trigger, item), each once.
+
+    Attributes:
+      trigger, item: int64 [m], item indices.
+      grade: float32 [m], from 0 to 1, the mean over the pair's annotations.
+      held_out: bool [m], whether the trigger is kept from training.
+    """
+
+    trigger: npt.NDArray[np.int64]
+    item: npt.NDArray[np.int64]
+    grade: npt.NDArray[np.float32]
+    held_out: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        """Number of pairs m."""
         return len(self.trigger)
 
 
@@ -186,6 +210,35 @@ def read_triggers(directory: str, part: str = EVAL) -> EvalTriggers:
     row_splits = np.concatenate([np.zeros(1, np.int64), np.cumsum(_concatenate(lengths))])
     _check_count(directory, f"{part} triggers", len(row_splits) - 1, expected)
     return EvalTriggers(_concatenate(triggers), _concatenate(users), _concatenate(targets), row_splits)
+
+
+def read_annotations(directory: str) -> Annotations:
+    """Reads all annotations; none were given where it is empty.
+
+    Raises:
+      UserError: the output is missing or damaged.
+    """
+    blocks: list[Annotations] = []
+    for path, _, example in _examples(directory, ANNOTATIONS):
+        try:
+            block = Annotations(
+                trigger=example.array(TRIGGER),
+                item=example.array(ITEM),
+                grade=example.array(GRADE),
+                held_out=example.array(HELD_OUT).astype(np.bool_),
+            )
+            if {len(block.item), len(block.grade), len(block.held_out)} != {len(block)}:
+                raise ValueError("columns of different length")
+        except ValueError as error:
+            raise _not_this_layout(path, error) from error
+        blocks.append(block)
+    _check_count(directory, "annotations", sum(map(len, blocks)), load_manifest(directory).num_annotations)
+    return Annotations(
+        trigger=_concatenate([block.trigger for block in blocks]),
+        item=_concatenate([block.item for block in blocks]),
+        grade=_concatenate([block.grade for block in blocks]).astype(np.float32),
+        held_out=_concatenate([block.held_out for block in blocks]).astype(np.bool_),
+    )
 
 
 @dataclasses.dataclass(frozen=True)

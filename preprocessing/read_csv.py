@@ -13,7 +13,7 @@ from preprocessing.rows import RAW_BYTES, BadRow, FileFault, RawBatch, shown
 
 _MAX_RECORD_LINES: Final = 50
 _UNCLOSED: Final = "unexpected end of data"
-_ONE_LINE_ROLES: Final = ("user_id", "item_id", "timestamp", "session_id", "event", "value")
+_ONE_LINE_ROLES: Final = ("user_id", "item_id", "timestamp", "session_id", "event", "value", "trigger_id", "grade")
 
 csv.field_size_limit(2 * MAX_LINE_BYTES)
 

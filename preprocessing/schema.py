@@ -2,17 +2,17 @@
 
 Below the output directory::
 
-    items/items-00000-of-00004.tfrecord.gz           one tf.Example an item, ordered by item index
-    pairs/pairs-00000-of-00004.tfrecord.gz           co-engagement pairs of the training period, a block an Example
-    validation/triggers-00000-of-00004.tfrecord.gz   triggers held out of the training period, with their targets
-    eval/triggers-00000-of-00004.tfrecord.gz         triggers of the evaluation period, with their targets
-    dead_letters/*.jsonl                             rows that could not be used, with the reason
-    manifest.json                                    counts, split, hashes (`Manifest`)
+    items/items-00000-of-00004.tfrecord.gz               one tf.Example an item, ordered by item index
+    pairs/pairs-00000-of-00004.tfrecord.gz               co-engagement pairs of the training period, a block an Example
+    validation/triggers-00000-of-00004.tfrecord.gz       triggers held out of the training period, with their targets
+    eval/triggers-00000-of-00004.tfrecord.gz             triggers of the evaluation period, with their targets
+    annotations/annotations-00000-of-00004.tfrecord.gz   graded pairs of items; no file where none were given
+    dead_letters/*.jsonl                                 rows that could not be used, with the reason
+    manifest.json                                        counts, split, hashes (`Manifest`)
 
-An item's *index* is its row in the catalogue sorted by ``item_id`` (bytewise UTF-8), from 0. Pairs and triggers name
-items by index: they are columns of integers, a block of them for each group of users, so that neither side handles
-one object a pair. A user has a number, from 0, within its shard, the same in the shard's pairs, validation and eval
-files.
+An item's *index* is its row in the catalogue sorted by ``item_id`` (bytewise UTF-8), from 0. All other files name
+items by index: they are columns of numbers in blocks, so that neither side handles one object a pair. A user has a
+number, from 0, within its shard, the same in the shard's pairs, validation and eval files.
 """
 
 import dataclasses
@@ -22,13 +22,20 @@ ITEMS: Final = "items"
 PAIRS: Final = "pairs"
 VALIDATION: Final = "validation"
 EVAL: Final = "eval"
+ANNOTATIONS: Final = "annotations"
 DEAD_LETTERS: Final = "dead_letters"
 MANIFEST: Final = "manifest.json"
 
-FILE_STEMS: Final = {ITEMS: "items", PAIRS: "pairs", VALIDATION: "triggers", EVAL: "triggers"}
+FILE_STEMS: Final = {
+    ITEMS: "items",
+    PAIRS: "pairs",
+    VALIDATION: "triggers",
+    EVAL: "triggers",
+    ANNOTATIONS: "annotations",
+}
 COMPRESSION: Final = "GZIP"
 BLOCK_PAIRS: Final = 8192
-"""Upper bound of the pairs, or of the triggers, in one block."""
+"""Upper bound of the pairs, of the triggers, or of the annotations in one block."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,10 +89,21 @@ EVAL_FEATURES: Final = (TRIGGER, USER, TARGETS_OF_TRIGGER, TARGET)
 """A block of m triggers, of validation or evaluation: ``trigger``, ``user`` and ``targets_of_trigger`` [m], ``target``
 [sum of ``targets_of_trigger``]."""
 
+ITEM: Final = Feature("item", "int64", None)
+GRADE: Final = Feature("grade", "float", None)
+"""Mean grade, 0 to 1, that the annotations give the item for the trigger."""
+HELD_OUT: Final = Feature("held_out", "int64", None)
+"""1 for all annotations of a trigger that is kept from training, to be scored by NDCG; else 0."""
+
+ANNOTATION_FEATURES: Final = (TRIGGER, ITEM, GRADE, HELD_OUT)
+"""A block of m annotated pairs, each column [m]; ordered by (trigger, item) over all blocks and files."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TableCounts:
     """What became of the rows of one input table: ``rows_in = rows_used + dead letters + dropped``.
+
+    Of annotations every good row is used: several for one pair make its mean grade.
 
     Attributes:
       rows_in: rows read.
@@ -118,8 +136,9 @@ class Manifest:
 
     Attributes:
       layout_version: version of this layout.
-      interactions, items: accounts of both input tables.
+      interactions, items, annotations: accounts of the input tables; of annotations all zero where none were given.
       num_items, num_pairs, num_users: sizes of the output.
+      num_annotations: annotated (trigger, item) pairs.
       num_validation_triggers, num_triggers: triggers of validation and of evaluation.
       content_dimension: D, length of ``content_vector``.
       validation_time: unix seconds; from it to ``split_time`` the rows of validation users are held out.
@@ -131,11 +150,13 @@ class Manifest:
     layout_version: int
     interactions: TableCounts
     items: TableCounts
+    annotations: TableCounts
     num_items: int
     num_pairs: int
     num_validation_triggers: int
     num_triggers: int
     num_users: int
+    num_annotations: int
     content_dimension: int
     validation_time: float
     split_time: float
@@ -143,4 +164,4 @@ class Manifest:
     config: dict[str, Any]
 
 
-LAYOUT_VERSION: Final = 2
+LAYOUT_VERSION: Final = 3

@@ -18,13 +18,16 @@ from preprocessing.rows import FileFault, RawBatch
 
 INTERACTIONS: Final = "interactions"
 ITEM_TABLE: Final = "items"
+ANNOTATION_TABLE: Final = "annotations"
 REQUIRED_ROLES: Final[Mapping[str, tuple[str, ...]]] = {
     INTERACTIONS: ("user_id", "item_id", "timestamp"),
     ITEM_TABLE: ("item_id",),
+    ANNOTATION_TABLE: ("trigger_id", "item_id", "grade"),
 }
 OPTIONAL_ROLES: Final[Mapping[str, tuple[str, ...]]] = {
     INTERACTIONS: ("event", "value", "session_id"),
     ITEM_TABLE: ("title", "description", "categories", "embedding"),
+    ANNOTATION_TABLE: (),
 }
 _FORMATS: Final = {
     ".csv": "csv",

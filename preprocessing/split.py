@@ -7,13 +7,12 @@ look at the evaluation period. Nothing is lost: once all is chosen, the trainer 
 
 import dataclasses
 import enum
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from preprocessing.config import SplitConfig
-from preprocessing.mixing import checksums, splitmix
+from preprocessing.mixing import pick
 from preprocessing.parse import Rows, parse_split_time
 from preprocessing.statistics import Counts, quantile
 
@@ -50,17 +49,10 @@ def find_split(times: Counts, config: SplitConfig) -> Split:
     return Split(quantile((values[early], numbers[early]), config.validation_quantile), split_time)
 
 
-def is_validation_user(users: Sequence[bytes], share: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Picks ``share`` of the users by a hash of id and seed alone, so that every worker picks the same."""
-    mixed = splitmix(splitmix(checksums(users)) ^ np.uint64(seed))
-    chosen: npt.NDArray[np.bool_] = (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53 < share
-    return chosen
-
-
 def part_of_rows(rows: Rows, split: Split, share: float, seed: int) -> npt.NDArray[np.int8]:
     """The ``Part`` of each row, int8 [n]; of one user it ascends with time."""
     part = np.full(len(rows), Part.TRAINING, np.int8)
-    held_out = is_validation_user(rows.users, share, seed)[rows.user]
+    held_out = pick(rows.users, share, seed)[rows.user]
     part[held_out & (rows.timestamp >= split.validation_time)] = Part.VALIDATION
     part[rows.timestamp >= split.split_time] = Part.EVALUATION
     return part

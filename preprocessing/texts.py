@@ -7,8 +7,19 @@ from typing import Any, Final
 
 import numpy as np
 
-TEXT_ROLES: Final = ("user_id", "item_id", "timestamp", "event", "value", "session_id", "title", "description")
-NUMBER_ROLES: Final = ("timestamp", "value")
+TEXT_ROLES: Final = (
+    "user_id",
+    "item_id",
+    "timestamp",
+    "event",
+    "value",
+    "session_id",
+    "title",
+    "description",
+    "trigger_id",
+    "grade",
+)
+NUMBER_ROLES: Final = ("timestamp", "value", "grade")
 
 
 def text_of(role: str, value: Any) -> str | None:

@@ -8,13 +8,19 @@ import numpy.typing as npt
 
 from preprocessing.catalogue import Item
 from preprocessing.pairs import Pairs, Triggers
+from preprocessing.read import Annotations
 from preprocessing.records import encode_example, write_records
 from preprocessing.schema import (
+    ANNOTATIONS,
+    BLOCK_PAIRS,
     CATEGORIES,
     CONTENT_VECTOR,
     DESCRIPTION,
     FILE_STEMS,
+    GRADE,
+    HELD_OUT,
     INTERACTION_COUNT,
+    ITEM,
     ITEM_ID,
     ITEM_INDEX,
     ITEMS,
@@ -31,7 +37,7 @@ from preprocessing.schema import (
 
 
 def shard_path(kind: str, shard: int, shards: int) -> str:
-    """Path of a file of the given kind (``items``, ``pairs``, ``validation``, ``eval``) below the output directory."""
+    """Path of a file of the given kind, such as ``schema.PAIRS``, below the output directory."""
     return f"{kind}/{FILE_STEMS[kind]}-{shard:05d}-of-{shards:05d}.tfrecord.gz"
 
 
@@ -106,3 +112,20 @@ def write_triggers(directory: str, kind: str, shard: int, shards: int, blocks: I
         for block in blocks
     )
     return write_records(directory, shard_path(kind, shard, shards), records)
+
+
+def write_annotations(directory: str, shard: int, shards: int, annotations: Annotations) -> OutputFile:
+    """Writes annotations in blocks, an Example each."""
+    blocks = (slice(start, start + BLOCK_PAIRS) for start in range(0, len(annotations), BLOCK_PAIRS))
+    records = (
+        encode_example(
+            [
+                (TRIGGER, annotations.trigger[block].tolist()),
+                (ITEM, annotations.item[block].tolist()),
+                (GRADE, annotations.grade[block].tolist()),
+                (HELD_OUT, annotations.held_out[block].astype(np.int64).tolist()),
+            ]
+        )
+        for block in blocks
+    )
+    return write_records(directory, shard_path(ANNOTATIONS, shard, shards), records)

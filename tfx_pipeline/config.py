@@ -33,6 +33,7 @@ class RunConfig:
     input: preprocessing.InputConfig = section(preprocessing.InputConfig, "what is read")
     pairs: preprocessing.PairsConfig = section(preprocessing.PairsConfig, "mining of co-engagement pairs")
     split: preprocessing.SplitConfig = section(preprocessing.SplitConfig, "the global time split")
+    annotations: preprocessing.AnnotationsConfig = section(preprocessing.AnnotationsConfig, "graded annotations")
     teacher: preprocessing.TeacherConfig = section(preprocessing.TeacherConfig, "the semantic encoder")
     features: preprocessing.FeaturesConfig = section(preprocessing.FeaturesConfig, "what the item encoder sees")
     output: preprocessing.OutputConfig = section(preprocessing.OutputConfig, "TFRecords")

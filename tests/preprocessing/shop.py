@@ -7,6 +7,10 @@ from typing import Any
 AISLES = ("red", "blue")
 PER_AISLE = 6
 
+THREADS = ["--runner=DirectRunner", "--direct_running_mode=multi_threading", "--direct_num_workers=2"]
+PROCESSES = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
+PORTABLE = ["--runner=PortableRunner", "--job_endpoint=embed", "--environment_type=LOOPBACK"]
+
 
 def shop_items() -> list[dict[str, Any]]:
     """Rows of the item table."""

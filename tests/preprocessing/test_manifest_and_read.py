@@ -8,13 +8,14 @@ from preprocessing.config import PreprocessingConfig
 from preprocessing.errors import UserError
 from preprocessing.manifest import from_json, load_manifest, save_manifest, to_json
 from preprocessing.pipeline import preprocess
-from preprocessing.read import read_items, read_pairs, read_triggers
+from preprocessing.read import read_annotations, read_items, read_pairs, read_triggers
 from preprocessing.schema import FILE_STEMS, VALIDATION, Manifest, OutputFile, TableCounts
 from tests.preprocessing.shop import shop_interactions, shop_items, write_csv
 
 COUNTS = TableCounts(3, 1, {"nul_byte": 1}, {"repeat": 1}, {})
 MANIFEST = Manifest(
-    2,
+    3,
+    COUNTS,
     COUNTS,
     COUNTS,
     1,
@@ -23,8 +24,9 @@ MANIFEST = Manifest(
     4,
     5,
     6,
-    6.5,
+    7,
     7.5,
+    8.5,
     (OutputFile("items/a", 1, "00", 1),),
     {"seed": 0, "pairs": {"window": 5}},
 )
@@ -39,11 +41,14 @@ def test_round_trip(tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        {"layout_version": 1},
+        {"layout_version": 2},
         {"num_items": -1},
         {"num_items": True},
         {"num_items": "1"},
         {"items": {}},
+        {"annotations": {}},
+        {"annotations": None},
+        {"num_annotations": -1},
         {"files": {}},
         {"files": [{"path": "a"}]},
         {"split_time": None},
@@ -77,7 +82,9 @@ def output(tmp_path_factory):
     directory = tmp_path_factory.mktemp("read")
     log = write_csv(directory / "interactions.csv", shop_interactions())
     items = write_csv(directory / "items.csv", shop_items())
-    preprocess(PreprocessingConfig(), [log], [items], str(directory / "out"))
+    rows = [{"trigger_id": a, "item_id": b, "grade": 1} for a, b in (("red0", "red1"), ("blue0", "blue1"))]
+    grades = write_csv(directory / "annotations.csv", rows)
+    preprocess(PreprocessingConfig(), [log], [items], str(directory / "out"), annotations=[grades])
     return directory / "out"
 
 
@@ -88,6 +95,7 @@ def output(tmp_path_factory):
         ("pairs", lambda directory: list(read_pairs(directory))),
         ("validation", lambda directory: read_triggers(directory, VALIDATION)),
         ("eval", read_triggers),
+        ("annotations", read_annotations),
     ],
 )
 @pytest.mark.parametrize("damage", ["cut", "lost", "swapped"])
@@ -113,6 +121,7 @@ def test_damage_is_named(tmp_path, output, kind, read, damage):
         ("pairs", lambda directory: list(read_pairs(directory)), "num_pairs"),
         ("validation", lambda directory: read_triggers(directory, VALIDATION), "num_validation_triggers"),
         ("eval", read_triggers, "num_triggers"),
+        ("annotations", read_annotations, "num_annotations"),
     ],
 )
 def test_a_list_of_files_that_is_not_whole_is_noticed(tmp_path, output, kind, read, count):

@@ -28,11 +28,20 @@ from preprocessing.config import (
 )
 from preprocessing.errors import UserError
 from preprocessing.manifest import load_manifest
+from preprocessing.mixing import pick
 from preprocessing.pipeline import preprocess
 from preprocessing.read import read_items, read_pairs, read_triggers
 from preprocessing.schema import EVAL, VALIDATION, Manifest
-from preprocessing.split import is_validation_user
-from tests.preprocessing.shop import AISLES, shop_interactions, shop_items, write_csv, write_jsonl
+from tests.preprocessing.shop import (
+    AISLES,
+    PORTABLE,
+    PROCESSES,
+    THREADS,
+    shop_interactions,
+    shop_items,
+    write_csv,
+    write_jsonl,
+)
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIG = PreprocessingConfig()
@@ -152,7 +161,7 @@ def test_a_user_has_one_number_in_the_whole_output(tmp_path, shop, shards):
     assert set(owner) >= set(evaluation.user)
     chosen = {int(user) for user in validation.user}
     names = [f"u{owner[user]}".encode() for user in chosen]
-    assert is_validation_user(names, 0.5, 0).all()
+    assert pick(names, 0.5, 0).all()
     assert 8 < len(chosen) < 32
     for triggers in (validation, evaluation):
         for item, user in zip(triggers.trigger, triggers.user, strict=True):
@@ -181,11 +190,6 @@ def test_another_seed_holds_out_other_users_and_leaves_the_evaluation_alone(tmp_
 
     assert hashes(one, VALIDATION) != hashes(other, VALIDATION)
     assert hashes(one, EVAL) == hashes(other, EVAL)
-
-
-THREADS = ["--runner=DirectRunner", "--direct_running_mode=multi_threading", "--direct_num_workers=2"]
-PROCESSES = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
-PORTABLE = ["--runner=PortableRunner", "--job_endpoint=embed", "--environment_type=LOOPBACK"]
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ import numpy as np
 from hypothesis import given, strategies as st
 
 from preprocessing.config import PairsConfig, SplitConfig
-from preprocessing.mixing import checksums
+from preprocessing.mixing import checksums, pick
 from preprocessing.pairs import mine_pairs, mine_triggers
 from preprocessing.parse import Rows
 from preprocessing.sessions import build_sequences, mixed_order, split_by_user
-from preprocessing.split import Part, Split, find_split, is_validation_user, part_of_rows
+from preprocessing.split import Part, Split, find_split, part_of_rows
 from preprocessing.statistics import count_values
 
 logs = st.lists(
@@ -134,7 +134,7 @@ def test_pairs_and_triggers_match_plain_loops(
     assert sequences.num_users == len({row[0] for row in log})
 
     # One after another: no row of ``held_out`` and no row from the split on is in a pair, on either side.
-    held_out = {user for user in users if is_validation_user([user.encode()], share, seed)[0]}
+    held_out = {user for user in users if pick([user.encode()], share, seed)[0]}
     pairs = []
     for sequence in expected:
         train = [row for row in sequence if row[1] < (validation if row[2] in held_out else split)]
@@ -164,7 +164,7 @@ def test_pairs_and_triggers_match_plain_loops(
 
 def test_a_validation_slice_by_hand():
     """User v validates from time 4 to 8; user u trains on all that v holds out."""
-    seed = next(s for s in range(99) if is_validation_user([b"u", b"v"], 0.5, s).tolist() == [False, True])
+    seed = next(s for s in range(99) if pick([b"u", b"v"], 0.5, s).tolist() == [False, True])
     log = [(user, "", item, item) for user in "uv" for item in range(10)]
     rows = as_rows(log)
     sequences = build_sequences(rows, part_of_rows(rows, Split(4.0, 8.0), 0.5, seed), None, 100)
@@ -212,16 +212,16 @@ def test_the_validation_slice_is_a_share_of_the_times_before_the_split():
     assert find_split(count_values(np.zeros(9)), SplitConfig()) == Split(0.0, 0.0)
 
 
-def test_validation_users_are_a_share_of_the_users_picked_by_seed_and_id():
+def test_a_share_of_the_names_is_picked_by_seed_and_name():
     users = [f"user {i}".encode() for i in range(10_000)]
     for share in (0.05, 0.2, 0.9):
-        assert abs(is_validation_user(users, share, 0).mean() - share) < 0.02
-    assert is_validation_user(users, 1.0, 0).all()
-    assert not is_validation_user(users, 0.0, 0).any()
-    picked = is_validation_user(users, 0.2, 0)
-    np.testing.assert_array_equal(is_validation_user(users[::-1], 0.2, 0)[::-1], picked)
-    assert not (picked & ~is_validation_user(users, 0.3, 0)).any()
-    assert abs((picked & is_validation_user(users, 0.2, 1)).mean() - 0.04) < 0.01
+        assert abs(pick(users, share, 0).mean() - share) < 0.02
+    assert pick(users, 1.0, 0).all()
+    assert not pick(users, 0.0, 0).any()
+    picked = pick(users, 0.2, 0)
+    np.testing.assert_array_equal(pick(users[::-1], 0.2, 0)[::-1], picked)
+    assert not (picked & ~pick(users, 0.3, 0)).any()
+    assert abs((picked & pick(users, 0.2, 1)).mean() - 0.04) < 0.01
     # The pick is independent of the partition, which goes by the same checksum.
     partition = checksums(users) % np.uint64(4)
     assert all(abs(picked[partition == shard].mean() - 0.2) < 0.04 for shard in range(4))

@@ -10,14 +10,16 @@ from preprocessing.catalogue import Item
 from preprocessing.config import FeaturesConfig
 from preprocessing.manifest import save_manifest
 from preprocessing.pairs import Pairs, Triggers
-from preprocessing.read import EvalTriggers, ItemTable
+from preprocessing.read import Annotations, EvalTriggers, ItemTable
 from preprocessing.schema import EVAL, LAYOUT_VERSION, VALIDATION, Manifest, TableCounts
-from preprocessing.write import write_items, write_pairs, write_triggers
+from preprocessing.write import write_annotations, write_items, write_pairs, write_triggers
 from trainer.catalogue import Catalogue, build_catalogue
 from trainer.config import LossConfig, ModelConfig, TrainerConfig, TrainingConfig
 
 Event = tuple[int, Sequence[int]]
 """A trigger and its targets."""
+Annotation = tuple[int, int, float, bool]
+"""Trigger, item, grade, and whether it is held out."""
 
 SMALL_MODEL = ModelConfig(dimension=8, hidden=16, text_buckets=64, text_tokens=6, dropout=0.0)
 SMALL_LOSS = LossConfig(
@@ -78,11 +80,13 @@ def write_examples(
     block: int = 7,
     shards: int = 2,
     weight: float = 1.0,
+    annotations: Sequence[Annotation] = (),
 ) -> Path:
     """Writes items, events in blocks of ``block``, and triggers of validation (by default those of eval) and eval.
 
     The k-th pair of an event weighs weight**k. The numbers of the events' users are by default 0, 1, ... in each list;
     they are read back as they are where there is one shard, and otherwise made unique over the shards.
+    Annotations are in order and go into one file.
     """
     validation_events = eval_events if validation_events is None else validation_events
 
@@ -120,16 +124,20 @@ def write_examples(
         ):
             triggers = [Triggers(**columns(part)) for part in blocks(listed, numbers, shard)]
             files.append(write_triggers(str(directory), kind, shard, shards, triggers))
+    if annotations:
+        files.append(write_annotations(str(directory), 0, 1, annotation_columns(annotations)))
     count = TableCounts(1, 1, {}, {}, {})
     manifest = Manifest(
         layout_version=LAYOUT_VERSION,
         interactions=count,
         items=count,
+        annotations=TableCounts(len(annotations), len(annotations), {}, {}, {}),
         num_items=len(items),
         num_pairs=sum(len(targets) for _, targets in events),
         num_validation_triggers=len(validation_events),
         num_triggers=len(eval_events),
         num_users=1,
+        num_annotations=len(annotations),
         content_dimension=items.content_vectors.shape[1],
         validation_time=0.0,
         split_time=0.0,
@@ -183,6 +191,15 @@ def eval_triggers(events: Sequence[Event], users: Sequence[int] | None = None) -
         user=np.array(range(len(events)) if users is None else users, np.int64),
         target=np.array([target for _, targets in events for target in targets], np.int64),
         row_splits=np.concatenate([[0], np.cumsum([len(targets) for _, targets in events])]).astype(np.int64),
+    )
+
+
+def annotation_columns(annotations: Sequence[Annotation]) -> Annotations:
+    return Annotations(
+        trigger=np.array([trigger for trigger, _, _, _ in annotations], np.int64),
+        item=np.array([item for _, item, _, _ in annotations], np.int64),
+        grade=np.array([grade for _, _, grade, _ in annotations], np.float32),
+        held_out=np.array([held_out for _, _, _, held_out in annotations], np.bool_),
     )
 
 
