@@ -204,6 +204,13 @@ def _add_inputs(parser: argparse.ArgumentParser, *, required: bool = True) -> No
         help="interaction log: file or glob, CSV, CSV.gz, JSON Lines or Parquet; may be repeated",
     )
     parser.add_argument("--items", action="append", required=required, metavar="PATH", help="item catalogue: likewise")
+    parser.add_argument(
+        "--annotations",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="graded pairs of items (trigger_id, item_id, grade from 0 to 1): likewise, optional",
+    )
 
 
 def _add_config(parser: argparse.ArgumentParser, default: str) -> None:
@@ -394,15 +401,14 @@ def _directory(text: str) -> Path:
 
 def _run_verb(arguments: argparse.Namespace) -> int:
     from tfx_pipeline.config import load_config
-    from tfx_pipeline.steps import Inputs, run
+    from tfx_pipeline.steps import run
     from tfx_pipeline.tables import console, metrics_notes, metrics_table
     from tfx_pipeline.workdir import Workdir
 
     workdir = Workdir(arguments.workdir)
     load = workdir.load_config if arguments.resume else load_config
     config = load(arguments.config, arguments.overrides)
-    inputs = Inputs(tuple(arguments.interactions), tuple(arguments.items))
-    scores, exported = run(workdir, config, inputs, arguments.beam_args, resume=arguments.resume)
+    scores, exported = run(workdir, config, _inputs(arguments), arguments.beam_args, resume=arguments.resume)
     out = console()
     out.print(metrics_table([(config.model.name, score) for score in scores]))
     out.print(metrics_notes(scores[0]), style="dim")
@@ -411,17 +417,23 @@ def _run_verb(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _inputs(arguments: argparse.Namespace) -> Any:
+    """The tables that the arguments name."""
+    from tfx_pipeline.steps import Inputs
+
+    return Inputs(tuple(arguments.interactions or ()), tuple(arguments.items or ()), tuple(arguments.annotations))
+
+
 def _preprocess_verb(arguments: argparse.Namespace) -> int:
     from tfx_pipeline.config import load_config
-    from tfx_pipeline.steps import Inputs, preprocess_step
+    from tfx_pipeline.steps import preprocess_step
     from tfx_pipeline.workdir import Workdir
 
     workdir = Workdir(arguments.workdir)
     config = load_config(arguments.config, arguments.overrides)
     workdir.prepare()
     workdir.store_config(config)
-    inputs = Inputs(tuple(arguments.interactions), tuple(arguments.items))
-    preprocess_step(workdir, config, inputs, arguments.beam_args)
+    preprocess_step(workdir, config, _inputs(arguments), arguments.beam_args)
     print(workdir.examples)
     return 0
 
@@ -525,10 +537,11 @@ def _demo_verb(arguments: argparse.Namespace) -> int:
 
     if bool(arguments.interactions) != bool(arguments.items):
         raise UserError("one's own data needs both --interactions and --items")
+    if arguments.annotations and not arguments.interactions:
+        raise UserError("--annotations grade one's own items: name --interactions and --items too")
     demo(
         DemoRequest(
-            interactions=tuple(arguments.interactions or ()),
-            items=tuple(arguments.items or ()),
+            inputs=_inputs(arguments) if arguments.interactions else None,
             workdir=arguments.workdir,
             triggers=tuple(arguments.item),
             config=arguments.config,

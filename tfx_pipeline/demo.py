@@ -36,8 +36,7 @@ _START_SECONDS: Final = 120.0
 class DemoRequest:
     """What is demonstrated: the user's tables, or MovieLens where there are none."""
 
-    interactions: tuple[str, ...]
-    items: tuple[str, ...]
+    inputs: Inputs | None
     workdir: Path
     triggers: tuple[str, ...]
     config: str | None
@@ -96,8 +95,8 @@ def _with_model(config: RunConfig, name: str) -> RunConfig:
 
 
 def _data(request: DemoRequest, console: Any) -> tuple[Inputs, tuple[str, ...], tuple[str, ...]]:
-    if request.interactions:
-        return Inputs(request.interactions, request.items), (), request.triggers
+    if request.inputs:
+        return request.inputs, (), request.triggers
     from tfx_pipeline.demo_data import default_cache, fetch_movielens
 
     data = fetch_movielens(default_cache())
@@ -196,7 +195,7 @@ def _print_gain(console: Any, baseline: "Scores", scores: "Sequence[Scores]") ->
 
 
 def _print_next_steps(console: Any, workdir: Workdir, request: DemoRequest, seconds: float) -> None:
-    item = (request.triggers or _MOVIELENS_TRIGGERS)[0] if not request.interactions else "ID"
+    item = (request.triggers or _MOVIELENS_TRIGGERS)[0] if not request.inputs else "ID"
     command = Path(sys.argv[0]).parent
     prefix = f"{os.path.relpath(command)}/" if (command / "mtmh").exists() else ""
     lines = (

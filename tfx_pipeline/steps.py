@@ -27,6 +27,7 @@ class Inputs:
 
     interactions: tuple[str, ...]
     items: tuple[str, ...]
+    annotations: tuple[str, ...] = ()
 
 
 def preprocess_step(
@@ -35,13 +36,20 @@ def preprocess_step(
     """Makes the examples, or with ``resume`` keeps those that were made of the same inputs and configuration."""
     from preprocessing.pipeline import preprocess
 
-    tables = {"interactions": inputs.interactions, "items": inputs.items}
+    tables = {"interactions": inputs.interactions, "items": inputs.items, "annotations": inputs.annotations}
     fingerprint = input_fingerprint(config, tables)
     if resume and (workdir.examples / "manifest.json").exists() and _stored_fingerprint(workdir) == fingerprint:
         logger.info("preprocessing: kept, neither inputs nor configuration have changed")
         return
     workdir.inputs.unlink(missing_ok=True)
-    preprocess(config.preprocessing, inputs.interactions, inputs.items, str(workdir.examples), beam_args)
+    preprocess(
+        config.preprocessing,
+        inputs.interactions,
+        inputs.items,
+        str(workdir.examples),
+        beam_args,
+        annotations=inputs.annotations,
+    )
     write_whole(workdir.inputs, json.dumps({"fingerprint": fingerprint}) + "\n")
 
 

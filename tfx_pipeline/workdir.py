@@ -138,6 +138,10 @@ def _look_up(tree: Any, name: str) -> Any:
 def input_fingerprint(config: RunConfig, tables: Mapping[str, Sequence[str]]) -> str:
     """Identifies what examples are made of: the configuration, and path, size and time of every local input file.
 
+    Args:
+      config: of the run.
+      tables: patterns by table; one without any is left out.
+
     Raises:
       UserError: a pattern matches nothing.
     """
@@ -145,7 +149,7 @@ def input_fingerprint(config: RunConfig, tables: Mapping[str, Sequence[str]]) ->
 
     files = []
     for table, patterns in sorted(tables.items()):
-        for source in find_sources(table, patterns, config.input):
+        for source in find_sources(table, patterns, config.input) if patterns else ():
             try:
                 status = os.stat(source.path)
                 files.append([table, source.path, status.st_size, status.st_mtime_ns])

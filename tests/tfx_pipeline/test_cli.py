@@ -1,11 +1,18 @@
 """Every mistake on the command line is one clear line, and quick verbs stay quick."""
 
+import json
 import subprocess
 import sys
 
 import pytest
 
+from preprocessing.manifest import load_manifest
+from preprocessing.read import read_annotations
+from tests.preprocessing.shop import shop_interactions, shop_items, write_csv, write_jsonl
 from tfx_pipeline import cli
+from tfx_pipeline.config import RunConfig
+from tfx_pipeline.steps import Inputs, preprocess_step
+from tfx_pipeline.workdir import Workdir
 
 
 def failure(capsys, *arguments):
@@ -41,6 +48,8 @@ def failure(capsys, *arguments):
         (["evaluate", "--workdir", "."], ["mtmh preprocess"]),
         (["export", "--workdir", "."], ["mtmh preprocess"]),
         (["demo", "--items", "x.csv"], ["--interactions"]),
+        (["demo", "--annotations", "x.csv"], ["--annotations", "--interactions"]),
+        (["train", "--annotations", "x.csv", "--workdir", "."], ["--annotations"]),
         (["--frobnicate"], ["--frobnicate"]),
     ],
 )
@@ -115,3 +124,45 @@ def test_no_verb_shows_the_verbs(capsys):
     printed = capsys.readouterr().out
     for verb in cli._VERBS:
         assert verb in printed
+
+
+def test_annotations_come_from_files_and_globs(capsys, tmp_path):
+    log, items = write_csv(tmp_path / "log.csv", shop_interactions()), write_csv(tmp_path / "items.csv", shop_items())
+    write_csv(tmp_path / "a1.csv", [{"query": "red0", "item_id": "red1", "label": 1}])
+    write_csv(tmp_path / "a2.csv", [{"query": "red0", "item_id": "blue1", "label": 0}])
+    other = write_jsonl(tmp_path / "b.jsonl", [{"query": "blue0", "item_id": "blue1", "label": 0.5}])
+    common = ["preprocess", "--interactions", log, "--items", items, "--workdir", str(tmp_path / "work"), "--quiet"]
+    common += ["--annotations", str(tmp_path / "a?.csv"), "--annotations", other]
+    line = failure(capsys, *common)
+    for words in ("a1.csv has no column 'trigger_id'", "input.columns.trigger_id="):
+        assert words in line
+    names = ["--set", "input.columns.trigger_id=query", "--set", "input.columns.grade=label"]
+    assert cli.main([*common, *names, "--set", "annotations.held_out=1"]) == 0
+    examples = capsys.readouterr().out.strip()
+    assert load_manifest(examples).annotations.rows_used == 3
+    annotations = read_annotations(examples)
+    assert annotations.grade.tolist() == [0.5, 0.0, 1.0]
+    assert annotations.held_out.all()
+
+
+def test_other_annotations_make_other_examples(tmp_path):
+    log, items = write_csv(tmp_path / "log.csv", shop_interactions()), write_csv(tmp_path / "items.csv", shop_items())
+    path = tmp_path / "grades.csv"
+    workdir = Workdir(tmp_path / "work")
+
+    def made(annotations):
+        stamp = workdir.inputs.stat().st_mtime_ns if workdir.inputs.exists() else 0
+        preprocess_step(workdir, RunConfig(), Inputs((log,), (items,), annotations), resume=True)
+        assert "fingerprint" in json.loads(workdir.inputs.read_text())
+        return workdir.inputs.stat().st_mtime_ns != stamp
+
+    assert made(())
+    assert not made(())
+    write_csv(path, [{"trigger_id": "red0", "item_id": "red1", "grade": 1}])
+    assert made((str(path),))
+    assert not made((str(path),))
+    write_csv(path, [{"trigger_id": "red0", "item_id": "red1", "grade": 0.25}])
+    assert made((str(path),))
+    assert read_annotations(str(workdir.examples)).grade.tolist() == [0.25]
+    assert made(())
+    assert len(read_annotations(str(workdir.examples))) == 0
