@@ -30,6 +30,7 @@ from trainer.artefact import DialPoint, ModelDescription, load_model
 from trainer.catalogue import Catalogue
 from trainer.encoder import ItemInputs
 from trainer.model import MTMHModel
+from trainer.names import QUOTA
 
 logger = logging.getLogger("mtmh.serving")
 
@@ -110,9 +111,8 @@ def default_weight(description: ModelDescription, config: ServingConfig) -> floa
     """The exported dial: as configured, or the most relevant setting that keeps the configured share of recall."""
     if config.retrieval.relevance_weight is not None:
         return config.retrieval.relevance_weight
-    if not description.dial:
-        return 0.0
-    return dial_by_rule(description.dial, config.retrieval.recall_kept)
+    dial = description.quota_dial if config.retrieval.merge == QUOTA else description.dial
+    return dial_by_rule(dial, config.retrieval.recall_kept) if dial else 0.0
 
 
 def dial_by_rule(dial: tuple[DialPoint, ...], recall_kept: float) -> float:

@@ -79,7 +79,10 @@ def export_step(workdir: Workdir, config: RunConfig) -> "ExportResult":
 
 
 def evaluate_step(workdir: Workdir, config: RunConfig, relevance_weight: float | None = None) -> "list[Scores]":
-    """Scores the trained ``model.name`` at dial 0 and its default dial, or at one given setting; keeps the JSON."""
+    """Scores the trained ``model.name`` as it would be served, and keeps the JSON.
+
+    At dial 0 and its default dial, or at one given setting, by the configured way to merge the heads.
+    """
     from preprocessing.read import read_items, read_triggers
     from serving.export import default_weight
     from trainer.artefact import load_model
@@ -97,9 +100,9 @@ def evaluate_step(workdir: Workdir, config: RunConfig, relevance_weight: float |
         weights = [relevance_weight]
     else:
         weights = sorted({0.0, default_weight(description, config.serving)})
-    if not model.two_heads and any(weights):
+    if not (model.has_engagement and model.has_relevance) and any(weights):
         raise UserError(f"{name} has one head and no dial; evaluate it at relevance weight 0")
-    scores = evaluate(model.embed_catalogue(), judge, config.evaluate, weights)
+    scores = evaluate(model.embed_catalogue(), judge, config.evaluate, weights, config.retrieval.merge)
     write_metrics(workdir.metrics(name), scores)
     return scores
 

@@ -54,6 +54,7 @@ class ModelDescription:
       epochs: epochs that the weights were trained for.
       dial: recall and relevance along the dial on the validation slice; empty without one.
       refit: whether the rows after the split were trained on.
+      quota_dial: as ``dial``, where the heads answer by quota.
     """
 
     features: FeaturesConfig
@@ -69,6 +70,7 @@ class ModelDescription:
     epochs: int
     dial: tuple[DialPoint, ...]
     refit: bool
+    quota_dial: tuple[DialPoint, ...] = ()
 
 
 def save_model(directory: Path, model: MTMHModel, description: ModelDescription) -> None:
@@ -121,6 +123,7 @@ def load_description(directory: Path) -> ModelDescription:
             trainer=TrainerConfig(**document.pop("trainer")),
             vocabulary=tuple(document.pop("vocabulary")),
             dial=tuple(DialPoint(**point) for point in document.pop("dial")),
+            quota_dial=tuple(DialPoint(**point) for point in document.pop("quota_dial", ())),
             **document,
         )
     except (TypeError, KeyError) as error:

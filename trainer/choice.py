@@ -16,10 +16,12 @@ class Choice:
     Attributes:
       epochs: after so many the criterion was best.
       scores: of the weights of that epoch, at each setting of the dial in ascending order.
+      quota_scores: likewise, where two heads answer by quota: the same setting means something else there.
     """
 
     epochs: int
     scores: tuple[Scores, ...]
+    quota_scores: tuple[Scores, ...] = ()
 
     @property
     def frontier_area(self) -> float | None:

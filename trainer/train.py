@@ -17,12 +17,14 @@ from trainer.candidates import TrainingTables
 from trainer.catalogue import Catalogue, build_catalogue
 from trainer.choice import Choice
 from trainer.config import TrainingConfig
-from trainer.data import PairSummary, summarise_pairs
+from trainer.data import PairSummary, batch_size, summarise_pairs
 from trainer.evaluate import DIAL, Scores, evaluate, make_judge, sample_triggers
 from trainer.loop import Criterion, TrainingLoop, Watch
 from trainer.model import MTMHModel
+from trainer.names import BLEND, QUOTA
 from trainer.neighbours import teacher_neighbours
 from trainer.projector import write_projector
+from trainer.spectral import MOST_ITEMS, spectral_embeddings
 from trainer.tensorboard import FINAL, LOGS, TRAINING, write_outcome
 from trainer.variants import as_variant
 
@@ -105,6 +107,7 @@ def train(examples: Path, output: Path, config: TrainingConfig, *, resume: bool 
         epochs=epochs,
         dial=() if choice is None else tuple(DialPoint.of(point) for point in choice.scores),
         refit=config.trainer.refit,
+        quota_dial=() if choice is None else tuple(DialPoint.of(point) for point in choice.quota_scores),
     )
     save_model(output / "model", model, description)
     return TrainResult(output / "model", epochs, None if choice is None else choice.scores[0])
@@ -148,15 +151,15 @@ def _choose(
     dial = DIAL if both else (Criterion.of(config.model.name).relevance_weight,)
     between_epochs = dial if watch else tuple(dict.fromkeys([dial[0], dial[-1]]))
 
-    def scores(settings: Sequence[float]) -> list[Scores]:
-        return evaluate(model.embed_catalogue(), judge, config.evaluate, settings)
+    def scores(settings: Sequence[float], merge: str = BLEND) -> list[Scores]:
+        return evaluate(model.embed_catalogue(), judge, config.evaluate, settings, merge)
 
     loop = TrainingLoop(
         TRAINING, output, config, model, pairs, files,
         examples=data.digest, epochs=config.trainer.epochs, judge=lambda: scores(between_epochs), watch=watch,
     )  # fmt: skip
     loop.run(resume=resume)
-    choice = Choice(loop.best_epoch, tuple(scores(dial)))
+    choice = Choice(loop.best_epoch, tuple(scores(dial)), tuple(scores(dial, QUOTA)) if both else ())
     if config.trainer.tensorboard:
         write_outcome(output / LOGS, config, choice)
     return choice
@@ -209,13 +212,15 @@ def _build(data: _Examples, parts: Sequence[str], config: TrainingConfig) -> tup
     known = (pairs.target_count > 0) | (np.diff(pairs.known_row_splits) > 0)
     catalogue = dataclasses.replace(data.catalogue, known=known)
     model = MTMHModel(catalogue, config.features, config.model, config.loss, config.seed)
+    if model.encoder.has_ids and len(known) <= MOST_ITEMS:
+        model.encoder.start_ids_from(spectral_embeddings(pairs, config.model.dimension, config.seed))
     model.prepare_training(
         TrainingTables(
             target_count=pairs.target_count,
             known_row_splits=pairs.known_row_splits,
             known_values=pairs.known_values,
             teacher_neighbours=data.neighbours,
-            draws_per_batch=config.trainer.batch_size * pairs.num_pairs / pairs.num_triggers,
+            draws_per_batch=batch_size(config.trainer, pairs) * pairs.num_pairs / pairs.num_triggers,
         )
     )
     paths = (path for part in parts for path in (data.directory / part).glob("*.tfrecord.gz"))

@@ -26,6 +26,7 @@ from tests.serving.conftest import CONFIG, ODD_IDS
 from tests.serving.naive import Row, Shelf
 from tests.serving.server.server_process import ServerProcess
 from trainer.artefact import DialPoint, load_description, load_model
+from trainer.evaluate import DIAL
 from trainer.model import ItemVectors
 from trainer.names import QUOTA
 
@@ -437,3 +438,10 @@ def test_default_weight(trained):
     assert default_weight(known, ServingConfig()) == 0.25
     assert default_weight(known, ServingConfig(retrieval=RetrievalConfig(relevance_weight=0.9))) == 0.9
     assert default_weight(dataclasses.replace(description, dial=()), ServingConfig()) == 0.0
+    # A quota's dial is its own.
+    by_quota = ServingConfig(retrieval=RetrievalConfig(merge=QUOTA))
+    assert default_weight(dataclasses.replace(known, quota_dial=points(0.2, 0.2, 0.19, 0.0)), by_quota) == 0.5
+    assert default_weight(dataclasses.replace(known, quota_dial=()), by_quota) == 0.0
+    assert [point.relevance_weight for point in description.quota_dial] == list(DIAL)
+    ends = [(description.dial[at].recall, description.quota_dial[at].recall) for at in (0, -1)]
+    assert all(blend == pytest.approx(quota) for blend, quota in ends)

@@ -46,6 +46,7 @@ def built(name="mtmh", seed=3):
         epochs=2,
         dial=(DialPoint(0.0, 0.5, 0.25), DialPoint(1.0, 0.25, None)),
         refit=False,
+        quota_dial=(DialPoint(0.0, 0.5, 0.25), DialPoint(0.5, 0.375, 0.5)),
     )
     return model, description
 
@@ -122,7 +123,7 @@ def test_missing_model_names_the_command(tmp_path):
         lambda text: "",
         lambda text: "[]",
         lambda text: "null",
-        lambda text: text.replace('"format_version": 1', '"format_version": 99'),
+        lambda text: json.dumps({**json.loads(text), "format_version": 99}),
         lambda text: text.replace('"num_items"', '"number_of_items"'),
         lambda text: json.dumps({**json.loads(text), "model": None}),
         lambda text: json.dumps({**json.loads(text), "dial": [{"recall": 1}]}),
