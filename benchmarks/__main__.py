@@ -46,7 +46,7 @@ def main() -> None:
 def measure(workdir: Workdir, config: RunConfig, inputs: Inputs, repeats: int) -> list[dict[str, Any]]:
     """One row a stage: name, median seconds, spread, work done and its unit."""
     from preprocessing.read import read_triggers
-    from trainer.data import summarise_pairs
+    from trainer.data import batch_size, summarise_pairs
 
     workdir.prepare()
     seconds = timed(lambda: preprocess_step(workdir, config, inputs), repeats)
@@ -55,7 +55,7 @@ def measure(workdir: Workdir, config: RunConfig, inputs: Inputs, repeats: int) -
 
     seconds = timed(lambda: train_step(workdir, config), repeats)
     pairs = summarise_pairs(workdir.examples, ("pairs",), manifest["num_items"], 1)
-    share = min(1.0, 100 * config.trainer.batch_size / pairs.num_triggers)
+    share = min(1.0, 100 * batch_size(config.trainer, pairs) / pairs.num_triggers)
     rows.append(row("train, start-up and evaluation included", seconds, int(pairs.num_pairs * share), "pairs"))
 
     rows.append(row("evaluate exactly", *_evaluation(workdir, config, repeats)))

@@ -56,7 +56,16 @@ class InputConfig:
 class PairsConfig:
     """How co-engagement pairs are mined."""
 
-    window: int = option(5, "W: a trigger's targets are the next W items of its sequence", minimum=1, maximum=1000)
+    window: int = option(
+        5, "W: a trigger's targets in validation and evaluation are the next W items", minimum=1, maximum=1000
+    )
+    train_window: int = option(
+        20,
+        "a trigger's targets in training are the next so many items: what is judged by the next few is learnt better "
+        "from more; at least `window` counts",
+        minimum=1,
+        maximum=1000,
+    )
     max_seconds: float | None = option(None, "T: and come no later than this after the trigger", minimum=0)
     distance_decay: float = option(1.0, "weight of a pair d steps apart is this to the power d - 1", above=0, maximum=1)
     half_life_days: float | None = option(

@@ -44,22 +44,23 @@ class Triggers:
 def mine_pairs(sequences: Sequences, split_time: float, config: PairsConfig) -> Iterator[Pairs]:
     """Yields blocks of the training pairs, in the order of their trigger's row, nearest target first.
 
-    A row of the training part is a trigger; its targets are the next ``window`` rows of its sequence that are of the
-    training part too, come at most ``max_seconds`` later and hold another item; a target met twice counts where it is
-    nearest. A target d rows away from a trigger that came s seconds before the split weighs
+    A row of the training part is a trigger; its targets are the next ``train_window`` rows of its sequence that are of
+    the training part too, come at most ``max_seconds`` later and hold another item; a target met twice counts where it
+    is nearest. A target d rows away from a trigger that came s seconds before the split weighs
     ``distance_decay ** (d - 1) * 0.5 ** (s / half_life)``, and never 0, which would be no pair.
     """
+    window = max(config.window, config.train_window)
     train = sequences.part == Part.TRAINING
     item, timestamp, sequence = sequences.item[train], sequences.timestamp[train], sequences.sequence[train]
     user = sequences.user[train]
     age = np.ones(len(item))
     if config.half_life_days is not None:
         age = np.power(0.5, (split_time - timestamp) / (config.half_life_days * _DAY))
-    decay = np.power(config.distance_decay, np.arange(config.window))
-    step = max(1, BLOCK_PAIRS // config.window)
+    decay = np.power(config.distance_decay, np.arange(window))
+    step = max(1, BLOCK_PAIRS // window)
     for begin in range(0, len(item), step):
         rows = np.arange(begin, min(begin + step, len(item)))
-        targets = window_targets(item, timestamp, sequence, rows, config.window, config.max_seconds)
+        targets = window_targets(item, timestamp, sequence, rows, window, config.max_seconds)
         row, column = np.nonzero(targets != _NONE)
         if len(row):
             triggers, numbers = np.unique(row, return_counts=True)

@@ -46,10 +46,7 @@ class CandidateSampler:
         self._row_splits = tf.constant(tables.known_row_splits, tf.int32)
         self._known = tf.constant(tables.known_values)
         self._neighbours = tf.constant(tables.teacher_neighbours)
-        count = tables.target_count.astype(np.float64)
-        if config.swap:
-            count = (1.0 - config.swap) * count + config.swap * _spread(count, tables.teacher_neighbours)
-        correction = log_inclusion(count, draws=tables.draws_per_batch, uniform=config.uniform_negatives)
+        correction = log_inclusion(tables.target_count, draws=tables.draws_per_batch, uniform=config.uniform_negatives)
         self.log_inclusion = tf.constant(correction if config.log_q else np.zeros_like(correction))
 
     def stream(self, step: Any, number: int) -> Any:
@@ -76,19 +73,6 @@ class CandidateSampler:
         drawn = tf.random.stateless_uniform([count], self.stream(step, 2), 0, self._num_items, tf.int32)
         near = tf.reshape(tf.gather(self._neighbours, rows), [-1])
         return tf.unique(tf.concat([drawn, near], axis=0))[0]
-
-    def swapped(self, items: Any, step: Any, number: int) -> Any:
-        """The items, int32 of any shape, a share ``loss.swap`` of them swapped for a near neighbour by the teacher.
-
-        Args:
-          items: item indexes.
-          step: int64 scalar.
-          number: of the stream of random numbers; the next one but seven is used too.
-        """
-        shape, near = tf.shape(items), self._neighbours.shape[1]
-        swap = tf.random.stateless_uniform(shape, self.stream(step, number)) < self._config.swap
-        which = tf.random.stateless_uniform(shape, self.stream(step, number + 7), 0, near, tf.int32)
-        return tf.where(swap, tf.gather_nd(self._neighbours, tf.stack([items, which], axis=-1)), items)
 
     def places(self, candidates: Any) -> Any:
         """Where among the candidates each item of the catalogue is, int32 [N]; -1 where it is not."""
@@ -126,12 +110,6 @@ class CandidateSampler:
         row = tf.repeat(tf.range(tf.size(trigger)), tf.shape(target)[1])
         column = tf.reshape(tf.where(weight > 0, tf.gather(places, target), size), [-1])
         return _mark(mask, tf.stack([row, column], axis=1))[:, :-1]
-
-
-def _spread(count: NDArray[np.float64], neighbours: NDArray[np.int32]) -> NDArray[np.float64]:
-    """How often each item is drawn, [N], when every draw of `count` [N] goes to one of its neighbours [N, m]."""
-    share = np.repeat(count / neighbours.shape[1], neighbours.shape[1])
-    return np.bincount(neighbours.ravel(), weights=share, minlength=len(count))
 
 
 def _mark(mask: Any, indices: Any) -> Any:

@@ -20,9 +20,6 @@ class ModelConfig:
     hidden: int = option(128, "width of the shared encoder", minimum=1)
     text_buckets: int = option(32768, "hash buckets of the word n-grams", minimum=1)
     text_tokens: int = option(32, "longest text that the encoder reads, in n-grams", minimum=1)
-    dropout: float = option(
-        0.2, "share of the encoder's inputs that a training step sets to zero", minimum=0, maximum=0.9
-    )
     id_dropout: float = option(
         0.1, "share of items whose id embedding is hidden in a training step", minimum=0, maximum=1
     )
@@ -38,13 +35,6 @@ class LossConfig:
     relevance: float = option(0.5, "λ, weight of the relevance head's distillation loss; 0 leaves it out", minimum=0)
     align: float = option(
         0.05, "μ, weight of the same target on the engagement head's logits; 0 leaves it out", minimum=0
-    )
-    swap: float = option(
-        0.2,
-        "share of the engagement loss' triggers, and of its targets, that a step swaps for one of their "
-        "`teacher_neighbours`: what is engaged with after an item is also after items about the same thing",
-        minimum=0,
-        maximum=1,
     )
     teacher_temperature: float = option(0.05, "the teacher's target is softmax(cosine / this)", above=0)
     log_q: bool = option(True, "correct the sampled softmax for how often each candidate is drawn")
@@ -73,8 +63,18 @@ class TrainerConfig:
     steps_per_epoch: int = option(
         500, "an epoch is one pass over the training pairs, or this many steps where a pass is longer", minimum=1
     )
-    batch_size: int = option(1024, "triggers of one step, each with all its targets", minimum=2)
-    learning_rate: float = option(0.002, "Adam's step, after warm-up; decays to a tenth by a cosine", above=0)
+    batch_size: int | None = option(
+        None,
+        "triggers of one step, each with all its targets; by default about 200 steps make a pass, between 1,024 and "
+        "4,096 triggers",
+        minimum=2,
+    )
+    learning_rate: float = option(
+        0.002,
+        "Adam's step with 1,024 triggers a step, in proportion to their square root with more; after warm-up it decays "
+        "to a tenth by a cosine",
+        above=0,
+    )
     patience: int = option(2, "stop after this many epochs without a better recall on the validation slice", minimum=1)
     eval_triggers: int = option(20000, "triggers sampled for the evaluation between epochs", minimum=1)
     refit: bool = option(False, "train the pushed model on all rows, those after the split too")

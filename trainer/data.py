@@ -1,6 +1,7 @@
 """Reads the preprocessed pairs as a stream of training batches."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,22 @@ from numpy.typing import NDArray
 from preprocessing import schema
 from preprocessing.backend import tf
 from preprocessing.read import read_pairs, read_triggers
+from trainer.config import TrainerConfig
 
 _SHUFFLED_BLOCKS = 32
 """Blocks mixed into one shuffle: about 260,000 pairs of as many groups of users."""
+_STEPS_OF_A_PASS = 200
+_BATCH_SIZES = (1024, 4096)
 _MERGED_PAIRS = 4_000_000
 """Pairs counted at a time."""
 
 
-def _parse_block(record: Any) -> tuple[Any, Any, Any]:
+def _parse_block(record: Any, window: int) -> tuple[Any, Any, Any]:
+    """Trigger, targets and weights of a block.
+
+    Triggers of a later period have no weights, and fewer targets than a training pair's window: theirs weigh more, so
+    that such a trigger counts as much as any.
+    """
     features = {
         schema.TRIGGER.name: tf.io.RaggedFeature(tf.int64),
         schema.TARGETS_OF_TRIGGER.name: tf.io.RaggedFeature(tf.int64),
@@ -28,7 +37,8 @@ def _parse_block(record: Any) -> tuple[Any, Any, Any]:
     block = tf.io.parse_single_example(record, features)
     target, lengths = block[schema.TARGET.name], block[schema.TARGETS_OF_TRIGGER.name]
     weight = block[schema.WEIGHT.name]
-    weight = tf.cond(tf.size(weight) == tf.size(target), lambda: weight, lambda: tf.ones(tf.shape(target)))
+    share = tf.cast(window / tf.maximum(tf.reduce_max(lengths), 1), tf.float32)
+    weight = tf.cond(tf.size(weight) == tf.size(target), lambda: weight, lambda: tf.fill(tf.shape(target), share))
     return (
         block[schema.TRIGGER.name],
         tf.RaggedTensor.from_row_lengths(target, lengths),
@@ -53,7 +63,7 @@ def training_batches(files: Sequence[str], *, batch_size: int, window: int, seed
 
     @tf.autograph.experimental.do_not_convert
     def dense_block(record: Any) -> tuple[Any, Any, Any]:
-        trigger, target, weight = _parse_block(record)
+        trigger, target, weight = _parse_block(record, window)
         return (
             tf.cast(trigger, tf.int32),
             tf.cast(target.to_tensor(0, shape=[None, window]), tf.int32),
@@ -94,6 +104,7 @@ class PairSummary:
       most_targets: W, most targets of one trigger event.
       target_count: int64 [N], pairs whose target is the item.
       known_row_splits: int64 [N + 1].
+      known_counts: int64, how often each of the known values is a target of its trigger.
       known_values: int32; the known targets of trigger i, ascending, are
         ``known_values[known_row_splits[i]:known_row_splits[i + 1]]``.
     """
@@ -104,6 +115,7 @@ class PairSummary:
     target_count: NDArray[np.int64]
     known_row_splits: NDArray[np.int64]
     known_values: NDArray[np.int32]
+    known_counts: NDArray[np.int64]
 
 
 def summarise_pairs(directory: Path, parts: Sequence[str], num_items: int, most_known: int) -> PairSummary:
@@ -136,7 +148,8 @@ def summarise_pairs(directory: Path, parts: Sequence[str], num_items: int, most_
     order = np.lexsort((keys, -counts, trigger))
     start = np.searchsorted(trigger, np.arange(num_items + 1))
     rank = np.arange(len(keys)) - start[trigger]
-    kept = np.sort(keys[order[rank < most_known]])
+    places = np.sort(order[rank < most_known])
+    kept = keys[places]
     return PairSummary(
         num_triggers=triggers,
         num_pairs=pairs,
@@ -144,7 +157,15 @@ def summarise_pairs(directory: Path, parts: Sequence[str], num_items: int, most_
         target_count=target_count,
         known_row_splits=np.searchsorted(kept // num_items, np.arange(num_items + 1)).astype(np.int64),
         known_values=(kept % num_items).astype(np.int32),
+        known_counts=counts[places],
     )
+
+
+def batch_size(config: TrainerConfig, pairs: PairSummary) -> int:
+    """B, triggers of a step: as configured, or so many that a pass has about 200 steps, from 1,024 to 4,096."""
+    if config.batch_size is not None:
+        return config.batch_size
+    return int(np.clip(2 ** round(math.log2(max(1, pairs.num_triggers) / _STEPS_OF_A_PASS)), *_BATCH_SIZES))
 
 
 def _columns(

@@ -3,9 +3,14 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
+
 from preprocessing.backend import tf
 from preprocessing.config import FeaturesConfig
 from trainer.config import ModelConfig
+
+_STRANGE = 0.1
+"""Scale of the random id embedding of an item of which no co-engagement is known."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,12 +52,10 @@ class Noise:
     Attributes:
       keep_id: float32 [n, 1] of 0 and 1; 0 hides an item's identity, the OOV row takes its place.
       keep_content: float32 [n, 1]; 0 hides its content vector.
-      seed: int64 [2], of the dropout on all inputs.
     """
 
     keep_id: Any
     keep_content: Any
-    seed: Any
 
 
 class MeanEmbedding(tf.keras.layers.Layer):
@@ -94,7 +97,6 @@ class ItemEncoder(tf.keras.layers.Layer):
         super().__init__(name="item_encoder")
         self._sizes = sizes
         self._features = features
-        self._dropout = model.dropout
         dimension = model.dimension
         if features.ids:
             self._ids = tf.keras.layers.Embedding(
@@ -111,6 +113,18 @@ class ItemEncoder(tf.keras.layers.Layer):
         self._widen = tf.keras.layers.Dense(model.hidden, activation="gelu", name="widen")
         self._narrow = tf.keras.layers.Dense(model.hidden, name="narrow")
 
+    @property
+    def has_ids(self) -> bool:
+        """Whether items have an embedding of their identity."""
+        return self._features.ids
+
+    def start_ids_from(self, vectors: Any) -> None:
+        """Sets the id embeddings, once built: float32 [N, dimension]; a zero row leaves the random one, made small."""
+        table = self._ids.embeddings.numpy()
+        given = vectors.any(axis=1)
+        table[:-1] = np.where(given[:, np.newaxis], vectors, _STRANGE * table[:-1])
+        self._ids.embeddings.assign(table)
+
     def call(self, items: ItemInputs, noise: Noise | None = None) -> Any:
         """Encodes n items to float32 [n, hidden]; ``noise`` is for training."""
         groups = []
@@ -126,8 +140,5 @@ class ItemEncoder(tf.keras.layers.Layer):
             groups.append(self._categories(items.categories))
         if self._features.content_vector:
             groups.append(items.content if noise is None else noise.keep_content * items.content)
-        inputs = tf.concat(groups, axis=1)
-        if noise is not None and self._dropout:
-            inputs = tf.nn.experimental.stateless_dropout(inputs, self._dropout, noise.seed)
-        hidden = self._project(inputs)
+        hidden = self._project(tf.concat(groups, axis=1))
         return hidden + self._narrow(self._widen(hidden))

@@ -16,7 +16,7 @@ from preprocessing.progress import Progress
 from trainer import metrics
 from trainer.checkpoint import read_checkpoint
 from trainer.config import TrainingConfig
-from trainer.data import PairSummary, training_batches
+from trainer.data import PairSummary, batch_size, training_batches
 from trainer.evaluate import Scores
 from trainer.model import MTMHModel
 from trainer.optimizer import FusedAdam
@@ -111,7 +111,8 @@ class TrainingLoop:
         self._judge = judge
         self._watch = watch
         self._criterion = Criterion.of(config.model.name)
-        batches = math.ceil(pairs.num_triggers / config.trainer.batch_size)
+        self._batch_size = batch_size(config.trainer, pairs)
+        batches = math.ceil(pairs.num_triggers / self._batch_size)
         self._steps = min(batches, config.trainer.steps_per_epoch)
         self._directory = output / CHECKPOINTS / name
         self._state_file = self._directory / "state.json"
@@ -122,7 +123,7 @@ class TrainingLoop:
             0.0,
             self._steps * config.trainer.epochs,
             alpha=0.1,
-            warmup_target=config.trainer.learning_rate,
+            warmup_target=config.trainer.learning_rate * max(1.0, self._batch_size / 1024) ** 0.5,
             warmup_steps=max(1, min(self._steps // 2, 500)),
         )
         model.compile(optimizer=FusedAdam(rate), steps_per_execution=min(_MOST_STEPS_PER_CALL, self._steps))
@@ -174,7 +175,7 @@ class TrainingLoop:
     def _batches(self, epoch: int) -> Any:
         return training_batches(
             self._files,
-            batch_size=self._config.trainer.batch_size,
+            batch_size=self._batch_size,
             window=self._window,
             seed=self._config.seed,
             epoch=epoch,

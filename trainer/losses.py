@@ -10,7 +10,7 @@ from preprocessing.backend import tf, tfrs
 _MASKED = -1e9
 
 
-def log_inclusion(target_count: NDArray[np.float64], *, draws: float, uniform: int) -> NDArray[np.float32]:
+def log_inclusion(target_count: NDArray[np.int64], *, draws: float, uniform: int) -> NDArray[np.float32]:
     """Log-probability that an item is among a batch's candidates, exact and never clipped.
 
     A batch draws ``draws`` targets by their share p of the training pairs and ``uniform`` items uniformly with
@@ -19,7 +19,7 @@ def log_inclusion(target_count: NDArray[np.float64], *, draws: float, uniform: i
     et al., "Sampling-bias-corrected neural modeling for large corpus item recommendations" (RecSys 2019).
 
     Args:
-      target_count: [N], training pairs whose target is the item, or in proportion to them.
+      target_count: [N], training pairs whose target is the item.
       draws: targets of a batch.
       uniform: uniform draws; N or more stand for the whole catalogue, each item being present for certain.
 

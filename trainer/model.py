@@ -95,6 +95,9 @@ class MTMHModel(tfrs.Model):
         # Keras finds metrics in what an attribute is when it is set, and has a `_losses` of its own.
         self._loss_means = {name: tf.keras.metrics.Mean(name=f"loss_{name}") for name in (JOINT, *self._terms)}
         self.embed(self.inputs_of(tf.zeros([1], tf.int32)))
+        if self.has_engagement:
+            # Both sides start alike: what is near in the encoder is taken for engaged with together.
+            self.engagement_candidate.set_weights(self.engagement_query.get_weights())
         if self.has_relevance and features.content_vector:
             self.relevance_query.initialise_content(principal_axes(catalogue.content, model.dimension))
 
@@ -190,20 +193,18 @@ class MTMHModel(tfrs.Model):
         sampler, step = self.sampler, self.step
         trigger, target, weight = inputs["trigger"], inputs["target"], inputs["weight"]
         rows = trigger[: self._loss_config.relevance_rows]
-        if self._loss_config.swap and self.has_engagement:
-            trigger, target = sampler.swapped(trigger, step, 5), sampler.swapped(target, step, 6)
         distils = RELEVANCE in self._terms or ALIGN in self._terms
         candidates = sampler.for_engagement(target, weight, step) if self.has_engagement else trigger[:0]
         compared = sampler.for_relevance(rows, step) if distils else rows[:0]
         # Candidates are distinct: put first, they keep their order, and a slice stands for a gather.
-        index, position = tf.unique(tf.concat([candidates, trigger, rows, compared], axis=0))
-        sizes = [tf.size(part) for part in (candidates, trigger, rows, compared)]
-        _, at_trigger, at_rows, at_compared = tf.split(position, sizes)
+        index, position = tf.unique(tf.concat([candidates, trigger, compared], axis=0))
+        sizes = [tf.size(part) for part in (candidates, trigger, compared)]
+        _, at_trigger, at_compared = tf.split(position, sizes)
+        at_rows = at_trigger[: tf.size(rows)]
         items = self.inputs_of(index)
         noise = Noise(
             keep_id=self._kept(index, self._id_dropout, 3),
             keep_content=self._kept(index, self._content_dropout, 4),
-            seed=sampler.stream(step, 7),
         )
         hidden = self.encoder(items, noise)
         losses = {}
@@ -217,8 +218,7 @@ class MTMHModel(tfrs.Model):
                 queries, answers[: sizes[0]], candidates, trigger, target, weight
             )
         if ALIGN in self._terms:
-            queries = self.engagement_query(tf.gather(hidden, at_rows))
-            logits = _logits(self.align_temperature, queries, tf.gather(answers, at_compared))
+            logits = _logits(self.align_temperature, queries[: tf.size(rows)], tf.gather(answers, at_compared))
             losses[ALIGN] = self.distillation_task(logits, cosine, valid)
         if RELEVANCE in self._terms:
             vectors = self.relevance_query(hidden, noise.keep_content * items.content)

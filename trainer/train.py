@@ -186,7 +186,7 @@ class _Examples:
 def _read(directory: Path, config: TrainingConfig) -> _Examples:
     items = read_items(str(directory))
     catalogue = build_catalogue(items, buckets=config.model.text_buckets, tokens=config.model.text_tokens)
-    teaches = config.loss.relevance or config.loss.align or config.loss.swap
+    teaches = config.loss.relevance or config.loss.align
     count = config.loss.teacher_neighbours if teaches else 0
     return _Examples(
         directory=directory,

@@ -24,10 +24,8 @@ from trainer.variants import as_variant
 SPACE: Final[Mapping[str, Distribution]] = {
     "loss.relevance": FloatDistribution(0.1, 4.0, log=True),
     "loss.align": FloatDistribution(0.005, 0.5, log=True),
-    "loss.swap": FloatDistribution(0.0, 0.6),
     "loss.teacher_temperature": FloatDistribution(0.02, 0.2, log=True),
     "model.dimension": IntDistribution(32, 128, step=16),
-    "model.dropout": FloatDistribution(0.0, 0.5),
     "model.id_dropout": FloatDistribution(0.0, 0.5),
     "trainer.learning_rate": FloatDistribution(0.0005, 0.01, log=True),
 }

@@ -21,9 +21,8 @@ Event = tuple[int, Sequence[int]]
 Annotation = tuple[int, int, float, bool]
 """Trigger, item, grade, and whether it is held out."""
 
-SMALL_MODEL = ModelConfig(dimension=8, hidden=16, text_buckets=64, text_tokens=6, dropout=0.0)
+SMALL_MODEL = ModelConfig(dimension=8, hidden=16, text_buckets=64, text_tokens=6)
 SMALL_LOSS = LossConfig(
-    swap=0.0,
     mask_known_positives=True,
     uniform_negatives=6,
     relevance_rows=16,
