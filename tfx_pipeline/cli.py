@@ -272,7 +272,7 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="A,B",
-        help="models to compare; by default all; may be repeated",
+        help="models to compare; by default all; may be repeated; mtmh_quota: MTMH with a quota beside the blend",
     )
 
 

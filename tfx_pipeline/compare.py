@@ -25,7 +25,7 @@ def compare_step(workdir: Workdir, config: RunConfig, names: Sequence[str] = ())
     Args:
       workdir: with examples; trainings there that fit the configuration are kept.
       config: of the trainings, the evaluation and the default dial.
-      names: of the models, see `trainer.names`; by default all.
+      names: of the models, see `trainer.names`; by default all but those that are `trainer.names.ON_REQUEST`.
 
     Raises:
       UserError: a model is unknown, the examples are missing, or there is nothing to train or evaluate on.
@@ -120,13 +120,17 @@ def _default_weight(workdir: Workdir, config: RunConfig, model: "ModelName") -> 
     """The dial by the exporter's rule; None for what has no dial, or was never exported by itself."""
     from serving.export import default_weight
     from trainer.artefact import load_description
+    from trainer.names import merge_of
     from trainer.variants import trainings
 
     if not model.has_dial:
         return None
-    if trainings(model.name) != (model.name,):
+    first, *others = trainings(model.name)
+    if others:
         return config.retrieval.relevance_weight
-    return default_weight(load_description(workdir.model(model.name)), config.serving)
+    retrieval = dataclasses.replace(config.retrieval, merge=merge_of(model.name, config.retrieval.merge))
+    serving = dataclasses.replace(config.serving, retrieval=retrieval)
+    return default_weight(load_description(workdir.model(first)), serving)
 
 
 def print_comparison(console: Any, comparison: "Comparison", workdir: Workdir) -> None:

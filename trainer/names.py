@@ -16,6 +16,7 @@ COUNTED: Final = "counted"
 TRAINED: Final = "trained"
 
 MTMH: Final = "mtmh"
+MTMH_QUOTA: Final = "mtmh_quota"
 CONTENT: Final = "content"
 ONE_HEAD: Final = "one_head"
 ONE_HEAD_IDS: Final = "one_head_ids"
@@ -61,11 +62,14 @@ MODELS: Final = {
 }
 """All models, in the order of tables."""
 
+ON_REQUEST: Final = {MTMH_QUOTA: ModelName(MTMH_QUOTA, "MTMH, quota", TRAINED, has_dial=True)}
+"""More rows, last in tables, that only those who name them get: a model of the table that answers in another way."""
+
 RELEVANCE_ONLY: Final = "relevance_only"
 PARTS: Final = (RELEVANCE_ONLY,)
 """Trained models that are no row of a table, only part of one."""
-TRAININGS: Final = {TWO_MODELS: (ONE_HEAD, RELEVANCE_ONLY)}
-"""What has to be trained for a model that is put together from others."""
+TRAININGS: Final = {TWO_MODELS: (ONE_HEAD, RELEVANCE_ONLY), MTMH_QUOTA: (MTMH,)}
+"""What has to be trained for a model that has no training of its own."""
 
 
 def pick_models(names: Iterable[str]) -> list[ModelName]:
@@ -74,12 +78,17 @@ def pick_models(names: Iterable[str]) -> list[ModelName]:
     Raises:
       UserError: there is no such model, or no name.
     """
-    wanted = list(names)
+    wanted, rows = list(names), MODELS | ON_REQUEST
     for name in wanted:
-        if name not in MODELS:
-            near = difflib.get_close_matches(name, MODELS, 1)
-            hint = f"did you mean {near[0]}?" if near else f"models are {', '.join(MODELS)}"
+        if name not in rows:
+            near = difflib.get_close_matches(name, rows, 1)
+            hint = f"did you mean {near[0]}?" if near else f"models are {', '.join(rows)}"
             raise UserError(f"there is no model `{name}`; {hint}")
     if not wanted:
-        raise UserError(f"no model is named; models are {', '.join(MODELS)}")
-    return [model for model in MODELS.values() if model.name in wanted]
+        raise UserError(f"no model is named; models are {', '.join(rows)}")
+    return [model for model in rows.values() if model.name in wanted]
+
+
+def merge_of(name: str, configured: str) -> str:
+    """How the two heads of a model answer: by quota where that is what its name says, else as configured."""
+    return QUOTA if name == MTMH_QUOTA else configured

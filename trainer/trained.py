@@ -10,7 +10,7 @@ from preprocessing.read import ItemTable
 from trainer.artefact import load_description, load_model
 from trainer.config import TrainingConfig
 from trainer.model import ItemVectors
-from trainer.names import BLEND, MODELS
+from trainer.names import BLEND, MODELS, ON_REQUEST, merge_of
 from trainer.recommender import VectorRecommender
 from trainer.variants import as_variant, trainings
 
@@ -26,7 +26,7 @@ def load_recommender(
       name: see `trainer.names`.
       directory_of: where the result of a training is, by its name; see `trainer.artefact`.
       items: the catalogue that it was trained with.
-      merge: how two heads answer, see `VectorRecommender`.
+      merge: how two heads answer where the name leaves it open, see `VectorRecommender`.
 
     Raises:
       UserError: a model is missing, damaged, or of another catalogue.
@@ -34,7 +34,7 @@ def load_recommender(
     parts = [load_model(directory_of(part), items)[0].embed_catalogue() for part in trainings(name)]
     first, last = parts[0], parts[-1]
     vectors = ItemVectors(first.engagement_trigger, first.engagement_candidate, last.relevance)
-    return VectorRecommender(vectors, MODELS[name].has_dial, merge)
+    return VectorRecommender(vectors, (MODELS | ON_REQUEST)[name].has_dial, merge_of(name, merge))
 
 
 def what_differs(directory: Path, config: TrainingConfig, examples_digest: str) -> str | None:

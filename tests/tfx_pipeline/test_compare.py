@@ -178,6 +178,24 @@ def test_heads_are_merged_as_configured(compared, tmp_path):
     assert quota[0.15] == pytest.approx(quota[0.25])
 
 
+def test_blend_and_quota_of_one_training_side_by_side(compared, tmp_path):
+    shutil.copytree(compared[0].root, tmp_path / "copy")
+    workdir = Workdir(tmp_path / "copy")
+    before = trainings(workdir)
+    status, out = compare(workdir, "--models", "mtmh_quota,mtmh", "--set", "trainer.tensorboard=false")
+    assert status == 0
+    assert "MTMH, quota" in out
+    assert trainings(workdir) == before
+    comparison = read_comparison(workdir.comparison)
+    assert [model.name for model in comparison.models] == ["mtmh", "mtmh_quota"]
+    assert comparison.subject == "mtmh"
+    recall, of_quota = (
+        {point.relevance_weight: point.metrics["recall"].value for point in model.points} for model in comparison.models
+    )
+    assert (recall[0.0], recall[1.0]) == (pytest.approx(of_quota[0.0]), pytest.approx(of_quota[1.0]))
+    assert of_quota[0.15] == pytest.approx(of_quota[0.25])
+
+
 def test_other_examples_train_anew(compared, monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr(steps, "train_step", lambda workdir, config: asked.append(config.model.name))

@@ -7,8 +7,9 @@ import pytest
 
 from preprocessing.errors import UserError
 from tests.trainer.test_evaluate import naive_lists, random_vectors
-from trainer.names import MODELS, pick_models
+from trainer.names import BLEND, MODELS, QUOTA, merge_of, pick_models
 from trainer.recommender import VectorRecommender, lists_along_dial
+from trainer.variants import trainings
 
 WEIGHTS = (0.0, 0.35, 1.0)
 TRIGGER = np.array([4, 0, 11])
@@ -45,6 +46,14 @@ def test_any_recommender_is_asked_setting_by_setting():
 def test_models_are_picked_once_and_in_the_order_of_tables():
     assert [model.name for model in pick_models(["mtmh", "content", "mtmh"])] == ["content", "mtmh"]
     assert pick_models(MODELS) == list(MODELS.values())
+
+
+def test_a_quota_is_a_row_on_request():
+    assert "mtmh_quota" not in MODELS
+    assert [model.label for model in pick_models(["mtmh_quota", "mtmh"])] == ["MTMH", "MTMH, quota"]
+    assert trainings("mtmh_quota") == ("mtmh",)
+    assert [merge_of(name, BLEND) for name in ("mtmh", "mtmh_quota")] == [BLEND, QUOTA]
+    assert merge_of("mtmh", QUOTA) == QUOTA
 
 
 @pytest.mark.parametrize(
