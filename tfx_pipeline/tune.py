@@ -131,25 +131,25 @@ def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
 def trials_sheet(results: "Sequence[TrialResult]", k: int) -> "Sheet":
     """The best trials, one a row."""
     from tfx_pipeline.sheets import Sheet
-    from trainer.tune import SPACE
+    from trainer.tune import FIGURES, SPACE
 
     scored = [result for result in results if result.score is not None]
     titles = [name.replace(".", ".\n").replace("_", "_\n") for name in SPACE]
     ended = len(results) - len(scored)
     return Sheet(
         title=f"the best of {len(scored)} trials",
-        header=("trial", "frontier\narea", f"recall\n@{k}", f"relevance\n@{k}", *titles),
+        header=("trial", "frontier\narea", f"recall\n@{k}", f"relevance\n@{k}", f"topic\nmatch\n@{k}", *titles),
         rows=tuple(
             (
                 str(result.number),
                 f"{result.score:.5f}",
-                *(_figure(result.figures.get(name)) for name in ("recall", "relevance")),
+                *(_figure(result.figures.get(name)) for name in FIGURES),
                 *(f"{result.options[name]:g}" for name in SPACE),
             )
             for result in scored[:_ROWS]
         ),
         notes=(
-            "all on the validation slice, recall and relevance at dial 0",
+            "all on the validation slice, recall, relevance and topic match at dial 0",
             "trial 0 is the configuration as it stands",
             *([f"{ended} more were ended early"] if ended else []),
         ),

@@ -67,7 +67,8 @@ def test_prints_the_trials_and_what_to_do_with_them(tuned):
     assert [row[0] for row in rows] == [str(result.number) for result in results]
     assert rows[0][1] == f"{results[0].score:.5f}"
     first = next(row for row in rows if row[0] == "0")
-    assert first[4:] == ["0.5", "0.05", "0.2", "0.05", "32", "0.2", "0.1", "0.002"]
+    options = options_of(workdir.load_config(None, []).training)
+    assert first[5:] == [f"{options[name]:g}" for name in SPACE]
     assert f"train with them: mtmh train --workdir {workdir.root} --config {workdir.tuning / BEST}" in lines
     assert f"look at all trials: tensorboard --logdir {workdir.tuning}" in lines
 
