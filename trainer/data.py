@@ -22,12 +22,8 @@ _MERGED_PAIRS = 4_000_000
 """Pairs counted at a time."""
 
 
-def _parse_block(record: Any, window: int) -> tuple[Any, Any, Any]:
-    """Trigger, targets and weights of a block.
-
-    Triggers of a later period have no weights, and fewer targets than a training pair's window: theirs weigh more, so
-    that such a trigger counts as much as any.
-    """
+def _parse_block(record: Any, late_weight: float) -> tuple[Any, Any, Any]:
+    """Trigger, targets and weights of a block; triggers of a later period have no weights of their own."""
     features = {
         schema.TRIGGER.name: tf.io.RaggedFeature(tf.int64),
         schema.TARGETS_OF_TRIGGER.name: tf.io.RaggedFeature(tf.int64),
@@ -37,8 +33,7 @@ def _parse_block(record: Any, window: int) -> tuple[Any, Any, Any]:
     block = tf.io.parse_single_example(record, features)
     target, lengths = block[schema.TARGET.name], block[schema.TARGETS_OF_TRIGGER.name]
     weight = block[schema.WEIGHT.name]
-    share = tf.cast(window / tf.maximum(tf.reduce_max(lengths), 1), tf.float32)
-    weight = tf.cond(tf.size(weight) == tf.size(target), lambda: weight, lambda: tf.fill(tf.shape(target), share))
+    weight = tf.cond(tf.size(weight) == tf.size(target), lambda: weight, lambda: tf.fill(tf.shape(target), late_weight))
     return (
         block[schema.TRIGGER.name],
         tf.RaggedTensor.from_row_lengths(target, lengths),
@@ -46,7 +41,9 @@ def _parse_block(record: Any, window: int) -> tuple[Any, Any, Any]:
     )
 
 
-def training_batches(files: Sequence[str], *, batch_size: int, window: int, seed: int, epoch: int) -> Any:
+def training_batches(
+    files: Sequence[str], *, batch_size: int, window: int, seed: int, epoch: int, late_weight: float = 1.0
+) -> Any:
     """One epoch of shuffled batches; equal arguments, under an equal global seed of TensorFlow, give equal batches.
 
     Args:
@@ -55,6 +52,7 @@ def training_batches(files: Sequence[str], *, batch_size: int, window: int, seed
       window: W, most targets of a trigger.
       seed: of the shuffle.
       epoch: enters the seed, so that a resumed training sees what an uninterrupted one would.
+      late_weight: weight of the pairs of the validation and evaluation periods, see `PairSummary`.
 
     Returns:
       A `tf.data.Dataset` of ``trigger`` int32 [B], ``target`` int32 [B, W] and ``weight`` float32 [B, W], 0 where
@@ -63,7 +61,7 @@ def training_batches(files: Sequence[str], *, batch_size: int, window: int, seed
 
     @tf.autograph.experimental.do_not_convert
     def dense_block(record: Any) -> tuple[Any, Any, Any]:
-        trigger, target, weight = _parse_block(record, window)
+        trigger, target, weight = _parse_block(record, late_weight)
         return (
             tf.cast(trigger, tf.int32),
             tf.cast(target.to_tensor(0, shape=[None, window]), tf.int32),
@@ -102,6 +100,8 @@ class PairSummary:
     Attributes:
       num_triggers, num_pairs: trigger events, and their pairs.
       most_targets: W, most targets of one trigger event.
+      late_weight: targets of a trigger event of the training pairs over those of one of a later period, which looks
+        fewer items ahead; with this weight a late trigger counts as much as any.
       target_count: int64 [N], pairs whose target is the item.
       known_row_splits: int64 [N + 1].
       known_counts: int64, how often each of the known values is a target of its trigger.
@@ -112,6 +112,7 @@ class PairSummary:
     num_triggers: int
     num_pairs: int
     most_targets: int
+    late_weight: float
     target_count: NDArray[np.int64]
     known_row_splits: NDArray[np.int64]
     known_values: NDArray[np.int32]
@@ -128,12 +129,14 @@ def summarise_pairs(directory: Path, parts: Sequence[str], num_items: int, most_
       most_known: known targets kept of one trigger, the most frequent ones; bounds the memory.
     """
     triggers = pairs = most_targets = 0
+    by_period = np.zeros((2, 2))
     target_count = np.zeros(num_items, dtype=np.int64)
     keys = np.empty(0, dtype=np.int64)
     counts = np.empty(0, dtype=np.int64)
     pending: list[NDArray[np.int64]] = []
     size = 0
-    for trigger, lengths, target in _columns(directory, parts):
+    for late, trigger, lengths, target in _columns(directory, parts):
+        by_period[int(late)] += len(target), len(trigger)
         triggers += len(trigger)
         pairs += len(target)
         most_targets = max(most_targets, int(lengths.max(initial=0)))
@@ -154,6 +157,7 @@ def summarise_pairs(directory: Path, parts: Sequence[str], num_items: int, most_
         num_triggers=triggers,
         num_pairs=pairs,
         most_targets=most_targets,
+        late_weight=_late_weight(*by_period),
         target_count=target_count,
         known_row_splits=np.searchsorted(kept // num_items, np.arange(num_items + 1)).astype(np.int64),
         known_values=(kept % num_items).astype(np.int32),
@@ -170,16 +174,23 @@ def batch_size(config: TrainerConfig, pairs: PairSummary) -> int:
 
 def _columns(
     directory: Path, parts: Sequence[str]
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
-    """Trigger, targets of each trigger, and targets, block by block."""
+) -> Iterator[tuple[bool, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
+    """Whether of a later period; trigger, targets of each trigger, and targets, block by block."""
     if schema.PAIRS in parts:
         for block in read_pairs(str(directory)):
-            yield block.trigger, block.targets_of_trigger, block.target
+            yield False, block.trigger, block.targets_of_trigger, block.target
     for part in (schema.VALIDATION, schema.EVAL):
         if part not in parts:
             continue
         triggers = read_triggers(str(directory), part)
-        yield triggers.trigger, np.diff(triggers.row_splits), triggers.target
+        yield True, triggers.trigger, np.diff(triggers.row_splits), triggers.target
+
+
+def _late_weight(early: NDArray[np.float64], late: NDArray[np.float64]) -> float:
+    """Pairs a trigger of both periods, each given as (pairs, triggers), the early over the late; 1 without either."""
+    if not early.all() or not late.all():
+        return 1.0
+    return float((early[0] / early[1]) / (late[0] / late[1]))
 
 
 def _merge(

@@ -104,7 +104,7 @@ class TrainingLoop:
         self._name = name
         self._config = config
         self._model = model
-        self._window = pairs.most_targets
+        self._window, self._late_weight = pairs.most_targets, pairs.late_weight
         self._files = files
         self._examples = examples
         self._epochs = epochs
@@ -177,6 +177,7 @@ class TrainingLoop:
             self._files,
             batch_size=self._batch_size,
             window=self._window,
+            late_weight=self._late_weight,
             seed=self._config.seed,
             epoch=epoch,
         )
