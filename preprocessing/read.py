@@ -124,6 +124,10 @@ class Annotations:
         """Number of pairs m."""
         return len(self.trigger)
 
+    def select(self, chosen: npt.NDArray[np.bool_]) -> "Annotations":
+        """The pairs that are marked, bool [m]."""
+        return Annotations(self.trigger[chosen], self.item[chosen], self.grade[chosen], self.held_out[chosen])
+
 
 def read_items(directory: str) -> ItemTable:
     """Reads the whole catalogue.

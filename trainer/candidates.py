@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocessing.backend import tf
+from preprocessing.read import Annotations
 from trainer.config import LossConfig
 from trainer.losses import log_inclusion
 
@@ -23,6 +24,7 @@ class TrainingTables:
       known_row_splits, known_values: known targets of each trigger, see `trainer.data.PairSummary`.
       teacher_neighbours: int32 [N, m], near neighbours of each item by the teacher, itself excluded.
       draws_per_batch: expected number of targets in a batch.
+      annotations: graded pairs to learn from; None where there are none.
     """
 
     target_count: NDArray[np.int64]
@@ -30,6 +32,7 @@ class TrainingTables:
     known_values: NDArray[np.int32]
     teacher_neighbours: NDArray[np.int32]
     draws_per_batch: float
+    annotations: Annotations | None = None
 
 
 class CandidateSampler:
@@ -46,6 +49,8 @@ class CandidateSampler:
         self._row_splits = tf.constant(tables.known_row_splits, tf.int32)
         self._known = tf.constant(tables.known_values)
         self._neighbours = tf.constant(tables.teacher_neighbours)
+        graded = tables.annotations if tables.annotations is not None and len(tables.annotations) else None
+        self._graded = None if graded is None else [tf.constant(c) for c in (graded.trigger, graded.item, graded.grade)]
         correction = log_inclusion(tables.target_count, draws=tables.draws_per_batch, uniform=config.uniform_negatives)
         self.log_inclusion = tf.constant(correction if config.log_q else np.zeros_like(correction))
 
@@ -73,6 +78,30 @@ class CandidateSampler:
         drawn = tf.random.stateless_uniform([count], self.stream(step, 2), 0, self._num_items, tf.int32)
         near = tf.reshape(tf.gather(self._neighbours, rows), [-1])
         return tf.unique(tf.concat([drawn, near], axis=0))[0]
+
+    @property
+    def has_annotations(self) -> bool:
+        """Whether there are graded pairs to learn from."""
+        return self._graded is not None
+
+    def for_annotations(self, step: Any) -> tuple[Any, Any, Any]:
+        """Graded pairs drawn uniformly: triggers and items int32 [n], grades float32 [n]; all where they are few.
+
+        Raises:
+          ValueError: there are none.
+        """
+        if self._graded is None:
+            raise ValueError("there are no annotations")
+        trigger, item, grade = self._graded
+        total, wanted = int(grade.shape[0]), self._config.annotation_pairs
+        drawn = tf.range(total)
+        if wanted < total:
+            drawn = tf.random.stateless_uniform([wanted], self.stream(step, 5), 0, total, tf.int32)
+        return (
+            tf.cast(tf.gather(trigger, drawn), tf.int32),
+            tf.cast(tf.gather(item, drawn), tf.int32),
+            tf.gather(grade, drawn),
+        )
 
     def places(self, candidates: Any) -> Any:
         """Where among the candidates each item of the catalogue is, int32 [N]; -1 where it is not."""

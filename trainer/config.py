@@ -30,11 +30,16 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
-    """Weights and shapes of L = L_eng + λ L_rel + μ L_align."""
+    """Weights and shapes of L = L_eng + λ L_rel + μ L_align + ν L_ann."""
 
     relevance: float = option(0.5, "λ, weight of the relevance head's distillation loss; 0 leaves it out", minimum=0)
     align: float = option(
         0.05, "μ, weight of the same target on the engagement head's logits; 0 leaves it out", minimum=0
+    )
+    annotations: float = option(
+        1.0,
+        "ν, weight of the relevance head's loss on graded annotations, where there are any; 0 leaves it out",
+        minimum=0,
     )
     teacher_temperature: float = option(0.05, "the teacher's target is softmax(cosine / this)", above=0)
     log_q: bool = option(True, "correct the sampled softmax for how often each candidate is drawn")
@@ -48,6 +53,7 @@ class LossConfig:
         "candidates drawn uniformly from the catalogue for each batch; a smaller catalogue is taken whole",
         minimum=0,
     )
+    annotation_pairs: int = option(512, "graded pairs drawn for each batch; fewer are taken whole", minimum=1)
     relevance_rows: int = option(
         256, "triggers of a batch that the distillation compares with its candidates", minimum=1
     )
@@ -59,9 +65,9 @@ class LossConfig:
 class TrainerConfig:
     """How the model is trained."""
 
-    epochs: int = option(12, "most epochs", minimum=1)
+    epochs: int = option(6, "most epochs", minimum=1)
     steps_per_epoch: int = option(
-        500, "an epoch is one pass over the training pairs, or this many steps where a pass is longer", minimum=1
+        100, "an epoch is one pass over the training pairs, or this many steps where a pass is longer", minimum=1
     )
     batch_size: int | None = option(
         None,

@@ -121,10 +121,10 @@ class TrainingLoop:
         self._state = _State()
         rate = tf.keras.optimizers.schedules.CosineDecay(
             0.0,
-            self._steps * config.trainer.epochs,
+            self._steps * epochs,
             alpha=0.1,
             warmup_target=config.trainer.learning_rate * max(1.0, self._batch_size / 1024) ** 0.5,
-            warmup_steps=max(1, min(self._steps // 2, 500)),
+            warmup_steps=max(1, self._steps // 2),
         )
         model.compile(optimizer=FusedAdam(rate), steps_per_execution=min(_MOST_STEPS_PER_CALL, self._steps))
         model.optimizer.build(model.trainable_variables)

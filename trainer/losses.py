@@ -66,6 +66,27 @@ class EngagementTask(tf.keras.layers.Layer, tfrs.tasks.Task):
         return tf.math.divide_no_nan(tf.reduce_sum(loss * weight), tf.reduce_sum(weight))
 
 
+class AnnotationTask(tf.keras.layers.Layer, tfrs.tasks.Task):
+    """Cross-entropy of graded pairs: what the relevance head makes of a pair's cosine s against its grade g in [0, 1].
+
+      L_ann = - mean [ g log p + (1 - g) log(1 - p) ],  p = sigmoid(a s + b)
+
+    with a learned scale a and offset b, so that grades need not mean what cosines do. The grades' own entropy is taken
+    off, so that a perfect head scores 0.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(name="annotation_task")
+        self._scale = self.add_weight(name="scale", shape=(), initializer=tf.keras.initializers.Constant(5.0))
+        self._offset = self.add_weight(name="offset", shape=(), initializer=tf.keras.initializers.Constant(-2.0))
+
+    def call(self, cosine: Any, grade: Any) -> Any:
+        """Computes the loss, a float32 scalar, of cosines and grades, float32 [n] each."""
+        loss = tf.nn.sigmoid_cross_entropy_with_logits(grade, self._scale * cosine + self._offset)
+        entropy = -(tf.math.xlogy(grade, grade) + tf.math.xlogy(1.0 - grade, 1.0 - grade))
+        return tf.reduce_mean(loss - entropy)
+
+
 class DistillationTask(tf.keras.layers.Layer, tfrs.tasks.Task):
     """Cross-entropy of a head's softmax over candidates against the teacher's.
 

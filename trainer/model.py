@@ -13,13 +13,14 @@ from trainer.catalogue import Catalogue
 from trainer.config import LossConfig, ModelConfig
 from trainer.encoder import EncoderSizes, ItemEncoder, ItemInputs, Noise
 from trainer.heads import EngagementCandidateTower, EngagementQueryTower, RelevanceQueryTower, Temperature
-from trainer.losses import DistillationTask, EngagementTask
+from trainer.losses import AnnotationTask, DistillationTask, EngagementTask
 from trainer.variants import has_engagement_head, has_relevance_head
 
 JOINT: Final = "joint"
 ENGAGEMENT: Final = "engagement"
 RELEVANCE: Final = "relevance"
 ALIGN: Final = "align"
+ANNOTATIONS: Final = "annotations"
 
 _EMBED_BATCH = 8192
 
@@ -90,6 +91,7 @@ class MTMHModel(tfrs.Model):
             # A term that is left out gives no gradient; Keras would warn of its variables.
             self.relevance_query.trainable = self.relevance_temperature.trainable = bool(loss.relevance)
             terms[RELEVANCE] = loss.relevance
+            self.annotation_task = AnnotationTask()
         self.distillation_task = DistillationTask(loss.teacher_temperature)
         self._terms = {name: weight for name, weight in terms.items() if weight}
         # Keras finds metrics in what an attribute is when it is set, and has a `_losses` of its own.
@@ -104,6 +106,13 @@ class MTMHModel(tfrs.Model):
     def prepare_training(self, tables: TrainingTables) -> None:
         """Gives the model what its losses look up; to be called once before `fit`."""
         self._sampler = CandidateSampler(tables, self._loss_config, self._seed)
+        annotated = self.has_relevance and self._sampler.has_annotations and self._loss_config.annotations > 0
+        if annotated:
+            self._terms[ANNOTATIONS] = self._loss_config.annotations
+            self._loss_means[ANNOTATIONS] = tf.keras.metrics.Mean(name=f"loss_{ANNOTATIONS}")
+            self.relevance_query.trainable = True
+        if self.has_relevance:
+            self.annotation_task.trainable = annotated
 
     @property
     def sampler(self) -> CandidateSampler:
@@ -196,10 +205,14 @@ class MTMHModel(tfrs.Model):
         distils = RELEVANCE in self._terms or ALIGN in self._terms
         candidates = sampler.for_engagement(target, weight, step) if self.has_engagement else trigger[:0]
         compared = sampler.for_relevance(rows, step) if distils else rows[:0]
+        graded_trigger, graded_item, grade = trigger[:0], trigger[:0], None
+        if ANNOTATIONS in self._terms:
+            graded_trigger, graded_item, grade = sampler.for_annotations(step)
         # Candidates are distinct: put first, they keep their order, and a slice stands for a gather.
-        index, position = tf.unique(tf.concat([candidates, trigger, compared], axis=0))
-        sizes = [tf.size(part) for part in (candidates, trigger, compared)]
-        _, at_trigger, at_compared = tf.split(position, sizes)
+        needed = (candidates, trigger, compared, graded_trigger, graded_item)
+        index, position = tf.unique(tf.concat(needed, axis=0))
+        sizes = [tf.size(part) for part in needed]
+        _, at_trigger, at_compared, at_graded_trigger, at_graded_item = tf.split(position, sizes)
         at_rows = at_trigger[: tf.size(rows)]
         items = self.inputs_of(index)
         noise = Noise(
@@ -220,8 +233,12 @@ class MTMHModel(tfrs.Model):
         if ALIGN in self._terms:
             logits = _logits(self.align_temperature, queries[: tf.size(rows)], tf.gather(answers, at_compared))
             losses[ALIGN] = self.distillation_task(logits, cosine, valid)
-        if RELEVANCE in self._terms:
+        if RELEVANCE in self._terms or ANNOTATIONS in self._terms:
             vectors = self.relevance_query(hidden, noise.keep_content * items.content)
+        if ANNOTATIONS in self._terms:
+            both = tf.gather(vectors, at_graded_trigger) * tf.gather(vectors, at_graded_item)
+            losses[ANNOTATIONS] = self.annotation_task(tf.reduce_sum(both, axis=1), grade)
+        if RELEVANCE in self._terms:
             logits = _logits(self.relevance_temperature, tf.gather(vectors, at_rows), tf.gather(vectors, at_compared))
             losses[RELEVANCE] = self.distillation_task(logits, cosine, valid)
         return losses

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from preprocessing import schema
 from preprocessing.errors import UserError
-from preprocessing.read import ItemTable, read_items, read_triggers
+from preprocessing.read import Annotations, ItemTable, read_annotations, read_items, read_triggers
 from trainer.artefact import DialPoint, ModelDescription, catalogue_digest, save_model
 from trainer.candidates import TrainingTables
 from trainer.catalogue import Catalogue, build_catalogue
@@ -174,6 +174,7 @@ class _Examples:
       digest: SHA-256 of their manifest, which names them.
       items, catalogue: the items, and as tensors.
       neighbours: int32 [N, m], the teacher's near neighbours.
+      annotations: graded pairs, those held out left out.
     """
 
     directory: Path
@@ -181,11 +182,13 @@ class _Examples:
     items: ItemTable
     catalogue: Catalogue
     neighbours: NDArray[np.int32]
+    annotations: Annotations
 
 
 def _read(directory: Path, config: TrainingConfig) -> _Examples:
     items = read_items(str(directory))
     catalogue = build_catalogue(items, buckets=config.model.text_buckets, tokens=config.model.text_tokens)
+    graded = read_annotations(str(directory))
     teaches = config.loss.relevance or config.loss.align
     count = config.loss.teacher_neighbours if teaches else 0
     return _Examples(
@@ -193,6 +196,7 @@ def _read(directory: Path, config: TrainingConfig) -> _Examples:
         digest=hashlib.sha256((directory / schema.MANIFEST).read_bytes()).hexdigest(),
         items=items,
         catalogue=catalogue,
+        annotations=graded.select(~graded.held_out),
         neighbours=(
             teacher_neighbours(catalogue.content, count, config.seed)
             if count
@@ -216,6 +220,7 @@ def _build(data: _Examples, parts: Sequence[str], config: TrainingConfig) -> tup
         model.encoder.start_ids_from(spectral_embeddings(pairs, config.model.dimension, config.seed))
     model.prepare_training(
         TrainingTables(
+            annotations=data.annotations,
             target_count=pairs.target_count,
             known_row_splits=pairs.known_row_splits,
             known_values=pairs.known_values,
