@@ -67,7 +67,7 @@ class PairsConfig:
         maximum=1000,
     )
     max_seconds: float | None = option(None, "T: and come no later than this after the trigger", minimum=0)
-    distance_decay: float = option(1.0, "weight of a pair d steps apart is this to the power d - 1", above=0, maximum=1)
+    distance_decay: float = option(0.9, "weight of a pair d steps apart is this to the power d - 1", above=0, maximum=1)
     half_life_days: float | None = option(
         None, "a pair whose trigger came this long before the split weighs half; null: age doesn't matter", above=0
     )

@@ -65,7 +65,7 @@ class LossConfig:
 class TrainerConfig:
     """How the model is trained."""
 
-    epochs: int = option(6, "most epochs", minimum=1)
+    epochs: int = option(12, "most epochs", minimum=1)
     steps_per_epoch: int = option(
         100, "an epoch is one pass over the training pairs, or this many steps where a pass is longer", minimum=1
     )

@@ -121,7 +121,7 @@ class TrainingLoop:
         self._state = _State()
         rate = tf.keras.optimizers.schedules.CosineDecay(
             0.0,
-            self._steps * epochs,
+            self._steps * config.trainer.epochs,
             alpha=0.1,
             warmup_target=config.trainer.learning_rate * max(1.0, self._batch_size / 1024) ** 0.5,
             warmup_steps=max(1, self._steps // 2),
