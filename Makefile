@@ -19,9 +19,11 @@ demo: setup ## real data, the whole way: preprocess, train, evaluate, export, se
 	@$(BIN)/mtmh demo $(ARGS)
 
 test: lint ## linters, types, unit and property tests, a small end-to-end test
+	-@scripts/browser.sh
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
 test-all: lint ## test, and all that is slow
+	-@scripts/browser.sh
 	@$(BIN)/python -m pytest $(ARGS)
 
 lint: setup ## ruff and mypy --strict

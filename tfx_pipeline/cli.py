@@ -276,6 +276,11 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _report_arguments(parser: argparse.ArgumentParser) -> None:
+    _step_arguments(parser)
+    parser.add_argument("--output", type=_file, metavar="FILE", help="the page; by default report.html in DIR")
+
+
 def _tune_arguments(parser: argparse.ArgumentParser) -> None:
     from tfx_pipeline.tune import DEFAULT_TRIALS
 
@@ -396,6 +401,12 @@ def _directory(text: str) -> Path:
     return Path(text)
 
 
+def _file(text: str) -> Path:
+    if not text or "://" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no file on this machine")
+    return Path(text)
+
+
 # --- verbs --------------------------------------------------------------------------------------------------------
 
 
@@ -481,6 +492,14 @@ def _compare_verb(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _report_verb(arguments: argparse.Namespace) -> int:
+    from tfx_pipeline.report import report_step
+
+    workdir, config = _existing(arguments)
+    print(report_step(workdir, config, arguments.output))
+    return 0
+
+
 def _tune_verb(arguments: argparse.Namespace) -> int:
     from tfx_pipeline.tables import console
     from tfx_pipeline.tune import print_tuning, tune_step
@@ -560,6 +579,7 @@ _VERBS: dict[str, _Verb] = {
     "train": ("train a model on preprocessed examples", _train_arguments, _train_verb, False),
     "evaluate": ("score a trained model by exact retrieval", _evaluate_arguments, _evaluate_verb, False),
     "compare": ("train and score MTMH and the baselines, side by side", _compare_arguments, _compare_verb, False),
+    "report": ("one web page that shows what a work directory holds", _report_arguments, _report_verb, False),
     "tune": ("search options by the frontier on the validation slice", _tune_arguments, _tune_verb, False),
     "export": ("publish a trained model for serving", _step_arguments, _export_verb, False),
     "serve": ("serve published versions over gRPC and REST", _serve_arguments, _serve_verb, False),

@@ -1,0 +1,369 @@
+"""``mtmh report`` on the checkerboard: what is there is shown, what is not names its verb, and a browser agrees."""
+
+import contextlib
+import dataclasses
+import html
+import io
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from preprocessing.schema import TableCounts
+from tests.tfx_pipeline.test_compare import SMALL, compare, make_workdir
+from tests.trainer.toys import checkerboard_events, checkerboard_items, eval_triggers, item_table, write_examples
+from tfx_pipeline import cli
+from tfx_pipeline.config import load_config
+from tfx_pipeline.report import collect, read_index
+from tfx_pipeline.report_curves import read_histories
+from tfx_pipeline.report_data import summarise, utc
+from tfx_pipeline.report_neighbours import sample_by_slice
+from tfx_pipeline.report_page import TEMPLATE, apart
+from tfx_pipeline.workdir import Workdir
+
+HOSTILE = "<script>alert(1)</script> & <img src=http://example.invalid/x.png>"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+SECTIONS = [
+    "Headline", "Frontier", "Neighbours, side by side", "Data", "Training", "Metrics", "Slices", "Coverage and tail",
+    "Index honesty", "Configuration", "Hashes and versions",
+]  # fmt: skip
+
+
+def report(workdir, *arguments):
+    """Status of the verb, and the page."""
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        status = cli.main(["report", "--workdir", str(workdir.root), *arguments])
+    path = out.getvalue().strip()
+    return status, path, open(path, encoding="utf-8").read() if status == 0 else ""
+
+
+def write_card(workdir, recall, version="1700000000"):
+    card = workdir.serving / version / "assets.extra" / "mtmh.json"
+    card.parent.mkdir(parents=True)
+    document = {"items": 16, "index_recall": recall, "index": {"kind": "brute", "leaves": 3}, "defaults": {"k": 5}}
+    card.write_text(json.dumps(document))
+    return card
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """A work directory with examples, and nothing else."""
+    return make_workdir(tmp_path_factory.mktemp("bare"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A work directory with all that the report shows, one title of it hostile, and the page."""
+    workdir = make_workdir(tmp_path_factory.mktemp("whole"))
+    items = checkerboard_items()
+    items.titles[3] = HOSTILE
+    items.interaction_count[:] = [90, 80, 30, 20, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0]
+    manifest = (workdir.examples / "manifest.json").read_text()
+    write_examples(
+        workdir.examples, items, checkerboard_events(), checkerboard_events(events=40, seed=1), shards=1,
+    )  # fmt: skip
+    document = json.loads((workdir.examples / "manifest.json").read_text())
+    document["config"] = json.loads(manifest)["config"]
+    account = TableCounts(1000, 900, {"bad_timestamp": 30, "no_item": 10}, {"user_cap": 60}, {})
+    document["interactions"] = dataclasses.asdict(account)
+    (workdir.examples / "manifest.json").write_text(json.dumps(document))
+    assert compare(workdir, "--models", "content,one_head,mtmh")[0] == 0
+    write_card(workdir, {"0.0": 0.9991, "0.5": 0.975, "1.0": 1.0})
+    status, path, page = report(workdir)
+    assert status == 0
+    assert path == str(workdir.root / "report.html")
+    return workdir, page
+
+
+class _Outline(HTMLParser):
+    """Ids, links, headings and tags of a page, with every tag closed."""
+
+    VOID = ("meta", "br", "img", "link")
+
+    def __init__(self, page):
+        super().__init__()
+        self.ids, self.links, self.tags, self.unlabelled, self.open, self.titles = [], [], set(), [], [], []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.tags.add(tag)
+        self.ids += [values["id"]] if "id" in values else []
+        self.links += [value for name, value in attributes if name in ("href", "src", "xlink:href", "action")]
+        if values.get("role") in ("img", "region") and not values.get("aria-label"):
+            self.unlabelled.append(self.get_starttag_text())
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "h2":
+            self.titles.append(data)
+
+
+def test_page_is_well_formed_and_stands_alone(whole):
+    _, page = whole
+    outline = _Outline(page)
+    assert not outline.open
+    assert outline.titles == SECTIONS
+    assert len(outline.ids) == len(set(outline.ids))
+    assert outline.links
+    assert all(link.startswith("#") and link[1:] in outline.ids for link in outline.links)
+    assert not {"script", "link", "img", "iframe", "object", "base", "form"} & outline.tags
+    assert not outline.unlabelled
+    assert not re.search(r"url\((?!#)|@import", page)
+
+
+def test_titles_are_escaped(whole):
+    _, page = whole
+    assert html.escape(HOSTILE) in page.replace("&#34;", "&quot;")
+    assert "<script" not in page
+    assert "example.invalid/x.png>" not in page.replace("&gt;", "")
+
+
+def test_shows_what_is_there(whole):
+    workdir, page = whole
+    text = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+    for words in (
+        "Not here yet", "needs MTMH and a one-head",
+    ):  # fmt: skip
+        assert words not in text
+    for words in (
+        "used 900 (90.0 %)", "dead letters 40 (4.0 %)", "bad timestamp 30", "user cap 60", "0.9750", "0.9991",
+        "MTMH at dial 0 over one head", "one head, ids + content, dial 0", "MTMH, dial 0.32 (default)",
+        "content only", "as configured below", "dimension: 8", "tensorflow 2.16",
+    ):  # fmt: skip
+        assert words in text, words
+    manifest = json.loads((workdir.examples / "manifest.json").read_text())
+    assert manifest["interactions"]["rows_in"] == 1000
+    assert len(re.findall(r"\b[0-9a-f]{64}\b", text)) == 2 + 2 * 2
+    # 3 panels of pictures, each an own SVG: the frontier and two trainings.
+    assert page.count("<svg") == 3
+
+
+def test_same_workdir_same_bytes_and_another_file(whole, tmp_path):
+    workdir, page = whole
+    status, path, again = report(workdir, "--output", str(tmp_path / "sub" / "page.html"))
+    assert (status, path, again) == (0, str(tmp_path / "sub" / "page.html"), page)
+
+
+def test_a_file_that_cannot_be_written_is_one_line(bare, tmp_path, capsys):
+    assert cli.main(["report", "--workdir", str(bare.root), "--output", str(tmp_path)]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("mtmh: error: cannot write")
+    assert "--output" in line
+
+
+def test_what_is_missing_names_its_verb(bare):
+    status, _, page = report(bare)
+    assert status == 0
+    outline = _Outline(page)
+    assert outline.titles == SECTIONS
+    for verb in ("mtmh compare", "mtmh export", "mtmh train"):
+        assert f"<code>{verb}</code>" in page
+    assert "no columns of MTMH" in page
+    assert ">content only<" in page  # it needs no training
+
+
+def test_damaged_parts_are_told_and_no_fault(bare, tmp_path):
+    workdir = Workdir(tmp_path / "damaged")
+    shutil.copytree(bare.root, workdir.root)
+    for path in (
+        workdir.comparison / "comparison.json", workdir.model("mtmh") / "model.json",
+        workdir.training("mtmh") / "checkpoints" / "training" / "state.json", write_card(workdir, {}),
+    ):  # fmt: skip
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('{"half')
+    status, _, page = report(workdir)
+    assert status == 0
+    for words in ("is no comparison that can be read", "is damaged", "cannot be read", "nothing has been trained"):
+        assert words in page
+
+
+def test_without_examples_it_is_a_mistake_of_the_user(tmp_path, capsys):
+    assert cli.main(["report", "--workdir", str(tmp_path)]) == 2
+    assert "run `mtmh preprocess" in capsys.readouterr().err
+
+
+def test_a_model_of_other_examples_is_warned_of(whole, tmp_path):
+    workdir = Workdir(tmp_path / "stale")
+    shutil.copytree(whole[0].root, workdir.root)
+    path = workdir.model("mtmh") / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"examples_digest": "0" * 64}))
+    found = collect(workdir, load_config(None, SMALL))
+    assert any("mtmh was trained on other examples" in warning for warning in found.warnings)
+    assert {row[0]: row[1] for row in found.models.rows} == {
+        "mtmh": "trained on other examples", "one_head": "as configured below",
+    }  # fmt: skip
+
+
+def test_newest_version_and_its_dial(tmp_path):
+    workdir = Workdir(tmp_path)
+    write_card(workdir, {"0.0": 0.5}, "9")
+    write_card(workdir, {"1.0": 0.97, "0.25": 0.99}, "10")
+    index = read_index(workdir, load_config(None, []))
+    assert (index.version, index.recall) == ("10", ((0.25, 0.99), (1.0, 0.97)))
+    assert ("index: leaves", "3") in index.facts
+
+
+def test_neighbours_never_hold_the_trigger_and_tell_who_followed(whole):
+    workdir, _ = whole
+    neighbours = collect(workdir, load_config(None, SMALL)).neighbours
+    assert neighbours.columns == (
+        "one head, ids + content, dial 0", "MTMH, dial 0", "MTMH, dial 0.32 (default)", "MTMH, dial 1", "content only",
+    )  # fmt: skip
+    # 275 interactions: the first two make half of them, the first four 80 %.
+    assert {name: len(asked) for name, asked in neighbours.asked.items()} == {
+        "head": 2, "torso": 2, "tail": 3, "cold": 2,
+    }  # fmt: skip
+    events = checkerboard_events(events=40, seed=1)
+    for asked in (one for part in neighbours.asked.values() for one in part):
+        trigger = int(asked.trigger.item_id[1:])
+        followed = {target for row, targets in events if row == trigger for target in targets}
+        for answers in asked.answers:
+            ids = [int(answer.item_id[1:]) for answer in answers]
+            assert len(set(ids)) == len(ids) == 6
+            assert trigger not in ids
+            assert [answer.followed for answer in answers] == [item in followed for item in ids]
+        # Content tells the colours, and every field shares one category with every other.
+        assert all(answer.categories[0][1] for answer in asked.answers[-1])
+
+
+def test_sample_is_seeded_and_inside_its_slice():
+    counts = np.array([0] * 40 + [1] * 40 + [50] * 3)
+    sampled = sample_by_slice(counts, 7)
+    assert {name: len(rows) for name, rows in sampled.items()} == {"head": 2, "torso": 3, "tail": 3, "cold": 3}
+    assert (counts[sampled["cold"]] == 0).all()
+    assert (counts[sampled["tail"]] == 1).all()
+    assert all((sampled[name] == rows).all() for name, rows in sample_by_slice(counts, 7).items())
+    assert any((sampled[name] != rows).any() for name, rows in sample_by_slice(counts, 8).items())
+
+
+def test_slice_sizes_by_hand(whole):
+    """Head: item 0 (6 of 10), torso: item 1 (3), tail: item 2 (1), cold: items 3 and 4."""
+    items = item_table(list("abcde"), interaction_count=[6, 3, 1, 0, 0])
+    triggers = eval_triggers([(0, [1, 3]), (0, [2]), (1, [0]), (4, [0, 1])])
+    manifest = collect(whole[0], load_config(None, SMALL)).data  # the figures below do not come from it
+    assert dict(manifest.facts)["items"] == "16"
+    from preprocessing.manifest import load_manifest
+
+    summary = summarise(load_manifest(str(whole[0].examples)), items, triggers)
+    assert summary.slices.rows == (
+        ("head", "1", "2", "2"), ("torso", "1", "1", "1"), ("tail", "1", "0", "0"), ("cold", "2", "1", "3"),
+    )  # fmt: skip
+
+
+def test_times():
+    assert utc(1_320_710_400.0) == "2011-11-08 00:00 UTC"
+    assert utc(1e30) == "1e+30"
+
+
+def test_histories_bear_gaps_and_stages(tmp_path):
+    workdir = Workdir(tmp_path)
+    for name, stage, history in (
+        ("mtmh", "training", [{"train/loss": 2.0, "validation_engagement_head/recall@5": 0.1}, {"train/loss": 1.0}]),
+        ("mtmh", "final", [{"train/loss": 1.5}]),
+        ("one_head", "final", [{"train/loss": 3.0}]),
+    ):
+        path = workdir.training(name) / "checkpoints" / stage / "state.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"state": {"best_epoch": 1, "history": history}}))
+    (workdir.root / "training" / "comparison").mkdir()
+    one_head, mtmh = read_histories(workdir)
+    assert (one_head.model, one_head.best_epoch, one_head.losses) == ("one_head", 0, {})
+    assert mtmh.losses == {"train/loss": (2.0, 1.0)}
+    assert mtmh.final_losses == {"train/loss": (1.5,)}
+    recall = mtmh.validation["validation_engagement_head/recall"]
+    assert recall[0] == 0.1
+    assert np.isnan(recall[1])
+
+
+def test_pictures_keep_their_ids_apart():
+    svg = '<svg><metadata>\n<a href="http://x"/></metadata><g id="p"/><use xlink:href="#p" clip-path="url(#p)"/></svg>'
+    assert apart(svg, "f-") == '<svg><g id="f-p"/><use xlink:href="#f-p" clip-path="url(#f-p)"/></svg>'
+
+
+def test_template_is_packaged():
+    from importlib import resources
+
+    assert (resources.files("tfx_pipeline") / "templates" / TEMPLATE).is_file()
+
+
+# --- in a browser ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip("no chromium on PATH (scripts/browser.sh installs it): the report was not seen by a browser")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=found, args=FLAGS, timeout=120_000)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def opened(browser, whole):
+    """The page as a browser shows it, what it complained of, and what it asked for."""
+    page, faults, asked = browser.new_page(), [], []
+    page.on("console", lambda message: faults.append(message.text))
+    page.on("pageerror", lambda error: faults.append(str(error)))
+
+    def route(route):
+        asked.append(route.request.url)
+        if route.request.url.startswith("file://"):
+            route.continue_()
+        else:
+            route.abort()
+
+    page.route("**/*", route)
+    path = (whole[0].root / "report.html").as_uri()
+    page.goto(path)
+    yield page, faults, asked, path
+    page.close()
+
+
+def test_browser_shows_headings_and_rows(opened):
+    page, faults, asked, path = opened
+    assert (faults, asked) == ([], [path])
+    assert page.locator("h2").all_inner_texts() == SECTIONS
+    assert page.locator("#neighbours tbody tr").count() == 9
+    assert page.locator("#index tbody tr").count() == 3
+    assert page.locator("#metrics tbody tr").count() == 5
+    assert HOSTILE in page.locator("#neighbours").inner_text()
+    assert all(box["height"] > 100 for svg in page.locator("svg").all() if (box := svg.bounding_box()))
+    page.click("nav a[href='#index']")
+    assert page.evaluate("document.querySelector('#index').getBoundingClientRect().top") < 200
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_browser_fits_a_narrow_screen_and_is_not_blank(opened, scheme):
+    page, _, _, _ = opened
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": 360, "height": 740})
+    width = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+    assert width == [360, 360]
+    from matplotlib.image import imread
+
+    picture = imread(io.BytesIO(page.screenshot()), format="png")[..., :3]
+    assert picture.shape[:2] == (740, 360)
+    assert len(np.unique((picture.reshape(-1, 3) * 255).astype(int), axis=0)) > 20
+    assert (picture.mean() > 0.7) == (scheme == "light")
