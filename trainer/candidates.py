@@ -24,6 +24,7 @@ class TrainingTables:
       known_row_splits, known_values: known targets of each trigger, see `trainer.data.PairSummary`.
       teacher_neighbours: int32 [N, m], near neighbours of each item by the teacher, itself excluded.
       draws_per_batch: expected number of targets in a batch.
+      triggers_per_item: trigger events of the training over items.
       annotations: graded pairs to learn from; None where there are none.
     """
 
@@ -32,6 +33,7 @@ class TrainingTables:
     known_values: NDArray[np.int32]
     teacher_neighbours: NDArray[np.int32]
     draws_per_batch: float
+    triggers_per_item: float = 1.0
     annotations: Annotations | None = None
 
 

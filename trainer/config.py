@@ -33,8 +33,11 @@ class LossConfig:
     """Weights and shapes of L = L_eng + λ L_rel + μ L_align + ν L_ann."""
 
     relevance: float = option(0.5, "λ, weight of the relevance head's distillation loss; 0 leaves it out", minimum=0)
-    align: float = option(
-        0.05, "μ, weight of the same target on the engagement head's logits; 0 leaves it out", minimum=0
+    align: float | None = option(
+        None,
+        "μ, weight of the same target on the engagement head's logits; 0 leaves it out; by default at most 0.05 and "
+        "less the more trigger events an item has: what is rarely seen is guessed from what is like it",
+        minimum=0,
     )
     annotations: float = option(
         1.0,

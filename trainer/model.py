@@ -13,7 +13,7 @@ from trainer.catalogue import Catalogue
 from trainer.config import LossConfig, ModelConfig
 from trainer.encoder import EncoderSizes, ItemEncoder, ItemInputs, Noise
 from trainer.heads import EngagementCandidateTower, EngagementQueryTower, RelevanceQueryTower, Temperature
-from trainer.losses import AnnotationTask, DistillationTask, EngagementTask
+from trainer.losses import MOST_ALIGN, AnnotationTask, DistillationTask, EngagementTask, align_weight
 from trainer.variants import has_engagement_head, has_relevance_head
 
 JOINT: Final = "joint"
@@ -82,9 +82,9 @@ class MTMHModel(tfrs.Model):
             self.engagement_candidate = EngagementCandidateTower(model.dimension)
             self.engagement_temperature = Temperature(0.07, name="engagement_temperature")
             self.engagement_task = EngagementTask()
-            if loss.align:
+            if loss.align is None or loss.align:
                 self.align_temperature = Temperature(loss.teacher_temperature, name="align_temperature")
-            terms |= {ENGAGEMENT: 1.0, ALIGN: loss.align}
+            terms |= {ENGAGEMENT: 1.0, ALIGN: MOST_ALIGN if loss.align is None else loss.align}
         if self.has_relevance:
             self.relevance_query = RelevanceQueryTower(model.dimension, features.content_vector)
             self.relevance_temperature = Temperature(loss.teacher_temperature, name="relevance_temperature")
@@ -106,6 +106,8 @@ class MTMHModel(tfrs.Model):
     def prepare_training(self, tables: TrainingTables) -> None:
         """Gives the model what its losses look up; to be called once before `fit`."""
         self._sampler = CandidateSampler(tables, self._loss_config, self._seed)
+        if ALIGN in self._terms and self._loss_config.align is None:
+            self._terms[ALIGN] = align_weight(tables.triggers_per_item)
         annotated = self.has_relevance and self._sampler.has_annotations and self._loss_config.annotations > 0
         if annotated:
             self._terms[ANNOTATIONS] = self._loss_config.annotations

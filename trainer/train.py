@@ -189,7 +189,7 @@ def _read(directory: Path, config: TrainingConfig) -> _Examples:
     items = read_items(str(directory))
     catalogue = build_catalogue(items, buckets=config.model.text_buckets, tokens=config.model.text_tokens)
     graded = read_annotations(str(directory))
-    teaches = config.loss.relevance or config.loss.align
+    teaches = config.loss.relevance or config.loss.align is None or config.loss.align
     count = config.loss.teacher_neighbours if teaches else 0
     return _Examples(
         directory=directory,
@@ -221,6 +221,7 @@ def _build(data: _Examples, parts: Sequence[str], config: TrainingConfig) -> tup
     model.prepare_training(
         TrainingTables(
             annotations=data.annotations,
+            triggers_per_item=pairs.num_triggers / data.catalogue.num_items,
             target_count=pairs.target_count,
             known_row_splits=pairs.known_row_splits,
             known_values=pairs.known_values,

@@ -60,6 +60,7 @@ def test_any_feature_groups_embed_and_train(on):
 def test_joint_loss_is_its_parts_by_numpy():
     """The whole catalogue as candidates, nothing dropped: the design's formula, written out."""
     loss = LossConfig(
+        align=0.05,
         mask_known_positives=True,
         uniform_negatives=NUMBER,
         relevance_rows=3,

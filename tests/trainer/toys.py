@@ -23,6 +23,7 @@ Annotation = tuple[int, int, float, bool]
 
 SMALL_MODEL = ModelConfig(dimension=8, hidden=16, text_buckets=64, text_tokens=6)
 SMALL_LOSS = LossConfig(
+    align=0.05,
     mask_known_positives=True,
     uniform_negatives=6,
     relevance_rows=16,
