@@ -34,7 +34,7 @@ _TUNING_TRIGGERS: Final = 20_000
 """Validation triggers that settings are compared on."""
 _TUNING_TRIGGERS_OF_SWING: Final = 1_000
 """Fewer, as it is counted trigger by trigger."""
-_TUNING_PAIRS_OF_ITEM2VEC: Final = 10_000_000
+_TUNING_PAIRS_OF_ITEM2VEC: Final = 12_000_000
 """Pairs of rows that a training of the grid sees."""
 
 

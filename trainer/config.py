@@ -84,6 +84,9 @@ class TrainerConfig:
         "to a tenth by a cosine",
         above=0,
     )
+    averaged_steps: float = option(
+        50.0, "the weights that are judged and kept are a moving average over about so many steps", above=0
+    )
     patience: int = option(2, "stop after this many epochs without a better recall on the validation slice", minimum=1)
     eval_triggers: int = option(20000, "triggers sampled for the evaluation between epochs", minimum=1)
     refit: bool = option(False, "train the pushed model on all rows, those after the split too")

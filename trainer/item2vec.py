@@ -12,8 +12,9 @@ from trainer.dot_products import DotProductRecommender
 from trainer.histories import Histories
 
 _EPOCHS: Final = 20
-_MOST_PAIRS: Final = 30_000_000
-"""Pairs of rows that a training sees in all its epochs, which are fewer on larger data."""
+_WINDOW: Final = 10
+_MOST_PAIRS: Final = 45_000_000
+"""Pairs of rows that a training sees in all its epochs, which are fewer on larger data: about a microsecond each."""
 
 
 class Item2Vec:
@@ -26,22 +27,24 @@ class Item2Vec:
     """
 
     grid: ClassVar[tuple[dict[str, Any], ...]] = tuple(
-        {"window": window, "readout": readout} for window in (5, 10) for readout in ("dot", "cosine", "both", "input")
+        {"learning_rate": rate, "readout": readout}
+        for rate in (0.025, 0.05)
+        for readout in ("dot", "cosine", "both", "input")
     )
-    default: ClassVar[dict[str, Any]] = {"window": 10, "readout": "dot"}
+    default: ClassVar[dict[str, Any]] = {"learning_rate": 0.025, "readout": "dot"}
 
     def __init__(self, histories: Histories, num_items: int, *, seed: int, most_pairs: int = _MOST_PAIRS) -> None:
         """Takes what to learn from: histories, N, the seed, and how many pairs of rows to see in all."""
         self._sequences = np.split(histories.item, np.flatnonzero(np.diff(histories.sequence)) + 1)
         self._rows, self._num_items, self._seed, self._most_pairs = len(histories), num_items, seed, most_pairs
         self._popular = most_popular(histories.popularity(num_items))
-        self._window = 0
+        self._learning_rate = 0.0
         self._vectors = (np.zeros((num_items, 1), np.float32),) * 2
 
-    def fit(self, *, window: int, readout: str) -> DotProductRecommender:
-        """Trains with a window in rows, or keeps the last training of that window, and ranks by a readout."""
-        if window != self._window:
-            self._vectors, self._window = self._train(window), window
+    def fit(self, *, learning_rate: float, readout: str) -> DotProductRecommender:
+        """Trains, unless the last training had the same first learning rate, and ranks by a readout."""
+        if learning_rate != self._learning_rate:
+            self._vectors, self._learning_rate = self._train(learning_rate), learning_rate
         first, second = self._vectors
         known = first.any(axis=1)
         query, candidate = {
@@ -52,14 +55,15 @@ class Item2Vec:
         }[readout]
         return DotProductRecommender(query, candidate, known, self._popular)
 
-    def _train(self, window: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _train(self, learning_rate: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         # A row meets on average as many rows as the window is wide: its width is drawn anew, on both sides.
-        epochs = int(np.clip(self._most_pairs // max(1, self._rows * (window + 1)), 1, _EPOCHS))
+        epochs = int(np.clip(self._most_pairs // max(1, self._rows * (_WINDOW + 1)), 1, _EPOCHS))
         model = Word2Vec(
             [[str(item) for item in sequence] for sequence in self._sequences],
             sg=1,
             vector_size=64,
-            window=window,
+            window=_WINDOW,
+            alpha=learning_rate,
             negative=5,
             ns_exponent=0.0,
             sample=0,

@@ -14,6 +14,7 @@ from preprocessing.backend import tf
 from preprocessing.errors import UserError
 from preprocessing.progress import Progress
 from trainer import metrics
+from trainer.averaging import AveragedWeights
 from trainer.checkpoint import read_checkpoint
 from trainer.config import TrainingConfig
 from trainer.data import PairSummary, batch_size, training_batches
@@ -128,7 +129,8 @@ class TrainingLoop:
         )
         model.compile(optimizer=FusedAdam(rate), steps_per_execution=min(_MOST_STEPS_PER_CALL, self._steps))
         model.optimizer.build(model.trainable_variables)
-        self._checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
+        self._average = AveragedWeights(model.trainable_variables, config.trainer.averaged_steps)
+        self._checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer, average=self._average)
 
     @property
     def best_epoch(self) -> int:
@@ -153,11 +155,12 @@ class TrainingLoop:
         while self._state.epoch < self._epochs and not self._stale():
             record: dict[str, float | None] = dict(self._train_epoch())
             self._state.epoch += 1
-            scores = [] if self._judge is None else self._judge()
+            with self._average.applied():
+                scores = [] if self._judge is None else self._judge()
+                self._keep(self._criterion.score(scores) if scores else 0.0)
             record |= validation_scalars(scores)
             if self._config.trainer.tensorboard:
                 record |= gradient_shares(self._model.gradient_norms(self._fixed_batch))
-            self._keep(self._criterion.score(scores) if scores else 0.0)
             self._state.history.append(record)
             self._save_state()
             self._report(record)
@@ -187,7 +190,11 @@ class TrainingLoop:
         batches = self._batches(epoch)
         with Progress(logger, f"{self._name} epoch {epoch + 1}", self._steps, "steps") as progress:
             history = self._model.fit(
-                batches, epochs=1, steps_per_epoch=self._steps, verbose=0, callbacks=[_StepProgress(progress)]
+                batches,
+                epochs=1,
+                steps_per_epoch=self._steps,
+                verbose=0,
+                callbacks=[_StepProgress(progress, self._average)],
             )
         losses = {name: float(values[-1]) for name, values in history.history.items() if name.startswith("loss")}
         losses["loss"] = losses.pop("loss_joint")  # Keras' own is that of the last step
@@ -273,15 +280,17 @@ class TrainingLoop:
 
 
 class _StepProgress(tf.keras.callbacks.Callback):
-    """Reports finished steps to a `Progress`, and ends an epoch whose loss is no longer a number."""
+    """Averages the weights, reports finished steps, and ends an epoch whose loss is no longer a number."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, average: AveragedWeights) -> None:
         super().__init__()
         self._progress = progress
+        self._average = average
         self._seen = 0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         loss = (logs or {}).get("loss", math.nan)
+        self._average.update(tf.constant(batch + 1 - self._seen, tf.float32))
         self._progress.advance(batch + 1 - self._seen, f"loss {loss:.3f}")
         self._seen = batch + 1
         if not math.isfinite(loss):
