@@ -160,11 +160,15 @@ def read_index(workdir: Workdir, config: RunConfig) -> Index:
         card = json.loads(path.read_text(encoding="utf-8"))
         recall = tuple(sorted((float(weight), float(value)) for weight, value in card["index_recall"].items()))
         facts = {"items": f"{int(card['items']):,}"}
-        facts |= {f"index: {name}": _plain(value) for name, value in card["index"].items()}
-        facts |= {f"by default: {name}": _plain(value) for name, value in card["defaults"].items()}
+        facts |= {f"index: {_spoken(name)}": _plain(value) for name, value in card["index"].items()}
+        facts |= {f"by default: {_spoken(name)}": _plain(value) for name, value in card["defaults"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} cannot be read ({error}); run `mtmh export` again") from None
     return Index(str(published[-1]), recall, config.index.min_recall, tuple(facts.items()))
+
+
+def _spoken(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _plain(value: Any) -> str:

@@ -26,10 +26,10 @@ _LOSSES: Final = {
     "train/loss_annotations": ("annotations", "#E69F00"),
 }
 _VALIDATION: Final = {
-    "validation_engagement_head/recall": ("recall, dial 0", "#0072B2", "-"),
-    "validation_engagement_head/relevance": ("relevance, dial 0", "#0072B2", "--"),
-    "validation_relevance_head/recall": ("recall, dial 1", "#009E73", "-"),
-    "validation_relevance_head/relevance": ("relevance, dial 1", "#009E73", "--"),
+    "validation_engagement_head/recall": ("recall, dial 0", "#0072B2"),
+    "validation_engagement_head/relevance": ("relevance, dial 0", "#0072B2"),
+    "validation_relevance_head/recall": ("recall, dial 1", "#009E73"),
+    "validation_relevance_head/relevance": ("relevance, dial 1", "#009E73"),
 }
 _STYLE: Final = {
     "font.size": 9.5,
@@ -119,7 +119,7 @@ def curves_sheet(histories: Sequence[History]) -> Sheet:
         cells = (_at(history.validation.get(tag, ()), place) for tag in _VALIDATION)
         final = len(next(iter(history.final_losses.values()), ()))
         rows.append((history.label, str(epochs), str(history.best_epoch or "–"), str(final or "–"), *cells))
-    header = ("model", "epochs", "chosen", "final epochs", *(label for label, *_ in _VALIDATION.values()))
+    header = ("model", "epochs", "chosen", "final epochs", *(label for label, _ in _VALIDATION.values()))
     return Sheet("the chosen epochs, on the validation slice", header, tuple(rows))
 
 
@@ -136,15 +136,22 @@ def curves_svg(history: History) -> str:
     from matplotlib.ticker import MaxNLocator
 
     with rc_context(_STYLE):
-        figure = Figure(figsize=(9.6, 3.1), layout="constrained")
+        figure = Figure(figsize=(12.6, 3.2), layout="constrained")
         FigureCanvasAgg(figure)
-        left, right = figure.subplots(1, 2)
+        panels = figure.subplots(1, 3)
         for tag, (label, colour) in _LOSSES.items():
-            _draw(left, history.losses.get(tag, ()), label, colour, "-")
-            _draw(left, history.final_losses.get(tag, ()), None if tag in history.losses else label, colour, ":")
-        for tag, (label, colour, dashes) in _VALIDATION.items():
-            _draw(right, history.validation.get(tag, ()), label, colour, dashes)
-        for panel, title in ((left, "losses (dotted: final stage)"), (right, "validation slice")):
+            _draw(panels[0], history.losses.get(tag, ()), label, colour)
+            shown = None if tag in history.losses else label
+            _draw(panels[0], history.final_losses.get(tag, ()), shown, colour, final=True)
+        for tag, (label, colour) in _VALIDATION.items():
+            _draw(
+                panels[2 if tag.endswith("/relevance") else 1],
+                history.validation.get(tag, ()),
+                label.partition(", ")[2],
+                colour,
+            )
+        titles = ("losses (hollow: final stage)", "recall, validation slice", "relevance, validation slice")
+        for panel, title in zip(panels, titles, strict=True):
             panel.set_title(title, loc="left", fontsize=9.5, color="#555555")
             panel.set_xlabel("epoch")
             panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -160,7 +167,9 @@ def curves_svg(history: History) -> str:
     return text[text.index("<svg") :]
 
 
-def _draw(panel: Any, series: Series, label: str | None, colour: str, dashes: str) -> None:
+def _draw(panel: Any, series: Series, label: str | None, colour: str, *, final: bool = False) -> None:
     if any(not math.isnan(value) for value in series):
-        epochs = range(1, len(series) + 1)
-        panel.plot(epochs, series, dashes, color=colour, label=label, marker="o", markersize=3.2, linewidth=1.5)
+        panel.plot(
+            range(1, len(series) + 1), series, ":" if final else "-", color=colour, label=label, marker="o",
+            markersize=4.0, markerfacecolor="white" if final else colour, linewidth=1.6,
+        )  # fmt: skip

@@ -441,11 +441,14 @@ def test_item2vec_is_the_same_in_every_process():
 
 def test_item2vec_reads_its_vectors_in_four_ways():
     model = Item2Vec(histories(colours()), NUMBER, seed=0)
-    first, second = model.fit(window=5, readout="dot").query, model.fit(window=5, readout="dot").candidate
+    first, second = (
+        model.fit(learning_rate=0.05, readout="dot").query,
+        model.fit(learning_rate=0.05, readout="dot").candidate,
+    )
     assert not first[list(COLD)].any()
 
     def lists(readout):
-        return model.fit(window=5, readout=readout).retrieve(np.arange(16), k=4).tolist()
+        return model.fit(learning_rate=0.05, readout=readout).retrieve(np.arange(16), k=4).tolist()
 
     def naive(scores):
         np.fill_diagonal(scores, -np.inf)
