@@ -84,6 +84,12 @@ class TrainerConfig:
         "to a tenth by a cosine",
         above=0,
     )
+    targets: int | None = option(
+        None,
+        "targets of a trigger that are learnt from, the nearest; by default all of `pairs.train_window` where items "
+        "have 50 interactions or more in the mean, else `pairs.window`",
+        minimum=1,
+    )
     averaged_steps: float = option(
         50.0, "the weights that are judged and kept are a moving average over about so many steps", above=0
     )

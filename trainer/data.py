@@ -119,13 +119,16 @@ class PairSummary:
     known_counts: NDArray[np.int64]
 
 
-def summarise_pairs(directory: Path, parts: Sequence[str], num_items: int, most_known: int) -> PairSummary:
+def summarise_pairs(
+    directory: Path, parts: Sequence[str], num_items: int, most_known: int, targets: int | None = None
+) -> PairSummary:
     """Reads all pairs once.
 
     Args:
       directory: the preprocessing's output.
       parts: which of its parts to learn from: `schema.PAIRS`, `schema.VALIDATION`, `schema.EVAL`.
       num_items: N.
+      targets: of each trigger event only so many count, the nearest ones; by default all.
       most_known: known targets kept of one trigger, the most frequent ones; bounds the memory.
     """
     triggers = pairs = most_targets = 0
@@ -136,6 +139,8 @@ def summarise_pairs(directory: Path, parts: Sequence[str], num_items: int, most_
     pending: list[NDArray[np.int64]] = []
     size = 0
     for late, trigger, lengths, target in _columns(directory, parts):
+        if targets is not None:
+            lengths, target = _nearest(lengths, target, targets)
         by_period[int(late)] += len(target), len(trigger)
         triggers += len(trigger)
         pairs += len(target)
@@ -184,6 +189,14 @@ def _columns(
             continue
         triggers = read_triggers(str(directory), part)
         yield True, triggers.trigger, np.diff(triggers.row_splits), triggers.target
+
+
+def _nearest(
+    lengths: NDArray[np.int64], target: NDArray[np.int64], most: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The first ``most`` targets of each trigger: their numbers, and themselves."""
+    place = np.arange(len(target)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return np.minimum(lengths, most), target[place < most]
 
 
 def _late_weight(early: NDArray[np.float64], late: NDArray[np.float64]) -> float:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from preprocessing import schema
 from preprocessing.errors import UserError
+from preprocessing.manifest import load_manifest
 from preprocessing.read import Annotations, ItemTable, read_annotations, read_items, read_triggers
 from trainer.artefact import DialPoint, ModelDescription, catalogue_digest, save_model
 from trainer.candidates import TrainingTables
@@ -30,6 +31,10 @@ from trainer.variants import as_variant
 
 logger = logging.getLogger("mtmh.trainer")
 
+_DENSE_INTERACTIONS = 50.0
+"""Mean interactions of an item from which the far targets of a trigger are learnt from too."""
+_MOST_TARGETS = 1000
+"""For examples that do not say how they were made."""
 _MOST_KNOWN_POSITIVES = 4096
 """Known targets kept of one trigger."""
 _MAKE_A_SLICE = "split.validation_users and split.validation_quantile make that slice"
@@ -205,9 +210,19 @@ def _read(directory: Path, config: TrainingConfig) -> _Examples:
     )
 
 
+def _targets(data: _Examples, config: TrainingConfig) -> int:
+    """Targets of a trigger to learn from: where items are rare, those beyond the evaluation's window only blur."""
+    if config.trainer.targets is not None:
+        return config.trainer.targets
+    window: dict[str, int] = load_manifest(str(data.directory)).config.get("pairs", {})
+    dense = data.items.interaction_count.mean() >= _DENSE_INTERACTIONS
+    return window.get("train_window" if dense else "window", _MOST_TARGETS)
+
+
 def _build(data: _Examples, parts: Sequence[str], config: TrainingConfig) -> tuple[MTMHModel, PairSummary, list[str]]:
     """A new model, ready to learn from the pairs of ``parts``, with their summary and their files."""
-    pairs = summarise_pairs(data.directory, parts, data.catalogue.num_items, _MOST_KNOWN_POSITIVES)
+    targets = _targets(data, config)
+    pairs = summarise_pairs(data.directory, parts, data.catalogue.num_items, _MOST_KNOWN_POSITIVES, targets)
     if not pairs.num_pairs:
         raise UserError(
             f"{data.directory} holds no training pairs; raise split.quantile or pairs.window and preprocess again"
