@@ -5,10 +5,15 @@ be asked for by its title.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from preprocessing.backend import tf
 
+GRAM_BUCKETS: Final = 8192
+"""Hash buckets of each kind of n-gram."""
+GRAM_KINDS: Final = 2
+"""Words, and letters within words."""
+_LETTERS: Final = (3, 4)
 _WORD_BREAK = r"[^\p{L}\p{N}]+"
 
 
@@ -24,13 +29,41 @@ def text_tokens(title: Any, description: Any, *, buckets: int, length: int) -> A
     Returns:
       int32 [n, length], in [1, buckets]; 0 pads.
     """
-    text = tf.strings.join([title, description], separator=" ")
-    words = tf.strings.split(
-        tf.strings.strip(tf.strings.regex_replace(tf.strings.lower(text, encoding="utf-8"), _WORD_BREAK, " "))
-    )
+    words = _words(title, description)
     grams = tf.concat([words, tf.strings.ngrams(words, 2)], axis=1)
     hashed = tf.ragged.map_flat_values(lambda gram: tf.strings.to_hash_bucket_fast(gram, buckets) + 1, grams)
     return tf.cast(hashed.to_tensor(0, shape=[None, length]), tf.int32)
+
+
+def text_grams(title: Any, description: Any, *, words: int) -> Any:
+    """Hashed words, and runs of three and of four letters within words, their ends included.
+
+    Args:
+      title: string [n].
+      description: string [n].
+      words: most words read of an item.
+
+    Returns:
+      Ragged int32 [n, (grams)]: words in [0, GRAM_BUCKETS), letters in [GRAM_BUCKETS, 2 GRAM_BUCKETS).
+    """
+    read = _words(title, description)[:, :words]
+    letters = tf.strings.unicode_split(tf.strings.join([" ", read.flat_values, " "]), "UTF-8", errors="replace")
+    runs = tf.strings.ngrams(letters, list(_LETTERS), separator="")
+    runs = tf.RaggedTensor.from_row_splits(runs, read.row_splits).merge_dims(1, 2)
+    hashed = [
+        tf.ragged.map_flat_values(
+            lambda gram, kind=kind: tf.strings.to_hash_bucket_fast(gram, GRAM_BUCKETS) + kind * GRAM_BUCKETS, grams
+        )
+        for kind, grams in enumerate((read, runs))
+    ]
+    return tf.cast(tf.concat(hashed, axis=1), tf.int32)
+
+
+def _words(title: Any, description: Any) -> Any:
+    """Lower-case words of both: ragged string [n, (words)]."""
+    text = tf.strings.join([title, description], separator=" ")
+    spaced = tf.strings.regex_replace(tf.strings.lower(text, encoding="utf-8"), _WORD_BREAK, " ")
+    return tf.strings.split(tf.strings.strip(spaced))
 
 
 def split_categories(categories: Any) -> Any:

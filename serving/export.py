@@ -11,7 +11,7 @@ import numpy as np
 
 from preprocessing.backend import tf
 from preprocessing.read import ItemTable, read_items
-from preprocessing.transform import CategoryLookup, split_categories, text_tokens
+from preprocessing.transform import CategoryLookup, split_categories, text_grams, text_tokens
 from serving.config import ServingConfig
 from serving.index import IndexPlan, plan_index
 from serving.index_gate import GATE_K, gate_triggers, tune_index
@@ -224,6 +224,7 @@ class _ContentEncoder:
             ItemInputs(
                 index=tf.fill(tf.shape(title), self._num_items),
                 tokens=tokens,
+                grams=text_grams(title, description, words=self._config.text_tokens),
                 categories=self._lookup(names),
                 content=content,
             )

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from preprocessing.backend import tf
 from preprocessing.read import ItemTable
-from preprocessing.transform import CategoryLookup, text_tokens
+from preprocessing.transform import CategoryLookup, text_grams, text_tokens
+from trainer.stand_in import Grams
 
 MAX_CATEGORIES = 16
 MAX_VOCABULARY = 10_000
@@ -22,6 +23,7 @@ class Catalogue:
 
     Attributes:
       tokens: int32 [N, T], hashed n-grams, 0 pads.
+      grams: hashed words and letters, what stands for a content vector is guessed from.
       categories: int32 [N, C], category ids, 0 pads.
       content: float32 [N, D], the teacher's L2-normalised vectors, zero rows where absent.
       known: bool [N], items with an interaction in training; the others share the OOV id embedding.
@@ -29,6 +31,7 @@ class Catalogue:
     """
 
     tokens: NDArray[np.int32]
+    grams: Grams
     categories: NDArray[np.int32]
     content: NDArray[np.float32]
     known: NDArray[np.bool_]
@@ -59,18 +62,22 @@ def build_catalogue(items: ItemTable, *, buckets: int, tokens: int) -> Catalogue
     width = min(MAX_CATEGORIES, max([len(categories) for categories in items.categories] + [1]))
     lookup = CategoryLookup(vocabulary, width)
     token_chunks: list[Any] = []
+    gram_chunks: list[Grams] = []
     category_chunks: list[Any] = []
     for start in range(0, len(items.ids), _CHUNK):
         stop = min(start + _CHUNK, len(items.ids))
         titles = tf.constant(items.titles[start:stop])
         descriptions = tf.constant(items.descriptions[start:stop])
         token_chunks.append(text_tokens(titles, descriptions, buckets=buckets, length=tokens).numpy())
+        grams = text_grams(titles, descriptions, words=tokens)
+        gram_chunks.append(Grams(grams.flat_values.numpy().astype(np.uint16), grams.row_splits.numpy()))
         ragged = tf.ragged.constant(
             [list(names) for names in items.categories[start:stop]], dtype=tf.string, ragged_rank=1
         )
         category_chunks.append(lookup(ragged).numpy())
     return Catalogue(
         tokens=np.concatenate(token_chunks),
+        grams=Grams.joined(gram_chunks),
         categories=np.concatenate(category_chunks),
         content=items.content_vectors,
         known=items.interaction_count > 0,

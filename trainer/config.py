@@ -24,7 +24,10 @@ class ModelConfig:
         0.1, "share of items whose id embedding is hidden in a training step", minimum=0, maximum=1
     )
     content_dropout: float = option(
-        0.1, "share of items whose content vector is hidden in a training step", minimum=0, maximum=1
+        0.1,
+        "share of items whose content vector is hidden in a training step; what the words let guess stands in",
+        minimum=0,
+        maximum=1,
     )
 
 

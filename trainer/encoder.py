@@ -8,6 +8,7 @@ import numpy as np
 from preprocessing.backend import tf
 from preprocessing.config import FeaturesConfig
 from trainer.config import ModelConfig
+from trainer.stand_in import ContentStandIn
 
 _STRANGE = 0.1
 """Scale of the random id embedding of an item of which no co-engagement is known."""
@@ -35,27 +36,16 @@ class ItemInputs:
     Attributes:
       index: int32 [n]; ``num_items`` stands for an item without an identity of its own.
       tokens: int32 [n, T], 0 pads.
+      grams: ragged int32 [n, (grams)], see `preprocessing.transform.text_grams`.
       categories: int32 [n, C], 0 pads.
       content: float32 [n, D]; a zero row is an absent vector.
     """
 
     index: Any
     tokens: Any
+    grams: Any
     categories: Any
     content: Any
-
-
-@dataclasses.dataclass(frozen=True)
-class Noise:
-    """What a training step hides from the encoder, so that no input alone comes to be relied on.
-
-    Attributes:
-      keep_id: float32 [n, 1] of 0 and 1; 0 hides an item's identity, the OOV row takes its place.
-      keep_content: float32 [n, 1]; 0 hides its content vector.
-    """
-
-    keep_id: Any
-    keep_content: Any
 
 
 class MeanEmbedding(tf.keras.layers.Layer):
@@ -109,6 +99,8 @@ class ItemEncoder(tf.keras.layers.Layer):
             self._text = MeanEmbedding(model.text_buckets + 1, dimension, name="text")
         if features.categories:
             self._categories = MeanEmbedding(sizes.num_categories, dimension, name="categories")
+        if features.content_vector and features.text:
+            self.stand_in = ContentStandIn(sizes.content_dimension)
         self._project = tf.keras.layers.Dense(model.hidden, name="project")
         self._widen = tf.keras.layers.Dense(model.hidden, activation="gelu", name="widen")
         self._narrow = tf.keras.layers.Dense(model.hidden, name="narrow")
@@ -125,20 +117,37 @@ class ItemEncoder(tf.keras.layers.Layer):
         table[:-1] = np.where(given[:, np.newaxis], vectors, _STRANGE * table[:-1])
         self._ids.embeddings.assign(table)
 
-    def call(self, items: ItemInputs, noise: Noise | None = None) -> Any:
-        """Encodes n items to float32 [n, hidden]; ``noise`` is for training."""
+    def with_content(self, items: ItemInputs, keep: Any | None = None) -> ItemInputs:
+        """The items as the heads and `call` are to see them: a stand-in where the content vector is absent.
+
+        Args:
+          items: n items.
+          keep: float32 [n, 1] of 0 and 1, for training; 0 hides an item's content vector.
+        """
+        content = items.content if keep is None else keep * items.content
+        if self._features.content_vector and self._features.text:
+            content = self.stand_in.fill(content, items.grams)
+        return dataclasses.replace(items, content=content)
+
+    def call(self, items: ItemInputs, keep_id: Any | None = None) -> Any:
+        """Encodes n items to float32 [n, hidden].
+
+        Args:
+          items: what is known of them.
+          keep_id: float32 [n, 1] of 0 and 1, for training; 0 hides an item's identity, the OOV row takes its place.
+        """
         groups = []
         if self._features.ids:
             identity = self._ids(items.index)
-            if noise is not None:
+            if keep_id is not None:
                 stranger = self._ids(tf.fill([1], self._sizes.num_items))
-                identity = noise.keep_id * identity + (1.0 - noise.keep_id) * stranger
+                identity = keep_id * identity + (1.0 - keep_id) * stranger
             groups.append(identity)
         if self._features.text:
             groups.append(self._text(items.tokens))
         if self._features.categories:
             groups.append(self._categories(items.categories))
         if self._features.content_vector:
-            groups.append(items.content if noise is None else noise.keep_content * items.content)
+            groups.append(items.content)
         hidden = self._project(tf.concat(groups, axis=1))
         return hidden + self._narrow(self._widen(hidden))

@@ -11,7 +11,7 @@ from preprocessing.config import FeaturesConfig
 from trainer.candidates import CandidateSampler, TrainingTables
 from trainer.catalogue import Catalogue
 from trainer.config import LossConfig, ModelConfig
-from trainer.encoder import EncoderSizes, ItemEncoder, ItemInputs, Noise
+from trainer.encoder import EncoderSizes, ItemEncoder, ItemInputs
 from trainer.heads import EngagementCandidateTower, EngagementQueryTower, RelevanceQueryTower, Temperature
 from trainer.losses import MOST_ALIGN, AnnotationTask, DistillationTask, EngagementTask, align_weight
 from trainer.variants import has_engagement_head, has_relevance_head
@@ -151,12 +151,14 @@ class MTMHModel(tfrs.Model):
         return ItemInputs(
             index=tf.where(tf.gather(self.known, index), index, self._num_items),
             tokens=tf.gather(table.tokens, index),
+            grams=tf.cast(tf.gather(table.grams, index), tf.int32),
             categories=tf.gather(table.categories, index),
             content=tf.gather(table.content, index),
         )
 
     def embed(self, items: ItemInputs) -> tuple[Any, Any, Any]:
         """Engagement trigger, engagement candidate and relevance vectors of n items, float32 [n, d] each."""
+        items = self.encoder.with_content(items)
         hidden = self.encoder(items)
         none = tf.zeros([tf.shape(hidden)[0], self._dimension])
         return (
@@ -217,11 +219,8 @@ class MTMHModel(tfrs.Model):
         _, at_trigger, at_compared, at_graded_trigger, at_graded_item = tf.split(position, sizes)
         at_rows = at_trigger[: tf.size(rows)]
         items = self.inputs_of(index)
-        noise = Noise(
-            keep_id=self._kept(index, self._id_dropout, 3),
-            keep_content=self._kept(index, self._content_dropout, 4),
-        )
-        hidden = self.encoder(items, noise)
+        seen = self.encoder.with_content(items, self._kept(index, self._content_dropout, 4))
+        hidden = self.encoder(seen, self._kept(index, self._id_dropout, 3))
         losses = {}
         if distils:
             left, right = tf.gather(items.content, at_rows), tf.gather(items.content, at_compared)
@@ -236,7 +235,7 @@ class MTMHModel(tfrs.Model):
             logits = _logits(self.align_temperature, queries[: tf.size(rows)], tf.gather(answers, at_compared))
             losses[ALIGN] = self.distillation_task(logits, cosine, valid)
         if RELEVANCE in self._terms or ANNOTATIONS in self._terms:
-            vectors = self.relevance_query(hidden, noise.keep_content * items.content)
+            vectors = self.relevance_query(hidden, seen.content)
         if ANNOTATIONS in self._terms:
             both = tf.gather(vectors, at_graded_trigger) * tf.gather(vectors, at_graded_item)
             losses[ANNOTATIONS] = self.annotation_task(tf.reduce_sum(both, axis=1), grade)
@@ -299,5 +298,8 @@ class _CatalogueTensors:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.tokens = tf.constant(catalogue.tokens)
+        self.grams = tf.RaggedTensor.from_row_splits(
+            tf.constant(catalogue.grams.values), catalogue.grams.row_splits, validate=False
+        )
         self.categories = tf.constant(catalogue.categories)
         self.content = tf.constant(catalogue.content)

@@ -26,6 +26,7 @@ from trainer.names import BLEND, QUOTA
 from trainer.neighbours import teacher_neighbours
 from trainer.projector import write_projector
 from trainer.spectral import MOST_ITEMS, spectral_embeddings
+from trainer.stand_in import fit_stand_in
 from trainer.tensorboard import FINAL, LOGS, TRAINING, write_outcome
 from trainer.variants import as_variant
 
@@ -180,6 +181,7 @@ class _Examples:
       items, catalogue: the items, and as tensors.
       neighbours: int32 [N, m], the teacher's near neighbours.
       annotations: graded pairs, those held out left out.
+      stand_in: what `fit_stand_in` says, where the encoder has use for it.
     """
 
     directory: Path
@@ -188,6 +190,7 @@ class _Examples:
     catalogue: Catalogue
     neighbours: NDArray[np.int32]
     annotations: Annotations
+    stand_in: tuple[NDArray[np.float32], NDArray[np.float32]] | None
 
 
 def _read(directory: Path, config: TrainingConfig) -> _Examples:
@@ -206,6 +209,11 @@ def _read(directory: Path, config: TrainingConfig) -> _Examples:
             teacher_neighbours(catalogue.content, count, config.seed)
             if count
             else np.zeros((catalogue.num_items, 0), np.int32)
+        ),
+        stand_in=(
+            fit_stand_in(catalogue.grams, catalogue.content)
+            if config.features.text and config.features.content_vector
+            else None
         ),
     )
 
@@ -233,6 +241,8 @@ def _build(data: _Examples, parts: Sequence[str], config: TrainingConfig) -> tup
     model = MTMHModel(catalogue, config.features, config.model, config.loss, config.seed)
     if model.encoder.has_ids and len(known) <= MOST_ITEMS:
         model.encoder.start_ids_from(spectral_embeddings(pairs, config.model.dimension, config.seed))
+    if data.stand_in is not None:
+        model.encoder.stand_in.assign(*data.stand_in)
     model.prepare_training(
         TrainingTables(
             annotations=data.annotations,

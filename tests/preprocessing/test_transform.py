@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from preprocessing.backend import tf
-from preprocessing.transform import CategoryLookup, split_categories, text_tokens
+from preprocessing.transform import GRAM_BUCKETS, CategoryLookup, split_categories, text_grams, text_tokens
 
 BUCKETS = 1 << 20
 
@@ -51,6 +51,35 @@ def test_any_text_gives_ids_in_range_and_a_row_of_its_own(titles, buckets, lengt
     assert not together[ended].any()  # padding comes last
     alone = [tokens(title, buckets=buckets, length=length)[0] for title in titles]
     assert together.tolist() == alone
+
+
+def grams(*titles, words=8):
+    found = text_grams(tf.constant(list(titles)), tf.fill([len(titles)], ""), words=words)
+    assert found.dtype == tf.int32
+    return found.to_list()
+
+
+def bucket(text, kind):
+    return int(tf.strings.to_hash_bucket_fast(text, GRAM_BUCKETS)) + kind * GRAM_BUCKETS
+
+
+def test_grams_are_the_words_then_three_and_four_letters_with_the_ends_of_words():
+    expected = [bucket(word, 0) for word in ("ab", "ü")] + [bucket(run, 1) for run in (" ab", "ab ", " ab ", " ü ")]
+    assert grams("Ab-Ü!") == [expected]
+
+
+def test_grams_of_no_words_and_of_too_many():
+    assert grams("", "?!", "a b c", words=2)[:2] == [[], []]
+    assert grams("a b c", words=2) == grams("a b")
+    assert text_grams(tf.constant([], tf.string), tf.constant([], tf.string), words=3).to_list() == []
+
+
+@settings(max_examples=50)
+@given(st.lists(st.text(max_size=30), min_size=1, max_size=4))
+def test_any_text_gives_grams_in_range_and_of_its_own(titles):
+    together = grams(*titles)
+    assert all(0 <= gram < 2 * GRAM_BUCKETS for row in together for gram in row)
+    assert together == [grams(title)[0] for title in titles]
 
 
 def test_categories_are_split_and_stripped():
