@@ -35,7 +35,7 @@ def compare_step(workdir: Workdir, config: RunConfig, names: Sequence[str] = ())
     models = pick_models(names or MODELS)
     workdir.require_examples(config)
 
-    from preprocessing.read import read_items, read_triggers
+    from preprocessing.read import read_annotations, read_items, read_triggers
     from tfx_pipeline.comparison_files import write_comparison, write_tensorboard
     from trainer.compare import compare
     from trainer.evaluate import make_judge, sample_triggers
@@ -45,7 +45,8 @@ def compare_step(workdir: Workdir, config: RunConfig, names: Sequence[str] = ())
     triggers = read_triggers(str(workdir.examples))
     if config.evaluate.max_triggers is not None:
         triggers = sample_triggers(triggers, config.evaluate.max_triggers, config.seed)
-    judge = make_judge(items, triggers, categories_seen=config.features.categories)
+    annotations = read_annotations(str(workdir.examples))
+    judge = make_judge(items, triggers, categories_seen=config.features.categories, annotations=annotations)
     contenders = _counted(workdir, config, models) | _trained(workdir, config, models, items)
     contenders_in_order = [contenders[model.name] for model in models]
     comparison = compare(contenders_in_order, judge, config.evaluate, config.seed)

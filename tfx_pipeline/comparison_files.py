@@ -14,7 +14,7 @@ from tfx_pipeline.comparison_sheets import comparison_sheets, headline_sentences
 from tfx_pipeline.figures import frontier_png, frontier_svg
 from tfx_pipeline.sheets import markdown
 from tfx_pipeline.workdir import write_whole
-from trainer import slices
+from trainer import metrics, slices
 from trainer.bootstrap import Estimate
 from trainer.comparison import Comparison, from_json, to_json
 
@@ -150,6 +150,9 @@ def _csv(comparison: Comparison) -> str:
             for part, name, found in _figures(point.metrics, point.slices):
                 row = [f"{name}@{comparison.k}", *(_number(v) for v in (found.value, found.low, found.high))]
                 writer.writerow([model.name, f"{point.relevance_weight:g}", part, *row])
+            if graded := point.annotation_ndcg:
+                row = [metrics.ANNOTATION_NDCG, *(_number(v) for v in (graded.value, graded.low, graded.high))]
+                writer.writerow([model.name, f"{point.relevance_weight:g}", slices.ALL, *row])
     return stream.getvalue()
 
 

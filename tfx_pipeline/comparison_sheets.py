@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from tfx_pipeline.sheets import Sheet
-from tfx_pipeline.tables import relevance_judge, topic_judge
+from tfx_pipeline.tables import annotation_judge, relevance_judge, topic_judge
 from trainer import metrics, slices
 from trainer.bootstrap import Estimate
 from trainer.comparison import Comparison, ModelResult, Point
@@ -35,6 +35,7 @@ UNKNOWN: Final = "–"
 def comparison_sheets(comparison: Comparison) -> list[Sheet]:
     """All tables in the order of reading; those that need models which were not compared are left out."""
     sheets = [_main(comparison), _spread(comparison), *_by_slice(comparison)]
+    sheets += [_graded(comparison)] if comparison.data.annotated_triggers else []
     rows = (
         (comparison.gains, _headline),
         (comparison.gaps, _gaps),
@@ -161,6 +162,16 @@ def _by_slice(comparison: Comparison) -> list[Sheet]:
             "relevance, topic match by slice of the trigger", ("model", "dial", *both), relevance, _judges(comparison)
         ),
     ]
+
+
+def _graded(comparison: Comparison) -> Sheet:
+    rows = tuple(
+        (*named, plus_minus(point.annotation_ndcg))
+        for _, point, named in _rows(comparison, 1.0)
+        if point.annotation_ndcg is not None
+    )
+    notes = (annotation_judge(), f"{comparison.data.annotated_triggers:,} triggers, ± over them")
+    return Sheet("how held-out annotations are ranked", ("model", "dial", "annotation NDCG"), rows, notes)
 
 
 def _headline(comparison: Comparison) -> Sheet:

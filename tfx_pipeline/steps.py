@@ -83,7 +83,7 @@ def evaluate_step(workdir: Workdir, config: RunConfig, relevance_weight: float |
 
     At dial 0 and its default dial, or at one given setting, by the configured way to merge the heads.
     """
-    from preprocessing.read import read_items, read_triggers
+    from preprocessing.read import read_annotations, read_items, read_triggers
     from serving.export import default_weight
     from trainer.artefact import load_model
     from trainer.evaluate import evaluate, make_judge, sample_triggers
@@ -95,7 +95,8 @@ def evaluate_step(workdir: Workdir, config: RunConfig, relevance_weight: float |
     triggers = read_triggers(str(workdir.examples))
     if config.evaluate.max_triggers is not None:
         triggers = sample_triggers(triggers, config.evaluate.max_triggers, config.seed)
-    judge = make_judge(items, triggers, categories_seen=description.features.categories)
+    annotations = read_annotations(str(workdir.examples))
+    judge = make_judge(items, triggers, categories_seen=description.features.categories, annotations=annotations)
     if relevance_weight is not None:
         weights = [relevance_weight]
     else:

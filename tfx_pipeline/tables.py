@@ -35,8 +35,12 @@ def metrics_table(rows: "Sequence[tuple[str, Scores]]") -> Any:
     table.add_column("dial", justify="right", no_wrap=True)
     for _, title in _COLUMNS:
         table.add_column(title.format(k=k), justify="right")
+    graded = any(scores.annotation_ndcg is not None for _, scores in rows)
+    if graded:
+        table.add_column("annotation\nNDCG", justify="right")
     for name, scores in rows:
         values = [scores.values.get(metric) for metric, _ in _COLUMNS]
+        values += [scores.annotation_ndcg] if graded else []
         table.add_row(
             name, f"{scores.relevance_weight:g}", *("–" if value is None else f"{value:.3f}" for value in values)
         )
@@ -45,11 +49,12 @@ def metrics_table(rows: "Sequence[tuple[str, Scores]]") -> Any:
 
 def metrics_notes(scores: "Scores") -> str:
     """What the numbers stand for, in a line or two."""
+    graded = "" if scores.annotation_ndcg is None else f"; {annotation_judge()}"
     independent = None if scores.values["topic_match"] is None else scores.topic_match_independent
     return (
         f"{scores.num_triggers:,} triggers after the split, {scores.num_pairs:,} (trigger, target) pairs, and "
         f"{scores.num_cold_pairs:,} with an item unseen in training (cold recall); {topic_judge(independent)}; "
-        f"{relevance_judge()}."
+        f"{relevance_judge()}{graded}."
     )
 
 
@@ -65,3 +70,8 @@ def topic_judge(independent: bool | None) -> str:
 def relevance_judge() -> str:
     """Who judges relevance."""
     return "relevance is the cosine of the teacher that MTMH learns from"
+
+
+def annotation_judge() -> str:
+    """Who judges the NDCG of annotations."""
+    return "annotation NDCG ranks the graded items of triggers that were held out from training"

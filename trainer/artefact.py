@@ -21,6 +21,7 @@ from trainer.checkpoint import read_checkpoint
 from trainer.config import LossConfig, ModelConfig, TrainerConfig
 from trainer.evaluate import Scores
 from trainer.model import MTMHModel
+from trainer.typed import typed
 
 DESCRIPTION: Final = "model.json"
 WEIGHTS: Final = "weights"
@@ -116,18 +117,10 @@ def load_description(directory: Path) -> ModelDescription:
     if document.pop("format_version", None) != FORMAT_VERSION:
         raise UserError(f"{path} was written by another version of mtmh; train the model again")
     try:
-        return ModelDescription(
-            features=FeaturesConfig(**document.pop("features")),
-            model=ModelConfig(**document.pop("model")),
-            loss=LossConfig(**document.pop("loss")),
-            trainer=TrainerConfig(**document.pop("trainer")),
-            vocabulary=tuple(document.pop("vocabulary")),
-            dial=tuple(DialPoint(**point) for point in document.pop("dial")),
-            quota_dial=tuple(DialPoint(**point) for point in document.pop("quota_dial", ())),
-            **document,
-        )
-    except (TypeError, KeyError) as error:
+        description: ModelDescription = typed(ModelDescription, document)
+    except (TypeError, KeyError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}); train the model again") from None
+    return description
 
 
 def load_model(directory: Path, items: ItemTable) -> tuple[MTMHModel, Catalogue, ModelDescription]:

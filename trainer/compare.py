@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer import headline, metrics, slices
-from trainer.bootstrap import Bootstrap, estimate
+from trainer.annotated import count_triggers, estimate_ndcg, ndcg_by_trigger
+from trainer.bootstrap import Bootstrap, Estimate, estimate
 from trainer.comparison import Comparison, Data, ModelResult, Point
 from trainer.config import EvaluateConfig
 from trainer.evaluate import Judge
@@ -69,7 +70,9 @@ def compare(contenders: Sequence[Contender], judge: Judge, config: EvaluateConfi
         seed=seed,
         resamples=config.bootstrap_resamples,
         data=_data(tally),
-        models=tuple(_result(contender, compared[contender.model.name]) for contender in contenders),
+        models=tuple(
+            _result(contender, compared[contender.model.name], judge, config, seed) for contender in contenders
+        ),
         subject=subject.model.name if subject else None,
         best_co_engagement=headline.best_co_engagement(compared),
         recall_gain=RECALL_GAIN,
@@ -105,7 +108,11 @@ def _draws(contender: Contender, tally: Tally, bootstrap: Bootstrap) -> ModelDra
     return ModelDraws(contender.model, default_weight, weights, on_grid, values)
 
 
-def _result(contender: Contender, draws: ModelDraws) -> ModelResult:
+def _result(contender: Contender, draws: ModelDraws, judge: Judge, config: EvaluateConfig, seed: int) -> ModelResult:
+    def graded(weight: float) -> Estimate | None:
+        by_trigger = ndcg_by_trigger(contender.recommender, judge.annotations, weight)
+        return estimate_ndcg(by_trigger, config.bootstrap_resamples, seed)
+
     return ModelResult(
         **dataclasses.asdict(draws.model),
         default_weight=draws.default_weight,
@@ -115,6 +122,7 @@ def _result(contender: Contender, draws: ModelDraws) -> ModelResult:
                 weight,
                 {name: estimate(draws.at(name, weight)) for name in metrics.METRICS},
                 {part: {name: estimate(draws.values[name, part][place]) for name in SLICED} for part in slices.SLICES},
+                graded(weight),
             )
             for place, weight in enumerate(draws.weights)
         ),
@@ -135,4 +143,5 @@ def _data(tally: Tally) -> Data:
         slice_triggers=tally.occasions,
         slice_pairs=tally.pairs,
         topic_match_independent=judge.topic_match_independent if judge.categories.nnz else None,
+        annotated_triggers=count_triggers(judge.annotations),
     )

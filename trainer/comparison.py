@@ -2,12 +2,11 @@
 
 import dataclasses
 import json
-import types
-import typing
-from typing import Any, Final
+from typing import Final
 
 from preprocessing.errors import UserError
 from trainer.bootstrap import Estimate
+from trainer.typed import typed
 
 FORMAT_VERSION: Final = 1
 
@@ -24,6 +23,7 @@ class Data:
       slice_items, slice_triggers, slice_pairs: items, occasions and pairs in each slice, see `trainer.slices`.
       topic_match_independent: False where model or teacher sees the categories that judge topic match; None where
         there are no categories.
+      annotated_triggers: held-out graded triggers, see `trainer.metrics.annotation_ndcg`.
     """
 
     items: int
@@ -35,6 +35,7 @@ class Data:
     slice_triggers: dict[str, int]
     slice_pairs: dict[str, int]
     topic_match_independent: bool | None
+    annotated_triggers: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +46,14 @@ class Point:
       relevance_weight: the dial; 0 for a model without one.
       metrics: by name, see `trainer.metrics`.
       slices: by slice, metrics by name.
+      annotation_ndcg: of the held-out annotations, its interval over their triggers; None where there are none, or the
+        answers do not follow from a score.
     """
 
     relevance_weight: float
     metrics: dict[str, Estimate]
     slices: dict[str, dict[str, Estimate]]
+    annotation_ndcg: Estimate | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,23 +221,7 @@ def from_json(text: str, where: str) -> Comparison:
         document = json.loads(text)
         if document.pop("format_version") != FORMAT_VERSION:
             raise ValueError("another version's format")
-        comparison: Comparison = _typed(Comparison, document)
+        comparison: Comparison = typed(Comparison, document)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{where} is no comparison that can be read ({error}); run `mtmh compare` again") from None
     return comparison
-
-
-def _typed(kind: Any, value: Any) -> Any:
-    """A JSON value as the annotated kind: dataclasses, tuples, dictionaries and optional values of them."""
-    if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        return typing.cast(Any, kind)(**{name: _typed(hints[name], part) for name, part in value.items()})
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is tuple:
-        return tuple(_typed(arguments[0], part) for part in value)
-    if origin is dict:
-        return {name: _typed(arguments[1], part) for name, part in value.items()}
-    kinds = arguments if origin is types.UnionType else (kind,)
-    if not any(isinstance(value, float | int if part is float else part) for part in kinds):
-        raise ValueError(f"{value!r:.40} is no {kind}")
-    return value

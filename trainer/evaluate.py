@@ -8,8 +8,9 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from preprocessing.read import EvalTriggers, ItemTable
+from preprocessing.read import Annotations, EvalTriggers, ItemTable
 from trainer import metrics, slices
+from trainer.annotated import mean_ndcg, ndcg_by_trigger
 from trainer.config import EvaluateConfig
 from trainer.model import ItemVectors
 from trainer.names import BLEND
@@ -30,6 +31,7 @@ class Judge:
       categories: [N, C] sparse, 1 where the item is in the category.
       interaction_count: int64 [N], of the training period.
       topic_match_independent: False where the model or the teacher sees the categories that judge it.
+      annotations: graded pairs, of which those held out are scored; None where there is nothing to score by them.
     """
 
     triggers: EvalTriggers
@@ -37,6 +39,7 @@ class Judge:
     categories: scipy.sparse.csr_matrix
     interaction_count: NDArray[np.int64]
     topic_match_independent: bool
+    annotations: Annotations | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Scores:
         in training, and the others.
       topic_match_independent: False where the model or the teacher sees the categories that judge it.
       slices: metric by name in each slice of the triggers, by the slice's name, see `trainer.slices`.
+      annotation_ndcg: `trainer.metrics.annotation_ndcg` of the held-out annotations; None without any.
     """
 
     k: int
@@ -61,9 +65,12 @@ class Scores:
     num_cold_pairs: int
     topic_match_independent: bool
     slices: dict[str, dict[str, float | None]] = dataclasses.field(default_factory=dict)
+    annotation_ndcg: float | None = None
 
 
-def make_judge(items: ItemTable, triggers: EvalTriggers, *, categories_seen: bool) -> Judge:
+def make_judge(
+    items: ItemTable, triggers: EvalTriggers, *, categories_seen: bool, annotations: Annotations | None = None
+) -> Judge:
     """Collects what answers are judged by; ``categories_seen``: whether model and teacher see categories."""
     names = {name: None for categories in items.categories for name in categories}
     number = {name: position for position, name in enumerate(names)}
@@ -75,7 +82,7 @@ def make_judge(items: ItemTable, triggers: EvalTriggers, *, categories_seen: boo
     )
     table.sum_duplicates()
     table.data[:] = 1.0
-    return Judge(triggers, items.content_vectors, table, items.interaction_count, not categories_seen)
+    return Judge(triggers, items.content_vectors, table, items.interaction_count, not categories_seen, annotations)
 
 
 def sample_triggers(triggers: EvalTriggers, count: int, seed: int) -> EvalTriggers:
@@ -113,7 +120,13 @@ def evaluate(
     tally = Tally(judge, config)
     recommender = VectorRecommender(vectors, has_dial=True, merge=merge)
     lists = recommender.retrieve_along_dial(tally.trigger, k=config.k, weights=weights)
-    return score_lists(lists, tally, weights)
+    return [
+        dataclasses.replace(
+            scores,
+            annotation_ndcg=mean_ndcg(ndcg_by_trigger(recommender, judge.annotations, scores.relevance_weight)),
+        )
+        for scores in score_lists(lists, tally, weights)
+    ]
 
 
 def score_lists(retrieved: NDArray[np.int32], tally: Tally, weights: Sequence[float]) -> list[Scores]:

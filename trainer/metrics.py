@@ -22,6 +22,8 @@ TAIL_SHARE: Final = "tail_share"
 POPULAR_SHARE: Final = "popular_share"
 NOVELTY: Final = "novelty"
 DIVERSITY: Final = "diversity"
+ANNOTATION_NDCG: Final = "annotation_ndcg"
+"""Of graded pairs, not of retrieved lists: none of `METRICS`."""
 
 METRICS: Final = (
     RECALL, NDCG, MRR, RECALL_COLD, RELEVANCE, TOPIC_MATCH, COVERAGE, TAIL_SHARE, POPULAR_SHARE, NOVELTY, DIVERSITY,
@@ -93,6 +95,47 @@ def ideal_gains(targets: NDArray[np.int64], k: int) -> NDArray[np.float64]:
     """
     best: NDArray[np.float64] = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(k) + 2.0))])
     return np.take(best, np.minimum(targets, k))
+
+
+def annotation_ndcg(
+    trigger: NDArray[np.int64], grade: NDArray[np.float32], score: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """NDCG of each trigger's graded items in the order of their scores; the metric is the mean over triggers.
+
+    DCG = sum of grade / log2(rank + 2), ranks from 0, over the DCG of the items in the order of their grades (Järvelin
+    and Kekäläinen, TOIS 2002). Items of equal score share their grades, which is the mean over the orders that they
+    can be in (McSherry and Najork, ECIR 2008).
+
+    Args:
+      trigger: [P], item index of each graded pair.
+      grade: [P], from 0.
+      score: [P], larger is better.
+
+    Returns:
+      [G], triggers in ascending order; those whose items are all graded alike can be ranked no better or worse, and
+      are left out.
+
+    >>> annotation_ndcg(np.array([7, 7, 7]), np.array([0.5, 0.0, 1.0]), np.array([0.9, 0.8, 0.1])).round(4)
+    array([0.7602])
+    """
+    triggers, row = np.unique(trigger, return_inverse=True)
+    length = np.bincount(row, minlength=len(triggers))
+    rank = np.arange(len(row)) - np.repeat(np.cumsum(length) - length, length)
+
+    def gained(order: NDArray[np.int64], gain: NDArray[np.float64]) -> NDArray[np.float64]:
+        sums: NDArray[np.float64] = np.zeros(len(triggers))
+        np.add.at(sums, row[order], gain / np.log2(rank + 2.0))
+        return sums
+
+    by_score, by_grade = np.lexsort((-score, row)), np.lexsort((-grade, row))
+    _, tied = np.unique(np.stack([row, score]), axis=1, return_inverse=True)
+    tied = tied.ravel()
+    shared = np.bincount(tied, weights=grade) / np.maximum(np.bincount(tied), 1)
+    ideal = gained(by_grade, grade[by_grade].astype(np.float64))
+    last = np.cumsum(length) - 1
+    differs = grade[by_grade][last - length + 1] > grade[by_grade][last]
+    share: NDArray[np.float64] = gained(by_score, shared[tied][by_score])[differs] / ideal[differs]
+    return share
 
 
 def relevance(

@@ -59,6 +59,16 @@ class VectorRecommender:
         along_dial = retrieve_quota if self.merge == QUOTA else retrieve_along_dial
         return along_dial(self.vectors, trigger, k=k, weights=settings)
 
+    def score_pairs(
+        self, left: NDArray[np.int64], right: NDArray[np.int64], relevance_weight: float
+    ) -> NDArray[np.float32]:
+        """The blend's exact score of triggers and items, float32 [P], from item indexes [P] each."""
+        weight = relevance_weight if self.has_dial else 0.0
+        vectors = self.vectors
+        engagement = np.einsum("pd,pd->p", vectors.engagement_trigger[left], vectors.engagement_candidate[right])
+        relevance = np.einsum("pd,pd->p", vectors.relevance[left], vectors.relevance[right])
+        return np.asarray((1.0 - weight) * engagement + weight * relevance, np.float32)
+
 
 def lists_along_dial(
     recommender: Recommender, trigger: NDArray[np.int64], *, k: int, weights: Sequence[float]

@@ -127,6 +127,11 @@ def test_missing_model_names_the_command(tmp_path):
         lambda text: text.replace('"num_items"', '"number_of_items"'),
         lambda text: json.dumps({**json.loads(text), "model": None}),
         lambda text: json.dumps({**json.loads(text), "dial": [{"recall": 1}]}),
+        lambda text: json.dumps({**json.loads(text), "dial": None}),
+        lambda text: json.dumps({**json.loads(text), "seed": "3"}),
+        lambda text: json.dumps({**json.loads(text), "vocabulary": "black"}),
+        lambda text: text.replace('"dimension": 8', '"dimension": "8"'),
+        lambda text: text.replace('"id_dropout"', '"dropout"'),
         lambda text: json.dumps({key: value for key, value in json.loads(text).items() if key != "loss"}),
     ],
 )
