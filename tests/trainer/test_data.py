@@ -1,6 +1,7 @@
 """Pairs as a stream of batches, and what is counted of them beforehand."""
 
 import collections
+import dataclasses
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from preprocessing import schema
 from preprocessing.read import read_pairs
 from tests.trainer.toys import checkerboard_events, item_table, write_examples
 from trainer import data as data_module
-from trainer.data import summarise_pairs, training_batches
+from trainer.config import TrainerConfig
+from trainer.data import batch_size, summarise_pairs, training_batches
 
 NUMBER = 16
 PARTS = (schema.PAIRS, schema.EVAL)
@@ -144,3 +146,53 @@ def test_summary_of_no_pairs(tmp_path):
     assert (summary.num_triggers, summary.num_pairs, summary.most_targets) == (0, 0, 0)
     assert summary.known_row_splits.tolist() == [0, 0, 0]
     assert len(summary.known_values) == 0
+
+
+@pytest.fixture(scope="module")
+def two_periods(tmp_path_factory):
+    """Two triggers with 3 and 2 targets before, and in each later period two with 1 and 1."""
+    directory = tmp_path_factory.mktemp("periods")
+    early, late = [(0, [1, 2, 3]), (1, [2, 0])], [(2, [3]), (3, [1])]
+    return write_examples(directory, item_table([""] * 4), early, late, validation_events=late[:1], shards=1)
+
+
+@pytest.mark.parametrize(
+    ("parts", "targets", "weight"),
+    [
+        ((schema.PAIRS, schema.EVAL), None, 2.5),
+        ((schema.PAIRS, schema.VALIDATION, schema.EVAL), None, 2.5),
+        ((schema.PAIRS, schema.EVAL), 2, 2.0),
+        ((schema.PAIRS, schema.EVAL), 1, 1.0),
+        ((schema.PAIRS,), None, 1.0),
+        ((schema.EVAL,), None, 1.0),
+    ],
+)
+def test_late_triggers_weigh_by_the_targets_that_they_lack(two_periods, parts, targets, weight):
+    assert summarise_pairs(two_periods, parts, 4, 10, targets).late_weight == weight
+
+
+def test_late_weight_is_that_of_pairs_without_one_of_their_own(two_periods):
+    stream = training_batches(files(two_periods, *PARTS), batch_size=8, window=3, seed=0, epoch=0, late_weight=2.5)
+    assert events(list(stream.as_numpy_iterator())) == collections.Counter(
+        {(0, ((1, 1.0), (2, 1.0), (3, 1.0))): 1, (1, ((2, 1.0), (0, 1.0))): 1, (2, ((3, 2.5),)): 1, (3, ((1, 2.5),)): 1}
+    )
+
+
+def test_only_the_nearest_targets_are_counted_and_read(two_periods):
+    summary = summarise_pairs(two_periods, (schema.PAIRS,), 4, 10, 2)
+    assert (summary.num_pairs, summary.most_targets) == (4, 2)
+    assert summary.target_count.tolist() == [1, 1, 2, 0]
+    assert summary.known_counts.tolist() == [1, 1, 1, 1]
+    found = events(batches(two_periods, window=2))
+    assert found == collections.Counter({(0, ((1, 1.0), (2, 1.0))): 1, (1, ((2, 1.0), (0, 1.0))): 1})
+
+
+@pytest.mark.parametrize(
+    ("triggers", "size"),
+    [(0, 1024), (200 * 1024, 1024), (200 * 1400, 1024), (200 * 1500, 2048), (200 * 2048, 2048), (10**9, 4096)],
+)
+def test_batch_size_makes_some_200_steps_of_a_pass(two_periods, triggers, size):
+    """Powers of two, the nearest one: 1448 is halfway between 1024 and 2048."""
+    summary = dataclasses.replace(summarise_pairs(two_periods, PARTS, 4, 10), num_triggers=triggers)
+    assert batch_size(TrainerConfig(), summary) == size
+    assert batch_size(TrainerConfig(batch_size=7), summary) == 7

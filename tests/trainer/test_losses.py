@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from preprocessing.backend import tf
-from trainer.losses import DistillationTask, EngagementTask, log_inclusion
+from trainer.losses import MOST_ALIGN, AnnotationTask, DistillationTask, EngagementTask, align_weight, log_inclusion
 
 F32 = np.float32
 
@@ -141,3 +141,39 @@ def test_distillation_without_a_valid_pair_has_no_loss_and_a_finite_gradient():
         loss = DistillationTask(0.05)(logits, tf.ones([1, 2]), tf.zeros([1, 2], tf.bool))
     assert float(loss) == 0.0
     assert tape.gradient(loss, logits).numpy().tolist() == [[0, 0]]
+
+
+def annotated(cosine, grade):
+    return AnnotationTask()(tf.constant(cosine, tf.float32), tf.constant(grade, tf.float32))
+
+
+def test_annotation_task_by_hand():
+    """Scale 5 and offset -2 to start with: cosines 0.4 and 0.8 are taken for grades of 1/2 and of 1 / (1 + e**-2)."""
+    first = -math.log(0.5) - -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
+    second = -math.log(1 / (1 + math.exp(-2.0)))  # a grade of 1 has no entropy
+    assert float(annotated([0.4, 0.8], [0.25, 1.0])) == pytest.approx((first + second) / 2, rel=1e-5)
+
+
+def test_annotation_task_of_a_perfect_head_is_zero():
+    cosine = np.array([-0.3, 0.1, 0.4, 0.9])
+    assert float(annotated(cosine, 1 / (1 + np.exp(2.0 - 5.0 * cosine)))) == pytest.approx(0.0, abs=1e-6)
+    assert float(annotated([-1.0, 1.0], [0.0, 1.0])) < 0.03
+    assert float(annotated([1.0, -1.0], [0.0, 1.0])) > 3.0
+
+
+def test_annotation_task_learns_what_cosines_mean():
+    """Grades that are high already at a cosine of 0: scale and offset follow, and the loss is finite at 0 and 1."""
+    task = AnnotationTask()
+    cosine, grade = tf.Variable([-0.5, 0.0, 0.5]), tf.constant([0.0, 1.0, 1.0])
+    with tf.GradientTape() as tape:
+        loss = task(cosine, grade)
+    to_cosine, *to_weights = tape.gradient(loss, [cosine, *task.trainable_variables])
+    assert len(to_weights) == 2
+    assert np.isfinite([float(value) for value in to_weights]).all()
+    assert float(to_weights[1]) < 0  # the offset is to rise
+    assert to_cosine[0] > 0 > to_cosine[1]
+
+
+def test_alignment_weighs_less_the_more_is_known_of_an_item():
+    assert [align_weight(number) for number in (0.0, 1.0, 12.0)] == [MOST_ALIGN] * 3
+    assert align_weight(24.0) == pytest.approx(MOST_ALIGN / 2)

@@ -45,6 +45,29 @@ def test_ideal_gain_is_bounded_by_the_slots():
     assert metrics.ideal_gains(np.array([0, 1, 2, 5]), 2) == pytest.approx([0, 1, *[1 + 1 / math.log2(3)] * 2])
 
 
+def graded(rows):
+    trigger, grade, score = zip(*rows, strict=True)
+    return metrics.annotation_ndcg(np.array(trigger), np.array(grade, np.float32), np.array(score, np.float32))
+
+
+def test_annotation_ndcg_by_hand():
+    """Trigger 4 in the wrong order, 9 in the right one, rows mixed; 2 has one item and 5 equal grades: none to rank."""
+    rows = [(9, 0.5, 0.2), (4, 1.0, -0.5), (2, 1.0, 0.0), (4, 0.25, 0.5), (9, 0.75, 0.9), (5, 0.5, 0.1), (5, 0.5, 0.2)]
+    second = 1 / math.log2(3)
+    expected = [(0.25 + 1.0 * second) / (1.0 + 0.25 * second), 1.0]
+    assert graded(rows) == pytest.approx(expected)
+    assert graded(rows[::-1]) == pytest.approx(expected)
+    assert graded([(1, 0.5, 0.0), (1, 0.5, 1.0)]).tolist() == []
+
+
+def test_annotation_ndcg_of_equal_scores_is_the_mean_over_their_orders():
+    second, third = 1 / math.log2(3), 0.5
+    ideal = 1.0 + 0.5 * second
+    orders = [0.5 + 1.0 * second, 0.5 + 1.0 * third]  # the graded 1 before or after the graded 0
+    rows = [(0, 1.0, 0.3), (0, 0.5, 0.8), (0, 0.0, 0.3)]
+    assert graded(rows) == pytest.approx([np.mean(orders) / ideal])
+
+
 @pytest.mark.parametrize("block_values", [1, 16_000_000])
 def test_relevance(block_values, monkeypatch):
     monkeypatch.setattr(metrics, "_BLOCK_VALUES", block_values)

@@ -31,6 +31,20 @@ def test_without_a_dial_the_weight_moves_nothing():
     assert recommender.retrieve(TRIGGER, k=5, relevance_weight=0.7).tolist() == expected
 
 
+def test_scores_of_pairs_are_those_that_rank():
+    vectors = random_vectors(12)
+    left, right = np.repeat(TRIGGER, 11), np.concatenate([np.delete(np.arange(12), item) for item in TRIGGER])
+    for has_dial in (True, False):
+        recommender = VectorRecommender(vectors, has_dial)
+        for weight in WEIGHTS:
+            found = recommender.score_pairs(left, right, weight).reshape(3, 11)
+            best = right.reshape(3, 11)[np.arange(3)[:, None], np.argsort(-found, axis=1)]
+            assert best.tolist() == recommender.retrieve(TRIGGER, k=11, relevance_weight=weight).tolist()
+    blend = VectorRecommender(vectors, True).score_pairs(np.array([4]), np.array([7]), 0.25)
+    engagement = vectors.engagement_trigger[4] @ vectors.engagement_candidate[7]
+    assert blend == pytest.approx([0.75 * engagement + 0.25 * vectors.relevance[4] @ vectors.relevance[7]], abs=1e-6)
+
+
 def test_any_recommender_is_asked_setting_by_setting():
     @dataclasses.dataclass(frozen=True)
     class Constant:
