@@ -33,5 +33,12 @@ def test_notes_say_who_judges():
 
 def test_table_has_a_row_for_each_setting_and_marks_what_is_not_known():
     table = metrics_table([("mtmh", SCORES)])
+    assert "annotation" not in metrics_notes(SCORES)
     cells = [list(column.cells) for column in table.columns]
     assert [column[0] for column in cells] == ["mtmh", "0.15", "0.250", "–", "0.500", "1.000", "0.100", "0.000"]
+
+
+def test_annotations_have_a_column_where_any_are_held_out():
+    table = metrics_table([("one_head", SCORES), ("mtmh", dataclasses.replace(SCORES, annotation_ndcg=0.8765))])
+    assert list(table.columns[-1].cells) == ["–", "0.876"]
+    assert "held out from training" in metrics_notes(dataclasses.replace(SCORES, annotation_ndcg=0.8765))

@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 
 from preprocessing.errors import UserError
-from tests.trainer.toys import eval_triggers, item_table
+from tests.trainer.toys import annotation_columns, eval_triggers, item_table
 from trainer import metrics
 from trainer.bootstrap import Estimate
 from trainer.compare import GRID, Contender, compare
 from trainer.comparison import from_json, to_json
 from trainer.config import EvaluateConfig
 from trainer.evaluate import make_judge
+from trainer.model import ItemVectors
 from trainer.names import MODELS
+from trainer.recommender import VectorRecommender
 
 CONTENT = np.array([[1, 0], [0.2, 0.96**0.5], [1, 0], [0.6, 0.8]])
 ITEMS = item_table([""] * 4, [["a"], ["b"], ["a"], ["a", "b"]], CONTENT, interaction_count=[8, 6, 4, 2])
@@ -53,8 +55,8 @@ CONTENDERS = [
 ]
 
 
-def judge(items=ITEMS):
-    return make_judge(items, TRIGGERS, categories_seen=False)
+def judge(items=ITEMS, annotations=None):
+    return make_judge(items, TRIGGERS, categories_seen=False, annotations=annotations)
 
 
 @pytest.fixture(scope="module")
@@ -230,3 +232,32 @@ def test_nothing_to_compare_on():
     empty = make_judge(ITEMS, eval_triggers([]), categories_seen=False)
     with pytest.raises(UserError, match=r"lower split\.quantile"):
         compare(CONTENDERS, empty, CONFIG, SEED)
+
+
+def test_held_out_annotations_are_ranked_with_intervals_over_their_triggers():
+    """Trigger 0 in the right order and trigger 1 in the wrong one by engagement; both right by relevance."""
+    content = np.eye(4, dtype=np.float32)
+    engaged, relevant = content.copy(), content.copy()
+    engaged[2, :2], relevant[2, 0], relevant[3, 1] = 1.0, 1.0, 1.0
+    vectors = ItemVectors(content, engaged, relevant)
+    annotations = annotation_columns([(0, 2, 1.0, True), (0, 3, 0.0, True), (1, 2, 0.0, True), (1, 3, 1.0, True)])
+    contenders = [CONTENDERS[0], Contender(MODELS["mtmh"], VectorRecommender(vectors, True), 0.1)]
+    found = compare(contenders, judge(annotations=annotations), CONFIG, SEED)
+    wrong = 1 / np.log2(3)
+    points = {point.relevance_weight: point.annotation_ndcg for point in found.model("mtmh").points}
+    assert points[0.0].value == pytest.approx((1 + wrong) / 2)
+    assert (points[0.0].low, points[0.0].high) == pytest.approx(
+        (wrong, 1.0)
+    )  # of two triggers one is often drawn twice
+    assert points[1.0] == Estimate(1.0, 1.0, 1.0)
+    assert found.model("popularity").points[0].annotation_ndcg is None
+    assert found.data.annotated_triggers == 2
+    document = json.loads(to_json(found))
+    assert document["models"][0]["points"][0]["annotation_ndcg"] is None
+    assert set(document["models"][1]["points"][0]["annotation_ndcg"]) == {"value", "low", "high"}
+    assert from_json(to_json(found), "x") == found
+
+
+def test_without_held_out_annotations_there_is_no_ndcg(comparison):
+    assert comparison.data.annotated_triggers == 0
+    assert all(point.annotation_ndcg is None for model in comparison.models for point in model.points)

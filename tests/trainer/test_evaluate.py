@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from preprocessing.errors import UserError
-from tests.trainer.toys import eval_triggers, item_table
+from tests.trainer.toys import annotation_columns, eval_triggers, item_table
 from trainer import exact, metrics
 from trainer.config import EvaluateConfig
 from trainer.evaluate import (
@@ -21,6 +21,7 @@ from trainer.evaluate import (
 )
 from trainer.exact import nearest, retrieve_along_dial, retrieve_exact
 from trainer.model import ItemVectors
+from trainer.names import QUOTA
 from trainer.neighbours import teacher_neighbours
 from trainer.statistics import Tally
 
@@ -152,6 +153,24 @@ def test_evaluation_is_the_naive_one_at_every_dial(k):
         assert score.values == pytest.approx(expected, abs=1e-6)
         assert (score.k, score.num_triggers, score.num_pairs, score.num_cold_pairs) == (k, 6, 6, 3)
         assert score.topic_match_independent is False
+
+
+def test_held_out_annotations_are_ranked_by_the_blend_at_each_dial():
+    """Engagement brings item 1 before item 2, relevance the other way round; the grades agree with relevance."""
+    engaged, relevant = np.eye(9, dtype=np.float32), np.eye(9, dtype=np.float32)
+    engaged[1, 0], relevant[2, 0] = 1.0, 1.0
+    vectors = ItemVectors(np.eye(9, dtype=np.float32), engaged, relevant)
+    annotations = annotation_columns([(0, 1, 0.5, True), (0, 2, 1.0, True), (3, 4, 1.0, False), (3, 5, 0.0, False)])
+    second = 1 / math.log2(3)
+    worst = (0.5 + second) / (1 + 0.5 * second)
+
+    def ndcg(annotations, **options):
+        judge = make_judge(ITEMS, eval_triggers(EVENTS), categories_seen=True, annotations=annotations)
+        return [score.annotation_ndcg for score in evaluate(vectors, judge, EvaluateConfig(k=3), (0.0, 1.0), **options)]
+
+    assert ndcg(annotations) == pytest.approx([worst, 1.0])
+    assert ndcg(annotations.select(~annotations.held_out)) == ndcg(None) == [None, None]
+    assert ndcg(annotations, merge=QUOTA) == [None, None]  # no score decides there
 
 
 def test_cold_pairs_are_reported_apart():
