@@ -111,7 +111,8 @@ class MTMHModel(tfrs.Model):
         annotated = self.has_relevance and self._sampler.has_annotations and self._loss_config.annotations > 0
         if annotated:
             self._terms[ANNOTATIONS] = self._loss_config.annotations
-            self._loss_means[ANNOTATIONS] = tf.keras.metrics.Mean(name=f"loss_{ANNOTATIONS}")
+            self._annotations_mean = tf.keras.metrics.Mean(name=f"loss_{ANNOTATIONS}")  # an attribute: Keras finds it
+            self._loss_means[ANNOTATIONS] = self._annotations_mean
             self.relevance_query.trainable = True
         if self.has_relevance:
             self.annotation_task.trainable = annotated

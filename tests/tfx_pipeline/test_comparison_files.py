@@ -198,3 +198,31 @@ def test_what_cannot_be_read(tmp_path):
     (tmp_path / FILES["json"]).write_bytes(b"\xff")
     with pytest.raises(UserError, match="run `mtmh compare` again"):
         read_comparison(tmp_path)
+
+
+def test_held_out_annotations_have_a_table_and_rows(comparison, tmp_path):
+    graded = Estimate(0.8765, 0.8, 0.9)
+    models = tuple(
+        dataclasses.replace(
+            model,
+            points=tuple(
+                dataclasses.replace(point, annotation_ndcg=graded if model.name == "mtmh" else None)
+                for point in model.points
+            ),
+        )
+        for model in comparison.models
+    )
+    found = dataclasses.replace(
+        comparison, models=models, data=dataclasses.replace(comparison.data, annotated_triggers=7)
+    )
+    cells = ("0.876±.050",)
+    wanted = {("MTMH", "0"): cells, ("MTMH", "0.42"): cells, ("MTMH", "1"): cells}
+    (shown,) = [sheet for sheet in comparison_sheets(found) if "annotations" in sheet.title]
+    assert {row[:2]: row[2:] for row in shown.rows} == wanted
+    assert "7 triggers" in shown.notes[1]
+    assert not any("annotations" in sheet.title for sheet in comparison_sheets(comparison))
+    write_comparison(tmp_path, found)
+    rows = (tmp_path / FILES["csv"]).read_text().splitlines()
+    assert "mtmh,0.42,all,annotation_ndcg,0.8765,0.8,0.9" in rows
+    assert sum("annotation" in row for row in rows) == len(found.model("mtmh").points)
+    assert read_comparison(tmp_path).model("mtmh") == found.model("mtmh")

@@ -30,7 +30,7 @@ from trainer.artefact import load_model
 from trainer.config import EvaluateConfig, TrainingConfig
 from trainer.exact import retrieve_exact
 from trainer.loop import TrainingLoop
-from trainer.train import TrainResult, _build, _read, train
+from trainer.train import TrainResult, _build, _read, choose, train
 
 ONE_STEP = {"epochs": 1, "batch_size": 512}
 """An epoch that is a single step: quick to trace."""
@@ -127,8 +127,10 @@ def test_tensorboard_has_every_loss_and_metric_by_epoch(trained):
                 found.setdefault(value.tag, {})[event.step] = float(tf.make_ndarray(value.tensor))
     wanted = {f"train/{name}" for name in ("loss", "loss_engagement", "loss_relevance", "loss_align")}
     wanted |= {f"train/{name}_temperature" for name in ("engagement", "relevance", "align")}
-    wanted |= {f"eval/{name}@7" for name in metrics.METRICS if name != metrics.RECALL_COLD}
-    assert set(found) == wanted
+    wanted |= {f"gradient_share/{name}" for name in ("engagement", "relevance", "align")}
+    heads = ("validation_engagement_head", "validation_relevance_head")
+    wanted |= {f"{head}/{name}@7" for head in heads for name in metrics.METRICS if name != metrics.RECALL_COLD}
+    assert {tag for tag in found if "_by_slice/" not in tag} == wanted
     epochs = json.loads((trained.output / "checkpoints" / "training" / "state.json").read_text())["state"]["epoch"]
     assert all(sorted(steps) == list(range(1, epochs + 1)) for steps in found.values())
     for step in range(1, epochs + 1):  # the joint loss is that of the design
@@ -219,22 +221,22 @@ def test_resume_refuses_another_configuration_other_examples_and_damage(board, t
 
 def test_early_stopping_waits_as_long_as_patience_says(board, tmp_path, monkeypatch):
     recalls = iter([0.2, 0.5, 0.4, 0.5, 0.9])
-    true_evaluate = loop_module.TrainingLoop
+    true_loop = loop_module.TrainingLoop
 
     def judged(name, *args, judge, **kwargs):
         def score():
             scores = judge()
-            scores.values[metrics.RECALL] = next(recalls)
+            scores[0].values[metrics.RECALL] = next(recalls)
             return scores
 
-        return true_evaluate(name, *args, judge=score, **kwargs)
+        return true_loop(name, *args, judge=judge and score, **kwargs)
 
     monkeypatch.setattr("trainer.train.TrainingLoop", judged)
     result = train(board, tmp_path, changed(SMALL, trainer={"epochs": 5, "patience": 2, "batch_size": 512}))
     assert result.epochs == 2  # an equal recall is no better one
     assert next(recalls) == 0.9
     state = json.loads((tmp_path / "checkpoints" / "training" / "state.json").read_text())["state"]
-    assert (state["epoch"], state["best_epoch"], state["best_recall"]) == (4, 2, 0.5)
+    assert (state["epoch"], state["best_epoch"], state["best_score"]) == (4, 2, 0.5)
 
 
 def test_patience_zero_trains_at_least_an_epoch(board, tmp_path):
@@ -261,7 +263,7 @@ def test_refit_learns_what_came_after_the_split(tmp_path):
     early = [(a, [b for b in bs if b != 15]) for a, bs in checkerboard_events() if a != 15]
     early = [(a, bs) for a, bs in early if bs]
     late = [(a, [15]) for a in (0, 2, 4, 6) for _ in range(15)] + early[:60]
-    examples = write_examples(tmp_path / "examples", items, early, late)
+    examples = write_examples(tmp_path / "examples", items, early, late, validation_events=early[:40])
     # Its own features would carry it to white fields; engagement says black.
     config = changed(
         SMALL,
@@ -294,13 +296,22 @@ def test_refit_gives_an_identity_to_what_came_after_the_split(tmp_path):
         assert set(np.flatnonzero(_build(data, parts, SMALL)[0].known.numpy())) == known
 
 
-def test_nothing_to_train_or_to_stop_by_is_the_users_to_mend(tmp_path):
-    items = checkerboard_items()
-    events = checkerboard_events(events=20)
+def test_nothing_to_train_on_is_the_users_to_mend(tmp_path):
+    examples = write_examples(tmp_path / "examples", checkerboard_items(), [], checkerboard_events(events=20))
     with pytest.raises(UserError, match=r"no training pairs; raise split\.quantile"):
-        train(write_examples(tmp_path / "a", items, [], events), tmp_path / "out", SMALL)
-    with pytest.raises(UserError, match=r"no triggers.*lower split\.quantile"):
-        train(write_examples(tmp_path / "b", items, events, []), tmp_path / "out", SMALL)
+        train(examples, tmp_path / "out", SMALL)
+
+
+def test_without_a_validation_slice_all_epochs_are_trained(tmp_path, caplog):
+    """There is nothing to choose by, and nothing is known of the dial; a tuning can do nothing at all."""
+    examples = write_examples(tmp_path / "examples", checkerboard_items(), checkerboard_events(events=20), [])
+    config = changed(SMALL, trainer=ONE_STEP | {"epochs": 2})
+    result = train(examples, tmp_path / "out", config)
+    assert (result.epochs, result.scores) == (2, None)
+    assert "training for 2 epochs; split.validation_users" in caplog.text
+    assert json.loads((result.model / "model.json").read_text())["dial"] == []
+    with pytest.raises(UserError, match=r"no validation triggers.*split\.validation_quantile make that slice"):
+        choose(examples, tmp_path / "out", config)
 
 
 DEGENERATE = {
@@ -360,8 +371,9 @@ def test_steps_that_no_call_divides(board, tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop_module, "_StepProgress", Counting)
-        train(board, tmp_path, changed(SMALL, trainer={"batch_size": 22, "epochs": 2}))
-    assert seen == [8, 11, 8, 11]
+        result = train(board, tmp_path, changed(SMALL, trainer={"batch_size": 22, "epochs": 2}))
+    # The final model learns from the 40 validation triggers too: 280 events are 13 steps.
+    assert seen == [8, 11] * 2 + [8, 13] * result.epochs
 
 
 def test_an_operators_log_holds_our_lines_alone(board, tmp_path):
@@ -388,7 +400,8 @@ load_model(result.model, read_items({str(board)!r}))[0].embed_catalogue()
     assert done.stdout == ""
     lines = done.stderr.splitlines()
     assert [line for line in lines if not line.startswith("mtmh.trainer INFO ")] == []
-    assert sum("epoch" in line and "loss" in line for line in lines) == 2
+    assert sum("training epoch" in line and "loss_engagement" in line for line in lines) == 2
+    assert 1 <= sum("final epoch" in line and "loss_engagement" in line for line in lines) <= 2
 
 
 def test_absl_warnings_are_still_heard(caplog):
