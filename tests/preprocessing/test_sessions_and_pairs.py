@@ -121,7 +121,7 @@ def test_pairs_and_triggers_match_plain_loops(
     )
     part = part_of_rows(shuffled, Split(validation, split), share, seed)
     sequences = build_sequences(shuffled, part, gap, cap, ties_in_log_order=in_log_order)
-    config = PairsConfig(window=window, max_seconds=max_seconds, distance_decay=0.5)
+    config = PairsConfig(train_window=1, window=window, max_seconds=max_seconds, distance_decay=0.5)
     expected = naive_sequences(log, split, gap, cap, rows.position if in_log_order else mixed_order(rows))
 
     starts = np.flatnonzero(np.diff(sequences.sequence, prepend=-1))
@@ -168,7 +168,7 @@ def test_a_validation_slice_by_hand():
     log = [(user, "", item, item) for user in "uv" for item in range(10)]
     rows = as_rows(log)
     sequences = build_sequences(rows, part_of_rows(rows, Split(4.0, 8.0), 0.5, seed), None, 100)
-    config = PairsConfig(window=2)
+    config = PairsConfig(train_window=1, window=2)
     assert [row[:3] for row in unblock(mine_pairs(sequences, 8.0, config))] == [
         *((item, 0, [item + 1, item + 2]) for item in range(6)),
         (6, 0, [7]),
@@ -195,11 +195,11 @@ def test_old_pairs_weigh_less():
     day = 86_400.0
     rows = as_rows([("u", "", 0, 0), ("u", "", 1, 10 * day), ("u", "", 2, 20 * day), ("u", "", 3, 25 * day)])
     sequences = build_sequences(rows, part_of_rows(rows, Split(30 * day, 30 * day), 0.0, 0), None, 100)
-    config = PairsConfig(window=2, distance_decay=0.5, half_life_days=10)
+    config = PairsConfig(train_window=1, window=2, distance_decay=0.5, half_life_days=10)
     weights = [row[3] for row in unblock(mine_pairs(sequences, 30 * day, config))]
     assert weights == [[1 / 8, 1 / 16], [1 / 4, 1 / 8], [1 / 2]]
     # However old, a pair is one: its weight does not round to 0, which the trainer takes for padding.
-    config = PairsConfig(window=2, half_life_days=1e-3)
+    config = PairsConfig(train_window=1, window=2, half_life_days=1e-3)
     assert all(w > 0 for row in unblock(mine_pairs(sequences, 30 * day, config)) for w in row[3])
 
 
@@ -255,7 +255,7 @@ def test_blocks_are_bounded():
     )
     part = part_of_rows(many, Split(25_000.0, 25_000.0), 0.0, 0)
     sequences = build_sequences(many, part, None, count)
-    config = PairsConfig(window=5)
+    config = PairsConfig(train_window=1, window=5)
     pairs = list(mine_pairs(sequences, 25_000.0, config))
     triggers = list(mine_triggers(sequences, Part.EVALUATION, config))
     assert max(len(block.target) for block in pairs) <= 8192

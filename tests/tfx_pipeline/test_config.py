@@ -139,7 +139,7 @@ def test_overrides_are_read_by_the_kind_of_the_option(override: str, value: Any)
         ("pairs.windw=3", ["`pairs.windw`", "did you mean `pairs.window`?"]),
         ("window=3", ["did you mean `pairs.window`?"]),
         ("index.relevance_weight=1", ["did you mean `retrieval.relevance_weight`?"]),
-        ("pairs.zzz=3", ["pairs.window, pairs.max_seconds, pairs.distance_decay"]),
+        ("pairs.zzz=3", ["pairs.window, pairs.train_window, pairs.max_seconds"]),
         ("zzz=3", ["seed, input, pairs"]),
         ("pairs=3", ["`pairs` is a section", "`pairs.window`"]),
         ("pairs.window=five", ["`pairs.window` is 'five'", "a whole number at least 1"]),

@@ -333,6 +333,7 @@ DEGENERATE = {
 def test_degenerate_catalogues_train_and_answer(tmp_path, name, model):
     items = DEGENERATE[name]
     number = len(items)
+    items = dataclasses.replace(items, target_count=np.full(number, 3))
     events = [(i, [(i + 1) % number]) for i in range(number)] * 3
     examples = write_examples(tmp_path / "examples", items, events, events[:number])
     result = train(examples, tmp_path / "out", changed(SMALL, model={"name": model}, trainer={"epochs": 2}))
