@@ -62,7 +62,7 @@ def tune_step(
             "split.validation_users and split.validation_quantile, and preprocess again"
         )
     from trainer.search import Search
-    from trainer.tune import SPACE, options_of, trial_of
+    from trainer.tune import LEFT_OPEN, SPACE, options_of, trial_of
 
     digest = hashlib.sha256((workdir.examples / "manifest.json").read_bytes()).hexdigest()
     options = options_of(config.training)
@@ -70,7 +70,7 @@ def tune_step(
         search = Search(
             workdir.tuning / TRIALS,
             SPACE,
-            first={name: options[name] for name in SPACE},
+            first={name: LEFT_OPEN[name] if options[name] is None else options[name] for name in SPACE},
             identity=options | {"examples": digest},
             seed=config.seed,
         )

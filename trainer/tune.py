@@ -16,6 +16,7 @@ from trainer.choice import Choice, frontier_area
 from trainer.config import TrainingConfig
 from trainer.evaluate import Scores
 from trainer.loop import CHECKPOINTS, DivergedError
+from trainer.losses import MOST_ALIGN
 from trainer.search import Distribution, Objective, Options, PrunedError, Report
 from trainer.tensorboard import LOGS, write_outcome
 from trainer.train import choose
@@ -30,6 +31,9 @@ SPACE: Final[Mapping[str, Distribution]] = {
     "trainer.learning_rate": FloatDistribution(0.0005, 0.01, log=True),
 }
 """Ranges of the tuned options by full name."""
+
+LEFT_OPEN: Final[Mapping[str, float]] = {"loss.align": MOST_ALIGN}
+"""Where the first trial starts with an option that the configuration leaves to the data."""
 
 FIGURES: Final = (metrics.RECALL, metrics.RELEVANCE, metrics.TOPIC_MATCH)
 """Metrics at dial 0 that are kept with a trial."""

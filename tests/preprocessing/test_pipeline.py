@@ -114,7 +114,8 @@ def test_the_shop(shop):
         np.add.at(targets, block.target, 1)
         trigger = np.repeat(block.trigger, block.targets_of_trigger)
         pairs.update(zip(trigger.tolist(), block.target.tolist(), strict=True))
-        assert (block.weight == 1).all()
+        place = np.concatenate([np.arange(number) for number in block.targets_of_trigger])
+        assert block.weight == pytest.approx(0.9**place)
     assert sum(pairs.values()) == manifest.num_pairs == 20 * 6 + 20 * 10 - 4 * held_out
     assert all(items.ids[a][:-1] == items.ids[b][:-1] for a, b in pairs)
     assert (items.target_count == targets).all()

@@ -18,7 +18,7 @@ from tfx_pipeline.tune import BEST, TRIALS, best_yaml, sentence, tune_step
 from tfx_pipeline.workdir import Workdir
 from trainer.search import TrialResult
 from trainer.train import choose
-from trainer.tune import SPACE, options_of
+from trainer.tune import LEFT_OPEN, SPACE, options_of
 
 SMALL = [
     "model.dimension=32", "model.hidden=16", "model.text_buckets=64", "model.text_tokens=6",
@@ -67,7 +67,7 @@ def test_prints_the_trials_and_what_to_do_with_them(tuned):
     assert [row[0] for row in rows] == [str(result.number) for result in results]
     assert rows[0][1] == f"{results[0].score:.5f}"
     first = next(row for row in rows if row[0] == "0")
-    options = options_of(workdir.load_config(None, []).training)
+    options = options_of(workdir.load_config(None, []).training) | LEFT_OPEN
     assert first[5:] == [f"{options[name]:g}" for name in SPACE]
     assert f"train with them: mtmh train --workdir {workdir.root} --config {workdir.tuning / BEST}" in lines
     assert f"look at all trials: tensorboard --logdir {workdir.tuning}" in lines
