@@ -5,8 +5,6 @@ Every module that needs TensorFlow or TensorFlow Recommenders takes them from he
     from preprocessing.backend import tf, tfrs
 """
 
-import atexit
-import gc
 import logging
 import os
 import warnings
@@ -22,8 +20,6 @@ with without_import_chatter(), warnings.catch_warnings():
     import tensorflow_recommenders as tfrs
 
 tf.get_logger().setLevel("ERROR")
-# A graph that is first collected when TensorFlow's modules are gone says so on standard error.
-atexit.register(gc.collect)
 
 
 def _not_chatter(record: logging.LogRecord) -> bool:

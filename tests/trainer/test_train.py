@@ -392,6 +392,7 @@ result = train(Path({str(board)!r}), Path({str(tmp_path / "out")!r}), config)
 module = tf.Module()
 module.f = tf.function(lambda x: x + 1, input_signature=[tf.TensorSpec([], tf.float32)])
 tf.saved_model.save(module, {str(tmp_path / "saved")!r})
+del module  # TensorFlow grumbles of functions that outlive it, whoever's they are
 from trainer.artefact import load_model
 from preprocessing.read import read_items
 load_model(result.model, read_items({str(board)!r}))[0].embed_catalogue()
