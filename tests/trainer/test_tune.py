@@ -10,7 +10,7 @@ from trainer.choice import Choice
 from trainer.config import TrainingConfig
 from trainer.loop import CHECKPOINTS, DivergedError
 from trainer.search import OutOfTimeError, PrunedError, nearest
-from trainer.tune import SPACE, options_of, trial_directory, trial_of, with_options
+from trainer.tune import LEFT_OPEN, SPACE, options_of, trial_directory, trial_of, with_options
 
 LOGGED = changed(SMALL, trainer={"tensorboard": True})
 OPTIONS = {"loss.relevance": 0.7, "model.dimension": 48}
@@ -82,7 +82,8 @@ def test_nothing_to_tune_by(tmp_path, monkeypatch):
 def test_every_range_is_of_an_option_and_holds_its_default():
     options = options_of(TrainingConfig())
     for name, distribution in SPACE.items():
-        assert nearest(distribution, options[name]) == options[name], name
+        start = LEFT_OPEN[name] if options[name] is None else options[name]
+        assert nearest(distribution, start) == start, name
         bounds = {name: distribution.low}, {name: distribution.high}
         for bound in bounds:  # the options admit them
             found = options_of(with_options(TrainingConfig(), bound))
