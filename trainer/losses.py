@@ -62,7 +62,15 @@ class EngagementTask(tf.keras.layers.Layer, tfrs.tasks.Task):
     def __init__(self) -> None:
         super().__init__(name="engagement_task")
 
-    def call(self, logits: Any, log_inclusion: Any, positives: Any, target_position: Any, weight: Any) -> Any:
+    def call(
+        self,
+        logits: Any,
+        log_inclusion: Any,
+        positives: Any,
+        target_position: Any,
+        weight: Any,
+        total_weight: Any | None = None,
+    ) -> Any:
         """Computes the loss, a float32 scalar.
 
         Args:
@@ -71,13 +79,16 @@ class EngagementTask(tf.keras.layers.Layer, tfrs.tasks.Task):
           positives: bool [B, C], candidates that are no negatives of the row: its own targets at least.
           target_position: int32 [B, W], where among the candidates each target is; any valid one where weight is 0.
           weight: float32 [B, W], 0 pads.
+          total_weight: what the sum over the rows is divided by, where they are some of a batch's; by default, the
+            sum of ``weight``.
         """
         corrected = logits - log_inclusion[tf.newaxis, :]
         negatives = tf.reduce_logsumexp(tf.where(positives, _MASKED, corrected), axis=1, keepdims=True)
         row = tf.broadcast_to(tf.range(tf.shape(logits)[0])[:, tf.newaxis], tf.shape(target_position))
         target = tf.gather_nd(corrected, tf.stack([row, target_position], axis=-1))  # its gradient is a cheap scatter
         loss = tf.nn.softplus(negatives - target)
-        return tf.math.divide_no_nan(tf.reduce_sum(loss * weight), tf.reduce_sum(weight))
+        total_weight = tf.reduce_sum(weight) if total_weight is None else total_weight
+        return tf.math.divide_no_nan(tf.reduce_sum(loss * weight), total_weight)
 
 
 class AnnotationTask(tf.keras.layers.Layer, tfrs.tasks.Task):
@@ -94,11 +105,18 @@ class AnnotationTask(tf.keras.layers.Layer, tfrs.tasks.Task):
         self._scale = self.add_weight(name="scale", shape=(), initializer=tf.keras.initializers.Constant(5.0))
         self._offset = self.add_weight(name="offset", shape=(), initializer=tf.keras.initializers.Constant(-2.0))
 
-    def call(self, cosine: Any, grade: Any) -> Any:
-        """Computes the loss, a float32 scalar, of cosines and grades, float32 [n] each."""
+    def call(self, cosine: Any, grade: Any, total: Any | None = None) -> Any:
+        """Computes the loss, a float32 scalar.
+
+        Args:
+          cosine: float32 [n].
+          grade: float32 [n].
+          total: number of all pairs, an int32 scalar, where these are some of a step's; by default n.
+        """
         loss = tf.nn.sigmoid_cross_entropy_with_logits(grade, self._scale * cosine + self._offset)
         entropy = -(tf.math.xlogy(grade, grade) + tf.math.xlogy(1.0 - grade, 1.0 - grade))
-        return tf.reduce_mean(loss - entropy)
+        total = tf.size(grade) if total is None else total
+        return tf.reduce_sum(loss - entropy) / tf.cast(total, tf.float32)
 
 
 class DistillationTask(tf.keras.layers.Layer, tfrs.tasks.Task):
@@ -114,17 +132,20 @@ class DistillationTask(tf.keras.layers.Layer, tfrs.tasks.Task):
         super().__init__(name="distillation_task")
         self._teacher_temperature = teacher_temperature
 
-    def call(self, logits: Any, teacher_cosine: Any, valid: Any) -> Any:
+    def call(self, logits: Any, teacher_cosine: Any, valid: Any, total: Any | None = None) -> Any:
         """Computes the loss, a float32 scalar.
 
         Args:
           logits: float32 [R, C], the head's logits of rows against candidates.
           teacher_cosine: float32 [R, C].
           valid: bool [R, C], pairs to compare: both sides known to the teacher, and different items.
+          total: number of all rows with a valid pair, a float32 scalar, where these are some of a batch's; by default,
+            of these.
         """
         row_valid = tf.reduce_any(valid, axis=1)
         teacher = tf.nn.log_softmax(tf.where(valid, teacher_cosine / self._teacher_temperature, _MASKED), axis=1)
         student = tf.nn.log_softmax(tf.where(valid, logits, _MASKED), axis=1)
         divergence = tf.reduce_sum(tf.where(valid, tf.exp(teacher) * (teacher - student), 0.0), axis=1)
         row_weight = tf.cast(row_valid, tf.float32)
-        return tf.math.divide_no_nan(tf.reduce_sum(divergence * row_weight), tf.reduce_sum(row_weight))
+        total = tf.reduce_sum(row_weight) if total is None else total
+        return tf.math.divide_no_nan(tf.reduce_sum(divergence * row_weight), total)
