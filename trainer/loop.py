@@ -15,9 +15,9 @@ from preprocessing.errors import UserError
 from preprocessing.progress import Progress
 from trainer import metrics
 from trainer.averaging import AveragedWeights
+from trainer.batches import Batches
 from trainer.checkpoint import read_checkpoint
 from trainer.config import TrainingConfig
-from trainer.data import PairSummary, batch_size, training_batches
 from trainer.distribution import distribution
 from trainer.evaluate import Scores
 from trainer.model import JOINT, MTMHModel
@@ -84,8 +84,7 @@ class TrainingLoop:
         output: Path,
         config: TrainingConfig,
         model: MTMHModel,
-        pairs: PairSummary,
-        files: Sequence[str],
+        batches: Batches,
         *,
         examples: str,
         epochs: int,
@@ -99,8 +98,7 @@ class TrainingLoop:
           output: the training's directory.
           config: options.
           model: prepared for training, in the distribution's scope.
-          pairs: sizes of the training data.
-          files: TFRecords of pairs.
+          batches: to learn from.
           examples: fingerprint of the examples; a checkpoint is resumed with the same ones only.
           epochs: most epochs.
           judge: scores the model between epochs at some settings of the dial, the criterion's among them, for early
@@ -111,16 +109,13 @@ class TrainingLoop:
         self._name = name
         self._config = config
         self._model = model
-        self._window, self._late_weight = pairs.most_targets, pairs.late_weight
-        self._files = files
+        self._batches = batches
         self._examples = examples
         self._epochs = epochs
         self._judge = judge
         self._watch = watch
         self._criterion = Criterion.of(config.model.name)
-        self._batch_size = batch_size(config.trainer, pairs)
-        batches = math.ceil(pairs.num_triggers / self._batch_size)
-        self._steps = min(batches, config.trainer.steps_per_epoch)
+        self._steps = min(batches.steps, config.trainer.steps_per_epoch)
         self._directory = output / CHECKPOINTS / name
         self._state_file = self._directory / "state.json"
         self._logs = output / LOGS / name
@@ -130,7 +125,7 @@ class TrainingLoop:
             0.0,
             self._steps * config.trainer.epochs,
             alpha=0.1,
-            warmup_target=config.trainer.learning_rate * max(1.0, self._batch_size / 1024) ** 0.5,
+            warmup_target=config.trainer.learning_rate * batches.rate,
             warmup_steps=max(1, self._steps // 2),
         )
         with self._distribution.scope():
@@ -186,21 +181,11 @@ class TrainingLoop:
     @functools.cached_property
     def _fixed_batch(self) -> dict[str, Any]:
         """The same triggers after every epoch, so that the shares of the losses can be compared."""
-        return next(iter(self._batches(epoch=0)))
-
-    def _batches(self, epoch: int) -> Any:
-        return training_batches(
-            self._files,
-            batch_size=self._batch_size,
-            window=self._window,
-            late_weight=self._late_weight,
-            seed=self._config.seed,
-            epoch=epoch,
-        )
+        return next(iter(self._batches.epoch(0)))
 
     def _train_epoch(self) -> dict[str, float]:
         epoch = self._state.epoch
-        batches = self._distribution.feed(self._batches(epoch))
+        batches = self._distribution.feed(self._batches.epoch(epoch))
         with Progress(logger, f"{self._name} epoch {epoch + 1}", self._steps, "steps") as progress:
             self._model.fit(
                 batches,

@@ -16,7 +16,7 @@ from trainer.heads import EngagementCandidateTower, EngagementQueryTower, Releva
 from trainer.loss_means import LossMeans
 from trainer.losses import MOST_ALIGN, AnnotationTask, DistillationTask, EngagementTask, align_weight
 from trainer.replica import Replica
-from trainer.variants import has_engagement_head, has_relevance_head
+from trainer.variants import has_engagement_head, has_relevance_head, id_dropout
 
 JOINT: Final = "joint"
 ENGAGEMENT: Final = "engagement"
@@ -65,7 +65,7 @@ class MTMHModel(tfrs.Model):
         tf.keras.utils.set_random_seed(seed)
         self.has_engagement, self.has_relevance = has_engagement_head(model.name), has_relevance_head(model.name)
         self._dimension = model.dimension
-        self._id_dropout, self._content_dropout = model.id_dropout, model.content_dropout
+        self._id_dropout, self._content_dropout = id_dropout(model), model.content_dropout
         self._loss_config = loss
         self._seed = seed
         self._num_items = catalogue.num_items

@@ -14,11 +14,12 @@ from preprocessing.errors import UserError
 from preprocessing.manifest import load_manifest
 from preprocessing.read import Annotations, ItemTable, read_annotations, read_items, read_triggers
 from trainer.artefact import DialPoint, ModelDescription, catalogue_digest, save_model
+from trainer.batches import Batches, make_batches
 from trainer.candidates import TrainingTables
 from trainer.catalogue import Catalogue, build_catalogue
 from trainer.choice import Choice
 from trainer.config import TrainingConfig
-from trainer.data import PairSummary, batch_size, summarise_pairs
+from trainer.data import summarise_pairs
 from trainer.distribution import distribution
 from trainer.evaluate import DIAL, Scores, evaluate, make_judge, sample_triggers
 from trainer.loop import Criterion, TrainingLoop, Watch
@@ -96,8 +97,8 @@ def train(examples: Path, output: Path, config: TrainingConfig, *, resume: bool 
     epochs = config.trainer.epochs if choice is None else choice.epochs
     if config.trainer.refit:
         parts.append(schema.EVAL)
-    model, pairs, files = _build(data, parts, config)
-    loop = TrainingLoop(FINAL, output, config, model, pairs, files, examples=data.digest, epochs=epochs, judge=None)
+    model, batches = _build(data, parts, config)
+    loop = TrainingLoop(FINAL, output, config, model, batches, examples=data.digest, epochs=epochs, judge=None)
     loop.run(resume=resume)
     description = ModelDescription(
         features=config.features,
@@ -156,7 +157,7 @@ def _choose(
     triggers = read_triggers(str(data.directory), schema.VALIDATION)
     if not len(triggers):
         return None
-    model, pairs, files = _build(data, [schema.PAIRS], config)
+    model, batches = _build(data, [schema.PAIRS], config)
     sample = sample_triggers(triggers, config.trainer.eval_triggers, config.seed)
     # What the first stage has seen: the slice's own rows are none of it.
     seen = dataclasses.replace(data.items, interaction_count=data.items.target_count)
@@ -169,7 +170,7 @@ def _choose(
         return evaluate(model.embed_catalogue(), judge, config.evaluate, settings, merge)
 
     loop = TrainingLoop(
-        TRAINING, output, config, model, pairs, files,
+        TRAINING, output, config, model, batches,
         examples=data.digest, epochs=config.trainer.epochs, judge=lambda: scores(between_epochs), watch=watch,
     )  # fmt: skip
     loop.run(resume=resume)
@@ -236,8 +237,8 @@ def _targets(data: _Examples, config: TrainingConfig) -> int:
     return window.get("train_window" if dense else "window", _MOST_TARGETS)
 
 
-def _build(data: _Examples, parts: Sequence[str], config: TrainingConfig) -> tuple[MTMHModel, PairSummary, list[str]]:
-    """A new model, ready to learn from the pairs of ``parts``, with their summary and their files."""
+def _build(data: _Examples, parts: Sequence[str], config: TrainingConfig) -> tuple[MTMHModel, Batches]:
+    """A new model, ready to learn from the pairs of ``parts``, and the batches of them."""
     targets = _targets(data, config)
     pairs = summarise_pairs(data.directory, parts, data.catalogue.num_items, _MOST_KNOWN_POSITIVES, targets)
     if not pairs.num_pairs:
@@ -247,6 +248,8 @@ def _build(data: _Examples, parts: Sequence[str], config: TrainingConfig) -> tup
     # An item that is in no pair has nothing to learn an identity from.
     known = (pairs.target_count > 0) | (np.diff(pairs.known_row_splits) > 0)
     catalogue = dataclasses.replace(data.catalogue, known=known)
+    paths = (path for part in parts for path in (data.directory / part).glob("*.tfrecord.gz"))
+    batches = make_batches(config.trainer, pairs, sorted(str(path) for path in paths), config.seed)
     with distribution().scope():
         model = MTMHModel(catalogue, config.features, config.model, config.loss, config.seed)
         if model.encoder.has_ids and len(known) <= MOST_ITEMS:
@@ -257,13 +260,12 @@ def _build(data: _Examples, parts: Sequence[str], config: TrainingConfig) -> tup
             TrainingTables(
                 annotations=data.annotations,
                 triggers_per_item=pairs.num_triggers / data.catalogue.num_items,
-                target_count=pairs.target_count,
+                chance=batches.chance,
                 known_row_splits=pairs.known_row_splits,
                 known_values=pairs.known_values,
                 teacher_neighbours=data.neighbours,
-                draws_per_batch=batch_size(config.trainer, pairs) * pairs.num_pairs / pairs.num_triggers,
+                draws_per_batch=batches.draws,
             )
         )
     distribution().adopt(model.variables)
-    paths = (path for part in parts for path in (data.directory / part).glob("*.tfrecord.gz"))
-    return model, pairs, sorted(str(path) for path in paths)
+    return model, batches

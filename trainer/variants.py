@@ -4,7 +4,7 @@ import dataclasses
 
 from preprocessing.config import FeaturesConfig
 from preprocessing.errors import UserError
-from trainer.config import TrainingConfig
+from trainer.config import ModelConfig, TrainingConfig
 from trainer.names import (
     COUNTED,
     MODELS,
@@ -15,6 +15,8 @@ from trainer.names import (
     RELEVANCE_ONLY,
     TRAININGS,
 )
+
+_ID_DROPOUT, _ID_DROPOUT_ALONE = 0.4, 0.1
 
 
 def trainings(name: str) -> tuple[str, ...]:
@@ -51,6 +53,13 @@ def as_variant(config: TrainingConfig) -> TrainingConfig:
     if name == ONE_HEAD_IDS:
         features = FeaturesConfig(ids=True, text=False, categories=False, content_vector=False)
     return dataclasses.replace(config, loss=loss, features=features)
+
+
+def id_dropout(model: ModelConfig) -> float:
+    """How often identities are hidden, as configured or what suits the model."""
+    if model.id_dropout is not None:
+        return model.id_dropout
+    return _ID_DROPOUT_ALONE if model.name in (ONE_HEAD, ONE_HEAD_IDS) else _ID_DROPOUT
 
 
 def has_engagement_head(name: str) -> bool:
