@@ -48,7 +48,7 @@ class Distribution:
         Args:
           batches: `tf.data.Dataset`, the same on all workers.
         """
-        if self.cluster.size == 1:
+        if self.strategy.num_replicas_in_sync == 1:
             return batches
         local = self.strategy.num_replicas_in_sync // self.cluster.size
 
