@@ -1,9 +1,11 @@
 """Several workers train as one: who they are, what each does of a step, and two real processes on the loopback."""
 
 import dataclasses
+import functools
 import json
 import shutil
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -154,30 +156,47 @@ def assert_same_model(output, single, examples):
         assert left[name] == pytest.approx(right[name], abs=1e-3)
 
 
-def test_two_workers_train_as_one(tmp_path):
+@dataclasses.dataclass
+class Fifty:
+    """Examples, and one process's training on them: started when it is asked for, beside the workers'."""
+
+    examples: Path
+    output: Path
+
+    @functools.cached_property
+    def single(self):
+        train(self.examples, self.output, FIFTY_STEPS)
+        return self.output
+
+
+@pytest.fixture(scope="module")
+def fifty(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("fifty")
+    return Fifty(examples_with_annotations(directory / "examples", validation_events=[]), directory / "single")
+
+
+def test_two_workers_train_as_one(fifty, tmp_path):
     """Fifty steps of the same batches; the other worker writes nothing."""
-    examples = examples_with_annotations(tmp_path / "examples", validation_events=[])
     outputs = [tmp_path / "chief", tmp_path / "other"]
-    processes = start_workers(examples, outputs, [FIFTY_STEPS] * 2)
-    train(examples, tmp_path / "single", FIFTY_STEPS)
+    processes = start_workers(fifty.examples, outputs, [FIFTY_STEPS] * 2)
+    single = fifty.single
     for status, _, errors in finish(processes):
         assert status == 0, errors
     assert len(history(outputs[0], "final")) == 5
-    assert_same_training(outputs[0], tmp_path / "single", "final")
-    assert_same_model(outputs[0], tmp_path / "single", examples)
+    assert_same_training(outputs[0], single, "final")
+    assert_same_model(outputs[0], single, fifty.examples)
     assert not outputs[1].exists()
 
 
 @pytest.mark.slow
-def test_two_devices_of_one_process_train_as_one(tmp_path):
+def test_two_devices_of_one_process_train_as_one(fifty, tmp_path):
     """As a worker with two GPUs: its replicas are fed the same batches."""
-    examples = examples_with_annotations(tmp_path / "examples", validation_events=[])
-    process = start_on_two_devices(examples, tmp_path / "two", FIFTY_STEPS)
-    train(examples, tmp_path / "single", FIFTY_STEPS)
+    process = start_on_two_devices(fifty.examples, tmp_path / "two", FIFTY_STEPS)
+    single = fifty.single
     ((status, _, errors),) = finish([process])
     assert status == 0, errors
-    assert_same_training(tmp_path / "two", tmp_path / "single", "final")
-    assert_same_model(tmp_path / "two", tmp_path / "single", examples)
+    assert_same_training(tmp_path / "two", single, "final")
+    assert_same_model(tmp_path / "two", single, fifty.examples)
 
 
 @pytest.mark.slow
@@ -192,7 +211,8 @@ def test_a_killed_worker_ends_all_and_resumed_they_end_as_one_process_does(tmp_p
         assert processes[0].poll() is None, processes[0].communicate()
     processes[1].kill()
     (status, _, errors), _ = finish(processes, timeout=200)
-    assert status != 0, errors
+    assert status == 1
+    assert "refused: worker 0 has lost another worker" in errors
     assert 1 <= len(history(outputs[0], "training")) < 40
     # The pods come back, the second one on an empty disk.
     shutil.rmtree(outputs[1], ignore_errors=True)
@@ -211,10 +231,10 @@ def test_a_killed_worker_ends_all_and_resumed_they_end_as_one_process_does(tmp_p
 
 
 @pytest.mark.slow
-def test_workers_with_different_options_are_refused(tmp_path):
-    examples = examples_with_annotations(tmp_path / "examples", validation_events=[])
+def test_workers_with_different_options_are_refused(fifty, tmp_path):
     configs = [FIFTY_STEPS, changed(FIFTY_STEPS, loss={"relevance": 0.7})]
-    chief, other = finish(start_workers(examples, [tmp_path / "chief", tmp_path / "other"], configs), timeout=200)
+    outputs = [tmp_path / "chief", tmp_path / "other"]
+    chief, other = finish(start_workers(fifty.examples, outputs, configs), timeout=200)
     assert chief[0] != 0
     assert other[0] == 1
     assert "refused: worker 1 was started with other options or examples than the chief" in other[2]
