@@ -63,3 +63,17 @@ def cluster(environment: Mapping[str, str] = os.environ) -> Cluster:
     if workers.get(_CHIEF, 0) > 1:
         raise UserError(f"{TF_CONFIG} names {workers[_CHIEF]} chiefs; there is one to be, or none: then worker 0 is it")
     return Cluster(size, f"{kind} {index}", kind == _CHIEF or (index == 0 and _CHIEF not in workers))
+
+
+def require_one_process(verb: str) -> None:
+    """Checks that a verb that several workers could only do all over again is asked of one process.
+
+    Raises:
+      UserError: ``TF_CONFIG`` names several workers.
+    """
+    found = cluster()
+    if found.size > 1:
+        raise UserError(
+            f"{TF_CONFIG} makes this {found.task} of {found.size}, and only `mtmh train` is shared by several; run "
+            f"`mtmh {verb}` without it"
+        )

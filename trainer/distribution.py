@@ -4,11 +4,12 @@ With ``TF_CONFIG`` in the environment the training is `tf.distribute.MultiWorker
 all the weights and does its share of every step, see `trainer.replica`. Without it nothing here does anything.
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ class Distribution:
         Args:
           batches: `tf.data.Dataset`, the same on all workers.
         """
-        if self.cluster.size == 1:
+        if self.strategy.num_replicas_in_sync == 1:
             return batches
         local = self.strategy.num_replicas_in_sync // self.cluster.size
 
@@ -58,6 +59,23 @@ class Distribution:
             return repeated.repeat()
 
         return self.strategy.distribute_datasets_from_function(of_worker)
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Around a training: says in one line that another worker is gone, without which none can go on.
+
+        Raises:
+          UserError: one is gone.
+        """
+        try:
+            yield
+        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+            if self.cluster.size == 1:
+                raise
+            raise UserError(
+                f"{self.cluster.task} has lost another worker ({type(error).__name__}); start all of them again with "
+                "--resume: they go on from the last finished epoch"
+            ) from error
 
     # --- what is the same everywhere because the chief says so --------------------------------------------------
 

@@ -20,7 +20,7 @@ from trainer.catalogue import Catalogue, build_catalogue
 from trainer.choice import Choice
 from trainer.config import TrainingConfig
 from trainer.data import summarise_pairs
-from trainer.distribution import distribution
+from trainer.distribution import Distribution, distribution
 from trainer.evaluate import DIAL, Scores, evaluate, make_judge, sample_triggers
 from trainer.loop import Criterion, TrainingLoop, Watch
 from trainer.model import MTMHModel
@@ -78,9 +78,14 @@ def train(examples: Path, output: Path, config: TrainingConfig, *, resume: bool 
     Raises:
       UserError: the examples are missing or hold nothing to train on, the model is not one to train, the loss is no
         longer a number, ``resume`` meets another configuration, other examples or a damaged checkpoint, or the workers
-        do not fit together.
+        do not fit together or one of them is lost.
     """
     workers = distribution()  # first of all: TensorFlow connects them before it computes anything
+    with workers.watched():
+        return _train(workers, examples, output, config, resume=resume)
+
+
+def _train(workers: Distribution, examples: Path, output: Path, config: TrainingConfig, *, resume: bool) -> TrainResult:
     config = as_variant(config)
     data = _read(examples, config)
     choice = _choose(data, output, config, resume=resume)
