@@ -73,6 +73,12 @@ class ExportConfig:
         minimum=0,
         maximum=200,
     )
+    keep_versions: int | None = option(
+        5,
+        "pushed versions that stay, so that a rollback finds them; the oldest beyond are removed, never the highest; "
+        "null keeps all",
+        minimum=2,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

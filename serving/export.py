@@ -15,7 +15,8 @@ from preprocessing.transform import CategoryLookup, split_categories, text_grams
 from serving.config import ServingConfig
 from serving.index import IndexPlan, plan_index
 from serving.index_gate import GATE_K, gate_triggers, tune_index
-from serving.push import publish, staged
+from serving.local_shelf import staged
+from serving.push import push
 from serving.retriever import RetrievalDefaults, Retriever
 from serving.signatures import (
     DESCRIBE,
@@ -96,7 +97,7 @@ def export(examples: Path, model_directory: Path, base: Path, config: ServingCon
         write_warmup(version, base.name, [items.ids[row] for row in popular], description.content_dimension)
         card = _model_card(items, description, plan, defaults, index_recall)
         (version / MODEL_CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-        target = publish(version, base)
+        target = Path(push(version, base, config.export.keep_versions, move=True).path)
     logger.info(
         "published %s: index recall@%d at least %.3f, default relevance weight %.2f",
         target,

@@ -350,6 +350,18 @@ def _query_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
 
 
+def _versions_arguments(parser: argparse.ArgumentParser) -> None:
+    from tfx_pipeline.versions import versions_arguments
+
+    versions_arguments(parser)
+
+
+def _rollback_arguments(parser: argparse.ArgumentParser) -> None:
+    from tfx_pipeline.versions import rollback_arguments
+
+    rollback_arguments(parser)
+
+
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:
     _add_inputs(parser, required=False)
     parser.add_argument("--workdir", type=_directory, default=Path("demo"), metavar="DIR", help="default: %(default)s")
@@ -551,6 +563,18 @@ def _query_verb(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _versions_verb(arguments: argparse.Namespace) -> int:
+    from tfx_pipeline.versions import versions_verb
+
+    return versions_verb(arguments)
+
+
+def _rollback_verb(arguments: argparse.Namespace) -> int:
+    from tfx_pipeline.versions import rollback_verb
+
+    return rollback_verb(arguments)
+
+
 def _demo_verb(arguments: argparse.Namespace) -> int:
     from tfx_pipeline.demo import DemoRequest, demo
 
@@ -582,6 +606,8 @@ _VERBS: dict[str, _Verb] = {
     "report": ("one web page that shows what a work directory holds", _report_arguments, _report_verb, False),
     "tune": ("search options by the frontier on the validation slice", _tune_arguments, _tune_verb, False),
     "export": ("publish a trained model for serving", _step_arguments, _export_verb, False),
+    "versions": ("list the published versions and what stands of them", _versions_arguments, _versions_verb, False),
+    "rollback": ("answer with an earlier version again", _rollback_arguments, _rollback_verb, False),
     "serve": ("serve published versions over gRPC and REST", _serve_arguments, _serve_verb, False),
     "query": ("ask a running server", _query_arguments, _query_verb, False),
     "demo": ("the whole way on real data", _demo_arguments, _demo_verb, True),
