@@ -94,8 +94,8 @@ def secrets(config: KubeflowConfig) -> list[SecretVariable]:
         match = _SECRET.fullmatch(entry)
         if not match:
             raise UserError(
-                f"entry {number} of `kubeflow.secrets` is no NAME=secret/key, the name of a Kubernetes secret and a key in "
-                "it; a secret's value belongs into the cluster, not here"
+                f"entry {number} of `kubeflow.secrets` is no NAME=secret/key, a Kubernetes secret and a key in it; "
+                "a secret's value belongs into the cluster, not here"
             )
         found.append(SecretVariable(match["variable"], match["secret"], match["key"]))
     return found

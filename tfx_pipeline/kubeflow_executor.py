@@ -7,9 +7,9 @@ Around ``tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor``, who
 - copies artifacts from and to stores that TensorFlow itself cannot read (``s3://``, ``minio://``): an executor sees
   local directories, so that every component works with every store.
 
-Where Beam runs on a cluster (Dataflow, Flink, Spark), its workers could not see what is local here. Then Preprocess, the
-one step that reads the whole log, works on the store itself, which Beam reads and writes; the others see a sample of
-the pairs and the catalogue, and run in their container.
+Where Beam runs on a cluster (Dataflow, Flink, Spark), its workers could not see what is local here. Then Preprocess,
+the one step that reads the whole log, works on the store itself, which Beam reads and writes; the others see a sample
+of the pairs and the catalogue, and run in their container.
 """
 
 import argparse
@@ -59,6 +59,8 @@ def run_executor(arguments: argparse.Namespace, beam_args: list[str]) -> None:
       UserError: the input, the configuration or the store is at fault.
     """
     from preprocessing.backend import tf  # noqa: F401 before TFX imports TensorFlow in a flavour of its own
+
+    # isort: split
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
     from tfx_pipeline import bucket_filesystem

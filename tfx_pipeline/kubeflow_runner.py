@@ -1,9 +1,9 @@
 """Compiles the pipeline for Kubeflow Pipelines v2, and submits it.
 
-``python -m tfx_pipeline.kubeflow_runner --output mtmh.yaml`` writes the specification: the very DAG of ``mtmh run``, with
-what differs from run to run as runtime parameters. TFX's runner writes a PipelineJob, which kfp's loader refuses; the
-specification in it is what goes into the file, with what TFX has no words for (retries, secrets, defaults of parameters)
-added.
+``python -m tfx_pipeline.kubeflow_runner --output mtmh.yaml`` writes the specification: the very DAG of ``mtmh run``,
+with what differs from run to run as runtime parameters. TFX's runner writes a PipelineJob, which kfp's loader refuses;
+the specification in it is what goes into the file, with what TFX has no words for (retries, secrets, defaults of
+parameters) added.
 """
 
 import argparse
@@ -88,6 +88,8 @@ def compile_pipeline(config: RunConfig) -> Compiled:
       UserError: an option of ``kubeflow`` is not understood, or asks for what Kubeflow does not do.
     """
     from preprocessing.backend import tf  # noqa: F401 before TFX imports TensorFlow in a flavour of its own
+
+    # isort: split
     from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
     cluster = config.kubeflow
