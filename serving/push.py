@@ -154,6 +154,25 @@ def history(base: str | Path, *, verify: bool = False) -> list[VersionState]:
     return sorted(states, key=lambda state: state.version)
 
 
+def origin(base: str | Path) -> int | None:
+    """The version that was pushed with the content that is served now: the highest one, unless that is a rollback.
+
+    What is kept of a push under its number (weights, measurements) is found by it. None where nothing is served.
+    """
+    shelf = open_shelf(base)
+    latest = _latest(shelf)
+    if latest is None:
+        return None
+    version, manifest = latest
+    while manifest.rollback_of is not None:
+        version = manifest.rollback_of
+        try:
+            manifest = shelf.manifest(version)
+        except (OSError, ValueError):  # since removed: a rollback to a rollback leads no further
+            break
+    return version
+
+
 def versions(base: str | Path) -> list[int]:
     """The complete versions below ``base``, ascending."""
     return open_shelf(base).versions()

@@ -16,7 +16,7 @@ from preprocessing.errors import UserError
 from serving import local_shelf, shelf as shelves
 from serving.bucket_shelf import BucketShelf
 from serving.local_shelf import LocalShelf, staged
-from serving.push import history, push, rollback, versions
+from serving.push import history, origin, push, rollback, versions
 from serving.server.directories import find_versions, what_is_missing
 from serving.stores.objects import open_store, read
 from serving.version_manifest import MANIFEST, VersionManifest, describe
@@ -147,8 +147,10 @@ def test_versions_only_grow_and_n_of_them_stay(place, tmp_path, monkeypatch):
 
 def test_rollback_and_forward(place, one, two, tmp_path):
     first, second = push(one, place.base), push(two, place.base)
+    assert origin(place.base) == second.version
     back = rollback(place.base)
     assert (back.new, back.rollback_of) == (True, first.version)
+    assert origin(place.base) == first.version
     assert back.version > second.version
     assert place.content(back.version) == "one"
     assert [state.status for state in history(place.base, verify=True)] == ["kept", "withdrawn", "served"]
@@ -170,6 +172,7 @@ def test_rollback_and_forward(place, one, two, tmp_path):
 def test_rollback_that_cannot_be(place, one, two):
     with pytest.raises(UserError, match="no version to go back from"):
         rollback(place.base)
+    assert origin(place.base) is None
     first, second = push(one, place.base), push(two, place.base)
     with pytest.raises(UserError, match=f"no version 7; there are {first.version}, {second.version}"):
         rollback(place.base, 7)
