@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import tempfile
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +15,7 @@ from preprocessing.read import ItemTable, read_items
 from preprocessing.transform import CategoryLookup, split_categories, text_grams, text_tokens
 from serving.config import ServingConfig
 from serving.index import IndexPlan, plan_index
-from serving.index_gate import GATE_K, gate_triggers, tune_index
+from serving.index_gate import GATE_K, check_index_floor, gate_triggers, tune_index
 from serving.push import publish, staged
 from serving.retriever import RetrievalDefaults, Retriever
 from serving.signatures import (
@@ -39,7 +40,7 @@ MODEL_CARD: Final = "assets.extra/mtmh.json"
 
 @dataclasses.dataclass(frozen=True)
 class ExportResult:
-    """What was published.
+    """What was built.
 
     Attributes:
       directory: the version directory.
@@ -66,6 +67,35 @@ def export(examples: Path, model_directory: Path, base: Path, config: ServingCon
     Raises:
       UserError: an artefact is missing or damaged, or the index finds less than the configured floor.
     """
+    with staged(base) as directory:
+        built = build_version(examples, model_directory, directory / "version", base.name, config)
+        check_index_floor(built.index_recall, built.plan, config)
+        target = publish(built.directory, base)
+    logger.info(
+        "published %s: index recall@%d at least %.3f, default relevance weight %.2f",
+        target,
+        GATE_K,
+        min(built.index_recall.values()),
+        built.relevance_weight,
+    )
+    return dataclasses.replace(built, directory=target)
+
+
+def build_version(
+    examples: Path, model_directory: Path, version: Path, name: str, config: ServingConfig
+) -> ExportResult:
+    """Builds a version directory: index, SavedModel, warm-up requests, card. What the index finds is told, not judged.
+
+    Args:
+      examples: the preprocessing's output that the model was trained on.
+      model_directory: the trained model, see `trainer.artefact`.
+      version: the directory to write, on this machine.
+      name: what the model is called where it is served.
+      config: options.
+
+    Raises:
+      UserError: an artefact is missing or damaged.
+    """
     items = read_items(str(examples))
     model, catalogue, description = load_model(model_directory, items)
     vectors = model.embed_catalogue()
@@ -77,34 +107,26 @@ def export(examples: Path, model_directory: Path, base: Path, config: ServingCon
         trigger_decay=config.retrieval.trigger_decay,
         merge=config.retrieval.merge,
     )
-    with staged(base) as directory:
-        started = time.monotonic()
-        id_file = directory / "item_ids.txt"
+    started = time.monotonic()
+    # The SavedModel carries a copy of this file.
+    with tempfile.TemporaryDirectory(prefix="mtmh-") as scratch:
+        id_file = Path(scratch) / "item_ids.txt"
         retriever = Retriever(items.ids, vectors, items.interaction_count, plan, defaults, id_file)
         logger.info("index: %s over %d items in %.1f s", plan.kind, len(items.ids), time.monotonic() - started)
         triggers = gate_triggers(examples, len(items.ids), config.seed)
         plan, index_recall = tune_index(retriever, vectors, triggers, plan, config)
         module = ServingModule(retriever, model, catalogue, description, items if config.export.titles else None)
-        version = directory / "version"
         tf.saved_model.save(
             module,
             str(version),
             signatures=module.signatures(),
             options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
         )
-        popular = np.argsort(-items.interaction_count, kind="stable")[: config.export.warmup_requests]
-        write_warmup(version, base.name, [items.ids[row] for row in popular], description.content_dimension)
-        card = _model_card(items, description, plan, defaults, index_recall)
-        (version / MODEL_CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-        target = publish(version, base)
-    logger.info(
-        "published %s: index recall@%d at least %.3f, default relevance weight %.2f",
-        target,
-        GATE_K,
-        min(index_recall.values()),
-        defaults.relevance_weight,
-    )
-    return ExportResult(target, plan, index_recall, defaults.relevance_weight)
+    popular = np.argsort(-items.interaction_count, kind="stable")[: config.export.warmup_requests]
+    write_warmup(version, name, [items.ids[row] for row in popular], description.content_dimension)
+    card = _model_card(items, description, plan, defaults, index_recall)
+    (version / MODEL_CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    return ExportResult(version, plan, index_recall, defaults.relevance_weight)
 
 
 def default_weight(description: ModelDescription, config: ServingConfig) -> float:

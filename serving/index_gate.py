@@ -138,11 +138,7 @@ def _scores(
 def tune_index(
     retriever: Retriever, vectors: ItemVectors, triggers: NDArray[np.int64], plan: IndexPlan, config: ServingConfig
 ) -> tuple[IndexPlan, dict[float, float]]:
-    """Measures the index, and widens its search as far as the configuration leaves open until it finds enough.
-
-    Raises:
-      UserError: it still finds less than the configured floor.
-    """
+    """Measures the index, and widens its search as far as the configuration leaves open until it finds enough."""
     target = max(_TARGET_RECALL, config.index.min_recall)
     few = triggers[::_TUNING_SHARE]
     floors = exact_floors(retriever, vectors, few) if plan.kind == "tree" else {}
@@ -153,9 +149,7 @@ def tune_index(
         logger.info("index recall@%d is %.3f with %s; searching wider", GATE_K, least, plan)
         plan = wider
         retriever.search_with(plan)
-    index_recall = measure_index(retriever, vectors, triggers)
-    _check_floor(index_recall, plan, config)
-    return plan, index_recall
+    return plan, measure_index(retriever, vectors, triggers)
 
 
 def gate_triggers(examples: Path, num_items: int, seed: int) -> NDArray[np.int64]:
@@ -169,7 +163,12 @@ def gate_triggers(examples: Path, num_items: int, seed: int) -> NDArray[np.int64
     return triggers
 
 
-def _check_floor(index_recall: dict[float, float], plan: IndexPlan, config: ServingConfig) -> None:
+def check_index_floor(index_recall: dict[float, float], plan: IndexPlan, config: ServingConfig) -> None:
+    """Refuses an index that finds too little.
+
+    Raises:
+      UserError: it finds less than the configured floor.
+    """
     weight, least = min(index_recall.items(), key=lambda entry: entry[1])
     if least < config.index.min_recall:
         raise UserError(

@@ -44,6 +44,13 @@ class RunConfig:
     retrieval: serving.RetrievalConfig = section(serving.RetrievalConfig, "exported defaults of retrieval")
     index: serving.IndexConfig = section(serving.IndexConfig, "the ScaNN index")
     export: serving.ExportConfig = section(serving.ExportConfig, "the SavedModel")
+    data_gate: preprocessing.DataGateConfig = section(
+        preprocessing.DataGateConfig, "`mtmh run`: what data have to be like to be trained on"
+    )
+    gate: training.GateConfig = section(training.GateConfig, "`mtmh run`: what a model has to reach to be pushed")
+    validator: serving.ValidatorConfig = section(
+        serving.ValidatorConfig, "`mtmh run`: what a version has to show in a server to be pushed"
+    )
 
     @property
     def preprocessing(self) -> preprocessing.PreprocessingConfig:
