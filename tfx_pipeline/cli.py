@@ -17,7 +17,7 @@ from preprocessing.errors import UserError
 _DEBUG = "MTMH_TRACEBACK"
 _LONGEST_SECONDS = 86400.0
 _AGAIN = {
-    "run": "; the same command with --resume goes on from there",
+    "run": "; the same command goes on from there",
     "train": "; the same command with --resume goes on from there",
     "compare": "; the same command keeps the trainings that are finished",
     "tune": "; the same command goes on from there",
@@ -424,19 +424,16 @@ def _file(text: str) -> Path:
 
 def _run_verb(arguments: argparse.Namespace) -> int:
     from tfx_pipeline.config import load_config
-    from tfx_pipeline.steps import run
-    from tfx_pipeline.tables import console, metrics_notes, metrics_table
+    from tfx_pipeline.run import print_result, run_pipeline
+    from tfx_pipeline.tables import console
     from tfx_pipeline.workdir import Workdir
 
     workdir = Workdir(arguments.workdir)
     load = workdir.load_config if arguments.resume else load_config
     config = load(arguments.config, arguments.overrides)
-    scores, exported = run(workdir, config, _inputs(arguments), arguments.beam_args, resume=arguments.resume)
-    out = console()
-    out.print(metrics_table([(config.model.name, score) for score in scores]))
-    out.print(metrics_notes(scores[0]), style="dim")
-    out.print(f"published {exported.directory}", soft_wrap=True)
-    out.print(f"serve it: mtmh serve --model-base-path {workdir.serving}", soft_wrap=True)
+    result = run_pipeline(workdir, config, _inputs(arguments), arguments.beam_args)
+    print_result(console(), result, workdir, config)
+    result.require_pushed()
     return 0
 
 

@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from preprocessing.errors import UserError
+from preprocessing.files import is_local
+from serving.stores.trees import get_tree, put_tree
 
 COMMAND: Final = ("python", "-m", "tfx_pipeline.kubeflow_executor")
 LOCAL_RUNNERS: Final = ("DirectRunner", "FnApiRunner", "fn_runner.FnApiRunner", "BundleBasedDirectRunner")
@@ -69,7 +71,7 @@ def run_executor(arguments: argparse.Namespace, beam_args: list[str]) -> None:
     bucket_filesystem.register()
     register_titles()
     document = json.loads(arguments.json_serialized_invocation_args)
-    remote = not _is_local(beam_args)
+    remote = not _runs_here(beam_args)
     if remote and arguments.executor_class_path in _ON_THE_STORE:
         kubeflow_v2_run_executor.main((arguments, beam_args))
         return
@@ -100,44 +102,21 @@ def local_artifacts(document: dict[str, Any]) -> Iterator[bool]:
                 for number, artifact in enumerate(channel.get("artifacts", ())):
                     uri = str(artifact.get("uri", ""))
                     if not uri.startswith(_COPIED):
+                        if side == "out" and is_local(uri):
+                            Path(uri).mkdir(parents=True, exist_ok=True)
                         continue
                     place = Path(scratch) / side / key / str(number)
                     place.mkdir(parents=True)
                     if side == "in":
-                        _download(uri, place)
+                        get_tree(uri, place)
                     else:
                         places[uri] = place
                     artifact["uri"] = str(place)
         yield bool(places) or any(Path(scratch).iterdir())
         for uri, place in places.items():
-            _upload(place, uri)
+            put_tree(place, uri)
         if places and result:
             _name_remote(result, {str(place): uri for uri, place in places.items()})
-
-
-def _download(uri: str, place: Path) -> None:
-    """Copies what is below a URI; of a URI with nothing below it comes an empty directory."""
-    from serving.stores.objects import open_store
-
-    store, key = open_store(uri)
-    for name in store.sizes(f"{key}/"):
-        target = place / name.removeprefix(f"{key}/")
-        if name.endswith("/"):
-            continue  # a mark that some tools leave for a directory
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("wb") as stream:
-            stream.writelines(store.chunks(name))
-
-
-def _upload(place: Path, uri: str) -> None:
-    """Copies the files of a directory below a URI; what an earlier attempt has left there goes."""
-    from serving.stores.objects import open_store
-
-    store, key = open_store(uri)
-    files = {f"{key}/{path.relative_to(place).as_posix()}": path for path in place.rglob("*") if path.is_file()}
-    store.delete([name for name in store.sizes(f"{key}/") if name not in files])
-    for name, path in sorted(files.items()):
-        store.upload(path, name)
 
 
 def _name_remote(result: str, uris: dict[str, str]) -> None:
@@ -153,7 +132,7 @@ def _name_remote(result: str, uris: dict[str, str]) -> None:
         stream.write(json.dumps(document, indent=1).encode("utf-8"))
 
 
-def _is_local(beam_args: Sequence[str]) -> bool:
+def _runs_here(beam_args: Sequence[str]) -> bool:
     """Whether Beam's workers are in this container; an embedded job server's are."""
     runner = next((argument.partition("=")[2] for argument in beam_args if argument.startswith("--runner=")), "")
     embedded = "--job_endpoint=embed" in beam_args

@@ -42,6 +42,11 @@ def rollback_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="VERSION",
         help="the version to go back to; by default the last one before that holds another model",
     )
+    parser.add_argument(
+        "--store",
+        metavar="URL",
+        help="a bucket's records of what was pushed: the next run on a cluster then compares with the model gone back to",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress lines")
 
 
@@ -76,9 +81,17 @@ def versions_verb(arguments: argparse.Namespace) -> int:
 
 def rollback_verb(arguments: argparse.Namespace) -> int:
     """Goes back to an earlier version."""
-    from serving.push import rollback
+    from serving.push import origin, rollback
+    from tfx_pipeline.blessed import point_latest
 
-    pushed = rollback(base_of(arguments), arguments.to)
+    if arguments.store and not is_bucket(arguments.store):
+        raise UserError(
+            f"--store {arguments.store} is no bucket; leave it out: local runs find their record themselves"
+        )
+    base = base_of(arguments)
+    pushed = rollback(base, arguments.to)
+    if arguments.store:
+        point_latest(arguments.store.rstrip("/"), origin(base) or pushed.version)
     if pushed.new:
         print(f"published {pushed.path}: the content of version {pushed.rollback_of}")
         print("servers that answer with the highest version take it over at their next look")

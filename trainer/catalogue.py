@@ -44,9 +44,9 @@ class Catalogue:
 
 
 def category_vocabulary(items: ItemTable) -> tuple[str, ...]:
-    """Category names by falling count, then by name; at most `MAX_VOCABULARY`."""
+    """Category names by falling count, then by falling name, as Transform orders them; at most `MAX_VOCABULARY`."""
     counts = Counter(category for categories in items.categories for category in categories)
-    ordered = sorted(counts, key=lambda name: (-counts[name], name))
+    ordered = sorted(counts, key=lambda name: (counts[name], name), reverse=True)
     return tuple(ordered[:MAX_VOCABULARY])
 
 
