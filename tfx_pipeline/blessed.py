@@ -90,6 +90,19 @@ def point_latest(store: str, version: int) -> None:
         raise UserError(f"{store} holds no record of version {version}: nothing to compare the next run with")
 
 
+def identity_of(directory: Path) -> dict[str, str]:
+    """What a record was made of.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    try:
+        document: Any = json.loads((directory / IDENTITY).read_text(encoding="utf-8"))
+        return {str(part): str(name) for part, name in document["identity"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{directory} holds no usable record of a push ({error}); remove it") from error
+
+
 def find_baseline(store: Path, part: str, identity: str, served: int | None) -> Path:
     """The record that a run compares with: the newest of another identity that is not newer than what is served.
 

@@ -350,6 +350,14 @@ def _query_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
 
 
+def _refresh_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--items", action="append", required=True, metavar="PATH", help="the whole catalogue of today: file or glob"
+    )
+    _add_workdir(parser)
+    _add_config(parser, "the run's own, else all defaults")
+
+
 def _versions_arguments(parser: argparse.ArgumentParser) -> None:
     from tfx_pipeline.versions import versions_arguments
 
@@ -560,6 +568,15 @@ def _query_verb(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _refresh_verb(arguments: argparse.Namespace) -> int:
+    from tfx_pipeline.refresh import refresh_step
+
+    workdir, config = _existing(arguments)
+    pushed = refresh_step(workdir, config, tuple(arguments.items))
+    print(f"published {pushed.path}" if pushed.new else f"nothing to do: {pushed.path} holds just that")
+    return 0
+
+
 def _versions_verb(arguments: argparse.Namespace) -> int:
     from tfx_pipeline.versions import versions_verb
 
@@ -603,6 +620,12 @@ _VERBS: dict[str, _Verb] = {
     "report": ("one web page that shows what a work directory holds", _report_arguments, _report_verb, False),
     "tune": ("search options by the frontier on the validation slice", _tune_arguments, _tune_verb, False),
     "export": ("publish a trained model for serving", _step_arguments, _export_verb, False),
+    "refresh-index": (
+        "serve a new catalogue with the weights that are served, without training",
+        _refresh_arguments,
+        _refresh_verb,
+        False,
+    ),
     "versions": ("list the published versions and what stands of them", _versions_arguments, _versions_verb, False),
     "rollback": ("answer with an earlier version again", _rollback_arguments, _rollback_verb, False),
     "serve": ("serve published versions over gRPC and REST", _serve_arguments, _serve_verb, False),

@@ -45,7 +45,7 @@ def rollback_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store",
         metavar="URL",
-        help="a bucket's records of what was pushed: the next run on a cluster then compares with the model gone back to",
+        help="a bucket's records of what was pushed: runs on a cluster then compare with the model gone back to",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress lines")
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocessing.backend import tf
-from preprocessing.read import ItemTable
+from preprocessing.read import EvalTriggers, ItemTable
 from trainer.artefact import ModelDescription
 from trainer.catalogue import Catalogue, build_catalogue
 from trainer.encoder import ItemInputs
@@ -68,4 +68,28 @@ def _inputs(catalogue: Catalogue, rows: NDArray[np.int32], start: int) -> ItemIn
         ),
         categories=tf.constant(catalogue.categories[part]),
         content=tf.constant(catalogue.content[part]),
+    )
+
+
+def triggers_in(triggers: EvalTriggers, rows: NDArray[np.int64]) -> EvalTriggers:
+    """Triggers and targets by their rows of another catalogue; what is not in it falls away.
+
+    Args:
+      triggers: by rows of the N items that the model was trained on.
+      rows: int64 [N], where each of these stands in the other catalogue; -1 where it doesn't.
+
+    >>> before = EvalTriggers(np.array([0, 1]), np.array([7, 8]), np.array([1, 2, 2]), np.array([0, 2, 3]))
+    >>> triggers_in(before, np.array([5, -1, 4]))
+    EvalTriggers(trigger=array([5]), user=array([7]), target=array([4]), row_splits=array([0, 1]))
+    """
+    lengths = np.diff(triggers.row_splits)
+    target = rows[triggers.target]
+    there = (target >= 0) & np.repeat(rows[triggers.trigger] >= 0, lengths)
+    left = np.bincount(np.repeat(np.arange(len(lengths)), lengths)[there], minlength=len(lengths))
+    kept = left > 0
+    return EvalTriggers(
+        trigger=rows[triggers.trigger][kept],
+        user=triggers.user[kept],
+        target=target[there],
+        row_splits=np.concatenate([[0], np.cumsum(left[kept])]).astype(np.int64),
     )
