@@ -18,6 +18,13 @@ _VERSION: Final = "1"
 _READY: Final = re.compile(r"ready: .*gRPC (\S+:\d+)")
 _STOP_SECONDS: Final = 20.0
 _LINES: Final = 3
+_TOGETHER: Final = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+"""Starts Python anew in a process that the system ends together with its parent (PR_SET_PDEATHSIG): nobody else would
+end the server of a run that was killed."""
 
 
 class CandidateError(UserError):
@@ -100,10 +107,9 @@ def running(version: Path, seconds: float) -> Iterator[CandidateServer]:
         base.mkdir()
         (base / _VERSION).symlink_to(version.resolve(), target_is_directory=True)
         log = Path(directory) / "log"
-        command = [
-            sys.executable, "-m", "tfx_pipeline.cli", "serve", "--model-base-path", str(base), "--port", "0",
-            "--rest-port", "-1", "--require-version",
-        ]  # fmt: skip
+        server = ["-m", "tfx_pipeline.cli", "serve", "--model-base-path", str(base), "--require-version"]
+        server += ["--port", "0", "--rest-port", "-1"]
+        command = [sys.executable, "-c", _TOGETHER, *server]
         with log.open("w") as errors:
             process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True

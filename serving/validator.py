@@ -65,7 +65,7 @@ def validate(version: Path, expected: Expected, config: ValidatorConfig, seed: i
     try:
         with running(version, config.max_load_seconds) as server:
             figures["load_seconds"] = round(server.load_seconds, 3)
-            reasons = _ask(server, expected, config, seed, figures)
+            reasons = examine(server, expected, config, seed, figures)
             figures["memory_mb"] = round(server.memory_mb(), 1)
     except CandidateError as error:
         return Validation((str(error),), figures)
@@ -76,13 +76,28 @@ def validate(version: Path, expected: Expected, config: ValidatorConfig, seed: i
     return Validation(tuple(reasons), figures)
 
 
-def _ask(
+def examine(
     server: CandidateServer, expected: Expected, config: ValidatorConfig, seed: int, figures: dict[str, Any]
 ) -> list[str]:
+    """Asks a running server.
+
+    Args:
+      server: of the candidate.
+      expected: what its answers are held against.
+      config: bounds.
+      seed: of the sample of triggers.
+      figures: what is measured is added here.
+
+    Returns:
+      Reasons to refuse.
+
+    Raises:
+      CandidateError: it crashes, hangs or refuses.
+    """
     rows = np.sort(np.random.default_rng(seed).permutation(len(expected.ids))[: config.requests])
     try:
         with Client(server.address, NAME, timeout=config.request_seconds) as client:
-            reasons = _replay(client, expected, rows, config, figures)
+            reasons = replay(client, expected, rows, config, figures)
             reasons += _agreement(client, expected, rows, config, figures)
             reasons += _odd_requests(client, expected)
     except UserError as error:
@@ -91,14 +106,14 @@ def _ask(
     return reasons
 
 
-def _replay(
+def replay(
     client: Client,
     expected: Expected,
     rows: NDArray[np.int64],
     config: ValidatorConfig,
     figures: dict[str, Any],
 ) -> list[str]:
-    """Known triggers at several settings of the dial."""
+    """Known triggers, by their rows, at several settings of the dial: reasons to refuse."""
     known, faults, popular, seconds = frozenset(expected.ids), _Faults(), 0, []
     weights = sorted({0.0, expected.relevance_weight, 1.0})
     for weight in weights:

@@ -38,7 +38,7 @@ STATISTICS: Final = "statistics"
 _KEPT: Final = 5
 
 
-def record(store: str, version: int, identity: Mapping[str, str], parts: Mapping[str, Path]) -> None:
+def record(store: str | Path, version: int, identity: Mapping[str, str], parts: Mapping[str, Path]) -> None:
     """Keeps what was pushed as a version; an earlier record of the version is replaced.
 
     Args:
@@ -47,6 +47,7 @@ def record(store: str, version: int, identity: Mapping[str, str], parts: Mapping
       identity: names what its ``data`` and its ``model`` were made of; see `find_baseline`.
       parts: directories and files by their path below the record.
     """
+    store = str(store)
     if is_bucket(store):
         with tempfile.TemporaryDirectory(prefix="mtmh-") as scratch:
             _fill(Path(scratch), version, identity, parts)

@@ -281,6 +281,11 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=_file, metavar="FILE", help="the page; by default report.html in DIR")
 
 
+def _schema_arguments(parser: argparse.ArgumentParser) -> None:
+    _step_arguments(parser)
+    parser.add_argument("--output", type=_directory, metavar="DIR", help="write the inferred schemas below DIR")
+
+
 def _tune_arguments(parser: argparse.ArgumentParser) -> None:
     from tfx_pipeline.tune import DEFAULT_TRIALS
 
@@ -517,6 +522,20 @@ def _report_verb(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _schema_verb(arguments: argparse.Namespace) -> int:
+    from tfx_pipeline.schema_diff import infer_schemas
+
+    workdir, config = _existing(arguments)
+    found = infer_schemas(workdir, config, arguments.output)
+    for inferred in found:
+        print(f"{inferred.branch}: {'the data differ from' if inferred.differences else 'as in'} the curated schema")
+        for line in inferred.differences:
+            print(f"  {line}")
+    if arguments.output:
+        print(f"inferred schemas are in {arguments.output}")
+    return 1 if any(inferred.differences for inferred in found) else 0
+
+
 def _tune_verb(arguments: argparse.Namespace) -> int:
     from tfx_pipeline.tables import console
     from tfx_pipeline.tune import print_tuning, tune_step
@@ -618,6 +637,7 @@ _VERBS: dict[str, _Verb] = {
     "evaluate": ("score a trained model by exact retrieval", _evaluate_arguments, _evaluate_verb, False),
     "compare": ("train and score MTMH and the baselines, side by side", _compare_arguments, _compare_verb, False),
     "report": ("one web page that shows what a work directory holds", _report_arguments, _report_verb, False),
+    "schema": ("compare a run's data with the curated schemas", _schema_arguments, _schema_verb, False),
     "tune": ("search options by the frontier on the validation slice", _tune_arguments, _tune_verb, False),
     "export": ("publish a trained model for serving", _step_arguments, _export_verb, False),
     "refresh-index": (

@@ -85,7 +85,7 @@ def check_data(span: Span, baseline: Path, config: DataGateConfig) -> Verdict:
 
     reasons: list[str] = []
     for branch in span.branches:
-        reasons += _anomalies(branch, branch.anomalies)
+        reasons += anomaly_lines(branch.name, branch.anomalies)
         earlier = earlier_statistics(baseline, branch.name)
         if earlier is not None:
             reasons += _drift(branch, earlier)
@@ -105,20 +105,21 @@ def check_data(span: Span, baseline: Path, config: DataGateConfig) -> Verdict:
     return Verdict("DataGate", "the data", tuple(dict.fromkeys(reasons)), figures)
 
 
-def _anomalies(branch: Branch, anomalies: Any) -> list[str]:
-    """Anomalies as lines, those of the data set first."""
+def anomaly_lines(branch: str, anomalies: Any) -> list[str]:
+    """Anomalies of a branch as lines, those of the whole data set first."""
     found = []
     if anomalies.HasField("dataset_anomaly_info"):
-        found.append(f"{branch.name}: {anomalies.dataset_anomaly_info.description}")
+        found.append(f"{branch}: {anomalies.dataset_anomaly_info.description}")
     for feature, info in sorted(anomalies.anomaly_info.items()):
-        found.append(f"{branch.name}, feature {feature}: {info.description}")
+        found.append(f"{branch}, feature {feature}: {info.description}")
     return found
 
 
 def _drift(branch: Branch, earlier: Any) -> list[str]:
     import tensorflow_data_validation as tfdv
 
-    return _anomalies(branch, tfdv.validate_statistics(branch.statistics, branch.schema, previous_statistics=earlier))
+    found = tfdv.validate_statistics(branch.statistics, branch.schema, previous_statistics=earlier)
+    return anomaly_lines(branch.name, found)
 
 
 def _tables(manifest: Manifest) -> tuple[tuple[str, TableCounts], ...]:

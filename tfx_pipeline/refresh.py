@@ -219,4 +219,4 @@ def _record(workdir: Workdir, config: RunConfig, served: Served, refreshed: "Ref
         snapshot.save(Path(scratch))
         names = (blessed.MODEL, f"{blessed.STATISTICS}/items", f"{blessed.STATISTICS}/pairs", MANIFEST)
         parts = {name: served.record / name for name in names if (served.record / name).exists()}
-        blessed.record(str(workdir.blessed), version, identity, parts | {blessed.SNAPSHOT: Path(scratch)})
+        blessed.record(workdir.blessed, version, identity, parts | {blessed.SNAPSHOT: Path(scratch)})

@@ -109,11 +109,16 @@ def print_result(console: Any, result: RunResult, workdir: Workdir, config: RunC
 
 
 def _settings(workdir: Workdir, config: RunConfig, inputs: Inputs, beam_args: Sequence[str]) -> Any:
-    """What this run is made of, and what it is compared with."""
+    """What this run is made of, and what it is compared with; mistakes are found before TFX is imported."""
+    from preprocessing.pipeline import check_config, check_inputs
+    from preprocessing.runner import parse_options
     from serving.push import origin
     from tfx_pipeline.blessed import find_baseline
     from tfx_pipeline.fingerprint import content_fingerprint
 
+    check_config(config.preprocessing)
+    parse_options(beam_args)
+    check_inputs(config.preprocessing, inputs.interactions, inputs.items, inputs.annotations)
     tables = {"interactions": inputs.interactions, "items": inputs.items, "annotations": inputs.annotations}
     fingerprint = content_fingerprint(config.input, tables, _teacher_files(config))
 
@@ -124,6 +129,7 @@ def _settings(workdir: Workdir, config: RunConfig, inputs: Inputs, beam_args: Se
     from tfx_pipeline.components.parameters import paths_to_text, to_json
     from tfx_pipeline.pipeline import Settings
 
+    logger.info("inputs %s, TFX is ready", fingerprint[:12])
     code = CodeVersions()
     data = _digest(fingerprint, to_json(config.preprocessing), code.preprocess)
     model = _digest(data, to_json(config.training), to_json(config.serving), code.trainer, code.index_builder)

@@ -134,18 +134,32 @@ def test_tree_index_is_published_beside_and_taken_over(run, server):
     assert len(ids[0] & ids[1]) >= 45
 
 
-def test_resumed_run_keeps_the_examples(run):
+def test_a_second_run_keeps_every_step_and_pushes_nothing(run):
     workdir, _ = run
+    pushed = sorted((workdir / "serving" / "mtmh").iterdir())
     stamp = (workdir / "examples" / "manifest.json").stat().st_mtime_ns
     result = mtmh("run", *INPUTS, "--workdir", workdir, *QUICK, "--resume")
     assert (workdir / "examples" / "manifest.json").stat().st_mtime_ns == stamp
-    assert "kept" in result.stderr
+    assert "Trainer: kept" in result.stderr
+    assert ": runs, for" not in result.stderr
+    assert "0 steps ran" in result.stdout
+    assert sorted((workdir / "serving" / "mtmh").iterdir()) == pushed
 
 
-def test_same_seed_same_metrics(run, tmp_path):
+def test_the_data_are_as_the_curated_schemas_say(run):
     workdir, _ = run
-    mtmh("run", *INPUTS, "--workdir", tmp_path, *QUICK, "--quiet", "--", "--direct_num_workers=2",
+    assert mtmh("schema", "--workdir", workdir).stdout.splitlines() == [
+        "items: as in the curated schema",
+        "pairs: as in the curated schema",
+    ]
+
+
+def test_bare_steps_with_the_same_seed_make_the_same_examples_and_metrics(run, tmp_path):
+    workdir, _ = run
+    mtmh("preprocess", *INPUTS, "--workdir", tmp_path, *QUICK, "--quiet", "--", "--direct_num_workers=2",
          "--direct_running_mode=multi_processing")  # fmt: skip
+    mtmh("train", "--workdir", tmp_path, "--quiet")
+    mtmh("evaluate", "--workdir", tmp_path, "--quiet")
     for name in ("examples/manifest.json", "metrics/mtmh.json"):
         assert (tmp_path / name).read_bytes() == (workdir / name).read_bytes()
 
