@@ -107,24 +107,33 @@ class LocalShelf:
             raise FileNotFoundError(f"{directory} is not there")
         return directory
 
-    def _publish(self, staging: Path) -> int:
+    def place(self, staging: Path, version: int) -> bool:
+        """Gives a staged directory a number, in one step; False where something stands there."""
         for directory, _, names in os.walk(staging):
             for name in names:
                 _sync(Path(directory) / name)
             _sync(Path(directory))
+        return self._renamed_to(staging, version)
+
+    def _publish(self, staging: Path) -> int:
         version = next_version(self._numbers())
-        while True:
-            target = self._base / str(version)
-            try:
-                # Onto an empty directory a rename would succeed: nothing may stand there.
-                if not os.path.lexists(target):
-                    os.rename(staging, target)
-                    _sync(self._base)
-                    return version
-            except OSError:
-                if not target.exists():
-                    raise
+        while not self.place(staging, version):
             version += 1  # another push was quicker
+        return version
+
+    def _renamed_to(self, staging: Path, version: int) -> bool:
+        target = self._base / str(version)
+        # Onto an empty directory a rename would succeed: nothing may stand there.
+        if os.path.lexists(target):
+            return False
+        try:
+            os.rename(staging, target)
+        except OSError:
+            if not target.exists():
+                raise
+            return False
+        _sync(self._base)
+        return True
 
 
 @contextmanager

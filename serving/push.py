@@ -89,7 +89,7 @@ def push(
             how = f" or bring it back with `mtmh rollback --to {earlier[-1]}`" if earlier else ""
             raise UserError(f"{source} is what a rollback has withdrawn from {shelf.base}; push another model{how}")
         version = shelf.put(source, content.stamped(withdrawn=withdrawn), move=move)
-        _retire(shelf, keep, {version, *protect})
+        retire(shelf, keep, {version, *protect})
     return Pushed(version, shelf.path(version), True, content.digest)
 
 
@@ -173,6 +173,16 @@ def origin(base: str | Path) -> int | None:
     return version
 
 
+def retire(shelf: Shelf, keep: int | None, stay: Collection[int]) -> None:
+    """Removes the oldest versions beyond ``keep``, never one of ``stay`` nor the highest; None removes nothing."""
+    if keep is None:
+        return
+    for version in shelf.versions()[: -max(keep, 1)]:
+        if version not in stay:
+            logger.info("removing version %d: %d are kept", version, keep)
+            shelf.remove(version)
+
+
 def versions(base: str | Path) -> list[int]:
     """The complete versions below ``base``, ascending."""
     return open_shelf(base).versions()
@@ -221,13 +231,3 @@ def _whole(shelf: Shelf, version: int) -> VersionManifest:
     if wrong:
         raise UserError(f"{shelf.path(version)} is damaged ({wrong[0]}); name another version with --to")
     return manifest
-
-
-def _retire(shelf: Shelf, keep: int | None, stay: Collection[int]) -> None:
-    """Removes the oldest versions beyond ``keep``, never one of ``stay`` nor the highest."""
-    if keep is None:
-        return
-    for version in shelf.versions()[: -max(keep, 1)]:
-        if version not in stay:
-            logger.info("removing version %d: %d are kept", version, keep)
-            shelf.remove(version)

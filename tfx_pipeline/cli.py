@@ -375,6 +375,12 @@ def _rollback_arguments(parser: argparse.ArgumentParser) -> None:
     rollback_arguments(parser)
 
 
+def _mirror_arguments(parser: argparse.ArgumentParser) -> None:
+    from tfx_pipeline.versions import mirror_arguments
+
+    mirror_arguments(parser)
+
+
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:
     _add_inputs(parser, required=False)
     parser.add_argument("--workdir", type=_directory, default=Path("demo"), metavar="DIR", help="default: %(default)s")
@@ -608,6 +614,12 @@ def _rollback_verb(arguments: argparse.Namespace) -> int:
     return rollback_verb(arguments)
 
 
+def _mirror_verb(arguments: argparse.Namespace) -> int:
+    from tfx_pipeline.versions import mirror_verb
+
+    return mirror_verb(arguments)
+
+
 def _demo_verb(arguments: argparse.Namespace) -> int:
     from tfx_pipeline.demo import DemoRequest, demo
 
@@ -648,6 +660,7 @@ _VERBS: dict[str, _Verb] = {
     ),
     "versions": ("list the published versions and what stands of them", _versions_arguments, _versions_verb, False),
     "rollback": ("answer with an earlier version again", _rollback_arguments, _rollback_verb, False),
+    "mirror": ("bring a bucket's served version to a server's directory", _mirror_arguments, _mirror_verb, False),
     "serve": ("serve published versions over gRPC and REST", _serve_arguments, _serve_verb, False),
     "query": ("ask a running server", _query_arguments, _query_verb, False),
     "demo": ("the whole way on real data", _demo_arguments, _demo_verb, True),

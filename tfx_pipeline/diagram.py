@@ -27,7 +27,8 @@ def sample_pipeline() -> Any:
         "root interactions items annotations fingerprint data_baseline model_baseline destination store "
         "data_identity model_identity"
     )
-    return create_pipeline(Settings(config=RunConfig(), **{name: name for name in parameters.split()}))
+    words: dict[str, Any] = {name: name for name in parameters.split()}
+    return create_pipeline(Settings(config=RunConfig(), **words))
 
 
 def edges(pipeline: Any) -> Iterator[tuple[str, str, str]]:

@@ -1,4 +1,4 @@
-"""What ``mtmh versions`` and ``mtmh rollback`` say and do."""
+"""What ``mtmh versions``, ``mtmh rollback`` and ``mtmh mirror`` say and do."""
 
 import argparse
 import dataclasses
@@ -50,6 +50,19 @@ def rollback_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress lines")
 
 
+def mirror_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``mtmh mirror``."""
+    parser.add_argument(
+        "--source", required=True, metavar="URL", help="s3://BUCKET/PATH or gs://BUCKET/PATH of versions"
+    )
+    parser.add_argument("--model-base-path", required=True, type=Path, metavar="DIR", help="the server's directory")
+    parser.add_argument("--keep", type=int, default=2, metavar="N", help="versions that stay there (%(default)s)")
+    parser.add_argument(
+        "--every", type=float, metavar="S", help="look again after so many seconds, until it is stopped; default: once"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress lines")
+
+
 def base_of(arguments: argparse.Namespace) -> str:
     """The base path that the options name.
 
@@ -97,6 +110,24 @@ def rollback_verb(arguments: argparse.Namespace) -> int:
         print("servers that answer with the highest version take it over at their next look")
     else:
         print(f"nothing to do: version {pushed.version}, the highest, has that content already")
+    return 0
+
+
+def mirror_verb(arguments: argparse.Namespace) -> int:
+    """Brings the highest version of a bucket, once or again and again."""
+    import signal
+    import threading
+
+    from serving.mirror import keep_in_step, mirror
+
+    base: Path = arguments.model_base_path
+    if arguments.every is None:
+        version = mirror(arguments.source, base, arguments.keep)
+        print(f"{arguments.source} holds no version" if version is None else base / str(version))
+        return 0
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    keep_in_step(arguments.source, base, arguments.keep, max(arguments.every, 1.0), stop)
     return 0
 
 

@@ -16,6 +16,7 @@ from preprocessing.errors import UserError
 from serving import local_shelf, shelf as shelves
 from serving.bucket_shelf import BucketShelf
 from serving.local_shelf import LocalShelf, staged
+from serving.mirror import keep_in_step, mirror
 from serving.push import history, origin, push, rollback, versions
 from serving.server.directories import find_versions, what_is_missing
 from serving.stores.objects import open_store, read
@@ -423,6 +424,41 @@ def test_a_number_is_claimed_once(s3, one, two, tmp_path, monkeypatch):
     BucketShelf(store, prefix, s3, abandoned_seconds=0.0).sweep()
     assert shelf.incomplete() == []
     assert {name.split("/")[1] for name in store.sizes(prefix)} == {"1001", "1002"}
+
+
+def test_a_mirror_of_a_bucket(s3, one, two, tmp_path, capsys):
+    """What the bucket serves, under its number, checked; a rollback is followed like a push."""
+    source, base = f"{s3}/{tmp_path.name}/mtmh", tmp_path / "local"
+    assert mirror(source, base) is None
+    first, second = push(one, source), push(two, source)
+    assert mirror(source, base) == second.version
+    assert mirror(source, base) == second.version
+    (state,) = history(base, verify=True)
+    assert (state.version, state.status, state.faults) == (second.version, "served", ())
+    back = rollback(source)
+    assert cli.main(["mirror", "--source", source, "--model-base-path", str(base), "--keep", "2"]) == 0
+    assert capsys.readouterr().out.strip() == str(base / str(back.version))
+    assert versions(base) == [second.version, back.version]
+    assert (base / str(back.version) / "saved_model.pb").read_text() == "one"
+    third = push(model(tmp_path / "three", "three"), source)
+    Place(source).write(f"{third.version}/variables/part-0", b"damaged")
+    with pytest.raises(UserError, match=r"did not arrive whole.*part-0"):
+        mirror(source, base)
+    assert versions(base) == [second.version, back.version]
+    assert first.version not in versions(base)
+    stop = threading.Event()
+    looking = threading.Thread(target=keep_in_step, args=(source, base, 2, 0.1, stop))
+    looking.start()
+    fourth = push(model(tmp_path / "four", "four"), source)
+    for _ in range(200):
+        if versions(base)[-1] == fourth.version:
+            break
+        time.sleep(0.05)
+    stop.set()
+    looking.join()
+    assert versions(base) == [back.version, fourth.version]
+    with pytest.raises(UserError, match="is no bucket"):
+        mirror(str(base), base)
 
 
 @pytest.mark.parametrize(
