@@ -152,3 +152,23 @@ class PreprocessingConfig:
     teacher: TeacherConfig = dataclasses.field(default_factory=TeacherConfig)
     features: FeaturesConfig = dataclasses.field(default_factory=FeaturesConfig)
     output: OutputConfig = dataclasses.field(default_factory=OutputConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataGateConfig:
+    """What preprocessed data have to be like before anything is trained on them."""
+
+    schema_items: str | None = option(
+        None, "a curated schema of the items, a Schema message as text; by default the package's own"
+    )
+    schema_pairs: str | None = option(None, "likewise of the pairs")
+    max_dead_share: float = option(
+        0.05, "largest share of a table's rows that may be dead letters", minimum=0, maximum=1
+    )
+    least_rows: float = option(
+        0.5, "interactions that are used, as a share of the last blessed data's: fewer are refused", minimum=0
+    )
+    most_rows: float = option(3.0, "likewise: more are refused", minimum=1)
+    future_days: float = option(
+        2.0, "days that the split may lie ahead of this machine's clock: more says that times are wrong", minimum=0
+    )

@@ -31,13 +31,13 @@ from preprocessing.interaction_steps import (
     ReadInteractions,
     WritePairs,
 )
+from preprocessing.item_files import ItemFile
 from preprocessing.item_steps import (
     FITTED,
     IDS,
     BuildCatalogue,
     EncodeItems,
     FitTeacher,
-    ItemFile,
     ReadItems,
     WriteItems,
 )
@@ -98,13 +98,7 @@ def preprocess(
     begun = time.monotonic()
     check_config(config)
     options = parse_options(beam_args)
-    item_sources = find_sources(ITEM_TABLE, items, config.input)
-    sources = find_sources(INTERACTIONS, interactions, config.input)
-    check_headers(item_sources, config.input)
-    check_headers(sources, config.input)
-    annotation_sources = find_sources(ANNOTATION_TABLE, annotations, config.input) if annotations else ()
-    if annotation_sources:
-        check_headers(annotation_sources, config.input)
+    sources, item_sources, annotation_sources = check_inputs(config, interactions, items, annotations)
     with staged(output) as staging:
         # Annotations don't count: all other files are the same with and without them.
         job = Job(config, staging.directory, staging.rejected, count_shards(config, (*item_sources, *sources)))
@@ -122,6 +116,24 @@ def preprocess(
         manifest.num_annotations,
     )
     return manifest
+
+
+def check_inputs(
+    config: PreprocessingConfig, interactions: Sequence[str], items: Sequence[str], annotations: Sequence[str]
+) -> tuple[tuple[SourceFile, ...], tuple[SourceFile, ...], tuple[SourceFile, ...]]:
+    """Finds the files of the three tables and checks their headers.
+
+    Raises:
+      UserError: a pattern matches nothing, or a file lacks a column.
+    """
+    item_sources = find_sources(ITEM_TABLE, items, config.input)
+    sources = find_sources(INTERACTIONS, interactions, config.input)
+    check_headers(item_sources, config.input)
+    check_headers(sources, config.input)
+    annotation_sources = find_sources(ANNOTATION_TABLE, annotations, config.input) if annotations else ()
+    if annotation_sources:
+        check_headers(annotation_sources, config.input)
+    return sources, item_sources, annotation_sources
 
 
 def build(

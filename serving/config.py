@@ -83,3 +83,53 @@ class ServingConfig:
     retrieval: RetrievalConfig = dataclasses.field(default_factory=RetrievalConfig)
     index: IndexConfig = dataclasses.field(default_factory=IndexConfig)
     export: ExportConfig = dataclasses.field(default_factory=ExportConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class ValidatorConfig:
+    """What a candidate has to show in a server before it is pushed."""
+
+    requests: int = option(200, "known triggers that are replayed at dial 0, 1 and the exported one", minimum=1)
+    max_load_seconds: float = option(
+        300.0,
+        "from the start of the server to its first answer, its own start included; then it counts as hung",
+        above=0,
+    )
+    max_p99_ms: float = option(250.0, "99th percentile of the latency of one request after another", above=0)
+    max_memory_mb: float = option(16384.0, "most memory that the server has held", above=0)
+    max_popular_share: float = option(
+        0.01, "share of the known triggers that may be answered with what is popular", minimum=0, maximum=1
+    )
+    embedding_tolerance: float = option(
+        1e-5, "largest difference of an embedding from the trainer's, train/serve agreement", minimum=0
+    )
+    request_seconds: float = option(10.0, "a request without an answer for so long counts as hung", above=0)
+    tf_serving_image: str = option(
+        "", "a TF Serving image that TFX's InfraValidator loads the candidate in too, by Docker or on Kubernetes"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class PushConfig:
+    """What becomes of versions."""
+
+    keep_versions: int | None = option(
+        5,
+        "versions that stay, so that a rollback finds them; older ones are removed, never the highest; null keeps all",
+        minimum=2,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class RefreshConfig:
+    """What a new catalogue has to be like to be served by the weights that there are."""
+
+    min_kept: float = option(
+        0.5,
+        "share of the items engaged with in training that the catalogue has to hold still: less is taken for a mistake",
+        minimum=0,
+        maximum=1,
+    )
+    max_new: float = option(
+        0.5, "largest share of its items that the model never saw: beyond it, train again", minimum=0, maximum=1
+    )

@@ -138,11 +138,7 @@ def _scores(
 def tune_index(
     retriever: Retriever, vectors: ItemVectors, triggers: NDArray[np.int64], plan: IndexPlan, config: ServingConfig
 ) -> tuple[IndexPlan, dict[float, float]]:
-    """Measures the index, and widens its search as far as the configuration leaves open until it finds enough.
-
-    Raises:
-      UserError: it still finds less than the configured floor.
-    """
+    """Measures the index, and widens its search as far as the configuration leaves open until it finds enough."""
     target = max(_TARGET_RECALL, config.index.min_recall)
     few = triggers[::_TUNING_SHARE]
     floors = exact_floors(retriever, vectors, few) if plan.kind == "tree" else {}
@@ -153,14 +149,24 @@ def tune_index(
         logger.info("index recall@%d is %.3f with %s; searching wider", GATE_K, least, plan)
         plan = wider
         retriever.search_with(plan)
-    index_recall = measure_index(retriever, vectors, triggers)
-    _check_floor(index_recall, plan, config)
-    return plan, index_recall
+    return plan, measure_index(retriever, vectors, triggers)
 
 
-def gate_triggers(examples: Path, num_items: int, seed: int) -> NDArray[np.int64]:
-    """What the index is measured with: a seeded sample of real triggers and of the catalogue, half and half."""
+def gate_triggers(
+    examples: Path, num_items: int, seed: int, rows: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """What the index is measured with: a seeded sample of real triggers and of the catalogue, half and half.
+
+    Args:
+      examples: the preprocessing's output.
+      num_items: N, of the catalogue.
+      seed: of the sample.
+      rows: where each of the examples' items stands in the catalogue, -1 where it doesn't; None: in the same place.
+    """
     asked = np.unique(read_triggers(str(examples)).trigger)
+    if rows is not None:
+        asked = np.unique(rows[asked])
+        asked = asked[asked >= 0]
     rng = np.random.default_rng(seed)
     half = _GATE_TRIGGERS // 2
     triggers: NDArray[np.int64] = np.unique(
@@ -169,7 +175,12 @@ def gate_triggers(examples: Path, num_items: int, seed: int) -> NDArray[np.int64
     return triggers
 
 
-def _check_floor(index_recall: dict[float, float], plan: IndexPlan, config: ServingConfig) -> None:
+def check_index_floor(index_recall: dict[float, float], plan: IndexPlan, config: ServingConfig) -> None:
+    """Refuses an index that finds too little.
+
+    Raises:
+      UserError: it finds less than the configured floor.
+    """
     weight, least = min(index_recall.items(), key=lambda entry: entry[1])
     if least < config.index.min_recall:
         raise UserError(

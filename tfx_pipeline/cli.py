@@ -18,7 +18,7 @@ from trainer.cluster import require_one_process
 _DEBUG = "MTMH_TRACEBACK"
 _LONGEST_SECONDS = 86400.0
 _AGAIN = {
-    "run": "; the same command with --resume goes on from there",
+    "run": "; the same command goes on from there",
     "train": "; the same command with --resume goes on from there",
     "compare": "; the same command keeps the trainings that are finished",
     "tune": "; the same command goes on from there",
@@ -284,6 +284,11 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=_file, metavar="FILE", help="the page; by default report.html in DIR")
 
 
+def _schema_arguments(parser: argparse.ArgumentParser) -> None:
+    _step_arguments(parser)
+    parser.add_argument("--output", type=_directory, metavar="DIR", help="write the inferred schemas below DIR")
+
+
 def _tune_arguments(parser: argparse.ArgumentParser) -> None:
     from tfx_pipeline.tune import DEFAULT_TRIALS
 
@@ -353,6 +358,32 @@ def _query_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
 
 
+def _refresh_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--items", action="append", required=True, metavar="PATH", help="the whole catalogue of today: file or glob"
+    )
+    _add_workdir(parser)
+    _add_config(parser, "the run's own, else all defaults")
+
+
+def _versions_arguments(parser: argparse.ArgumentParser) -> None:
+    from tfx_pipeline.versions import versions_arguments
+
+    versions_arguments(parser)
+
+
+def _rollback_arguments(parser: argparse.ArgumentParser) -> None:
+    from tfx_pipeline.versions import rollback_arguments
+
+    rollback_arguments(parser)
+
+
+def _mirror_arguments(parser: argparse.ArgumentParser) -> None:
+    from tfx_pipeline.versions import mirror_arguments
+
+    mirror_arguments(parser)
+
+
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:
     _add_inputs(parser, required=False)
     parser.add_argument("--workdir", type=_directory, default=Path("demo"), metavar="DIR", help="default: %(default)s")
@@ -415,19 +446,16 @@ def _file(text: str) -> Path:
 
 def _run_verb(arguments: argparse.Namespace) -> int:
     from tfx_pipeline.config import load_config
-    from tfx_pipeline.steps import run
-    from tfx_pipeline.tables import console, metrics_notes, metrics_table
+    from tfx_pipeline.run import print_result, run_pipeline
+    from tfx_pipeline.tables import console
     from tfx_pipeline.workdir import Workdir
 
     workdir = Workdir(arguments.workdir)
     load = workdir.load_config if arguments.resume else load_config
     config = load(arguments.config, arguments.overrides)
-    scores, exported = run(workdir, config, _inputs(arguments), arguments.beam_args, resume=arguments.resume)
-    out = console()
-    out.print(metrics_table([(config.model.name, score) for score in scores]))
-    out.print(metrics_notes(scores[0]), style="dim")
-    out.print(f"published {exported.directory}", soft_wrap=True)
-    out.print(f"serve it: mtmh serve --model-base-path {workdir.serving}", soft_wrap=True)
+    result = run_pipeline(workdir, config, _inputs(arguments), arguments.beam_args)
+    print_result(console(), result, workdir, config)
+    result.require_pushed()
     return 0
 
 
@@ -503,6 +531,20 @@ def _report_verb(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _schema_verb(arguments: argparse.Namespace) -> int:
+    from tfx_pipeline.schema_diff import infer_schemas
+
+    workdir, config = _existing(arguments)
+    found = infer_schemas(workdir, config, arguments.output)
+    for inferred in found:
+        print(f"{inferred.branch}: {'the data differ from' if inferred.differences else 'as in'} the curated schema")
+        for line in inferred.differences:
+            print(f"  {line}")
+    if arguments.output:
+        print(f"inferred schemas are in {arguments.output}")
+    return 1 if any(inferred.differences for inferred in found) else 0
+
+
 def _tune_verb(arguments: argparse.Namespace) -> int:
     from tfx_pipeline.tables import console
     from tfx_pipeline.tune import print_tuning, tune_step
@@ -554,6 +596,33 @@ def _query_verb(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _refresh_verb(arguments: argparse.Namespace) -> int:
+    from tfx_pipeline.refresh import refresh_step
+
+    workdir, config = _existing(arguments)
+    pushed = refresh_step(workdir, config, tuple(arguments.items))
+    print(f"published {pushed.path}" if pushed.new else f"nothing to do: {pushed.path} holds just that")
+    return 0
+
+
+def _versions_verb(arguments: argparse.Namespace) -> int:
+    from tfx_pipeline.versions import versions_verb
+
+    return versions_verb(arguments)
+
+
+def _rollback_verb(arguments: argparse.Namespace) -> int:
+    from tfx_pipeline.versions import rollback_verb
+
+    return rollback_verb(arguments)
+
+
+def _mirror_verb(arguments: argparse.Namespace) -> int:
+    from tfx_pipeline.versions import mirror_verb
+
+    return mirror_verb(arguments)
+
+
 def _demo_verb(arguments: argparse.Namespace) -> int:
     from tfx_pipeline.demo import DemoRequest, demo
 
@@ -586,8 +655,18 @@ _VERBS: dict[str, _Verb] = {
     "evaluate": ("score a trained model by exact retrieval", _evaluate_arguments, _evaluate_verb, False),
     "compare": ("train and score MTMH and the baselines, side by side", _compare_arguments, _compare_verb, False),
     "report": ("one web page that shows what a work directory holds", _report_arguments, _report_verb, False),
+    "schema": ("compare a run's data with the curated schemas", _schema_arguments, _schema_verb, False),
     "tune": ("search options by the frontier on the validation slice", _tune_arguments, _tune_verb, False),
     "export": ("publish a trained model for serving", _step_arguments, _export_verb, False),
+    "refresh-index": (
+        "serve a new catalogue with the weights that are served, without training",
+        _refresh_arguments,
+        _refresh_verb,
+        False,
+    ),
+    "versions": ("list the published versions and what stands of them", _versions_arguments, _versions_verb, False),
+    "rollback": ("answer with an earlier version again", _rollback_arguments, _rollback_verb, False),
+    "mirror": ("bring a bucket's served version to a server's directory", _mirror_arguments, _mirror_verb, False),
     "serve": ("serve published versions over gRPC and REST", _serve_arguments, _serve_verb, False),
     "query": ("ask a running server", _query_arguments, _query_verb, False),
     "demo": ("the whole way on real data", _demo_arguments, _demo_verb, True),

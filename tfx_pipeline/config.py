@@ -16,6 +16,7 @@ from preprocessing.errors import UserError
 from preprocessing.options import option, section
 from serving import config as serving
 from tfx_pipeline import typed_yaml
+from tfx_pipeline.kubeflow_config import KubeflowConfig
 from trainer import config as training
 
 MAX_BYTES: Final = 1 << 20
@@ -44,6 +45,19 @@ class RunConfig:
     retrieval: serving.RetrievalConfig = section(serving.RetrievalConfig, "exported defaults of retrieval")
     index: serving.IndexConfig = section(serving.IndexConfig, "the ScaNN index")
     export: serving.ExportConfig = section(serving.ExportConfig, "the SavedModel")
+    data_gate: preprocessing.DataGateConfig = section(
+        preprocessing.DataGateConfig, "`mtmh run`: what data have to be like to be trained on"
+    )
+    gate: training.GateConfig = section(training.GateConfig, "`mtmh run`: what a model has to reach to be pushed")
+    validator: serving.ValidatorConfig = section(
+        serving.ValidatorConfig, "`mtmh run`: what a version has to show in a server to be pushed"
+    )
+
+    push: serving.PushConfig = section(serving.PushConfig, "published versions")
+    refresh: serving.RefreshConfig = section(
+        serving.RefreshConfig, "`mtmh refresh-index`: a new catalogue for the weights that there are"
+    )
+    kubeflow: KubeflowConfig = section(KubeflowConfig, "the pipeline on Kubeflow")
 
     @property
     def preprocessing(self) -> preprocessing.PreprocessingConfig:

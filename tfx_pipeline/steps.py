@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from preprocessing.errors import UserError
 from tfx_pipeline.config import RunConfig
 from tfx_pipeline.workdir import Workdir, input_fingerprint, write_whole
 
@@ -75,7 +74,13 @@ def export_step(workdir: Workdir, config: RunConfig) -> "ExportResult":
     from serving.export import export
 
     workdir.require_examples(config)
-    return export(workdir.examples, workdir.model(config.model.name), workdir.serving, config.serving)
+    return export(
+        workdir.examples,
+        workdir.model(config.model.name),
+        workdir.serving,
+        config.serving,
+        config.push.keep_versions,
+    )
 
 
 def evaluate_step(workdir: Workdir, config: RunConfig, relevance_weight: float | None = None) -> "list[Scores]":
@@ -83,44 +88,16 @@ def evaluate_step(workdir: Workdir, config: RunConfig, relevance_weight: float |
 
     At dial 0 and its default dial, or at one given setting, by the configured way to merge the heads.
     """
-    from preprocessing.read import read_annotations, read_items, read_triggers
-    from serving.export import default_weight
-    from trainer.artefact import load_model
-    from trainer.evaluate import evaluate, make_judge, sample_triggers
+    from tfx_pipeline.scoring import score_model
 
     workdir.require_examples(config)
     name = config.model.name
-    items = read_items(str(workdir.examples))
-    model, _, description = load_model(workdir.model(name), items)
-    triggers = read_triggers(str(workdir.examples))
-    if config.evaluate.max_triggers is not None:
-        triggers = sample_triggers(triggers, config.evaluate.max_triggers, config.seed)
-    annotations = read_annotations(str(workdir.examples))
-    judge = make_judge(items, triggers, categories_seen=description.features.categories, annotations=annotations)
-    if relevance_weight is not None:
-        weights = [relevance_weight]
-    else:
-        weights = sorted({0.0, default_weight(description, config.serving)})
-    if not (model.has_engagement and model.has_relevance) and any(weights):
-        raise UserError(f"{name} has one head and no dial; evaluate it at relevance weight 0")
-    scores = evaluate(model.embed_catalogue(), judge, config.evaluate, weights, config.retrieval.merge)
-    write_metrics(workdir.metrics(name), scores)
-    return scores
+    scored = score_model(workdir.examples, workdir.model(name), config.evaluate, config.serving, relevance_weight)
+    write_metrics(workdir.metrics(name), scored.scores)
+    return scored.scores
 
 
 def write_metrics(path: Path, scores: "Sequence[Scores]") -> None:
     """Keeps scores as JSON."""
     document = [dataclasses.asdict(score) for score in scores]
     write_whole(path, json.dumps(document, indent=2) + "\n")
-
-
-def run(
-    workdir: Workdir, config: RunConfig, inputs: Inputs, beam_args: Sequence[str] = (), *, resume: bool = False
-) -> "tuple[list[Scores], ExportResult]":
-    """All steps, one after another, ending in a published version."""
-    workdir.prepare()
-    workdir.store_config(config)
-    preprocess_step(workdir, config, inputs, beam_args, resume=resume)
-    train_step(workdir, config, resume=resume)
-    scores = evaluate_step(workdir, config)
-    return scores, export_step(workdir, config)

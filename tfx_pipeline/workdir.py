@@ -41,6 +41,16 @@ class Workdir:
         """Versions of the exported model."""
         return self.root / "serving" / "mtmh"
 
+    @property
+    def pipeline(self) -> Path:
+        """Artifacts and metadata of `mtmh run`."""
+        return self.root / "pipeline"
+
+    @property
+    def blessed(self) -> Path:
+        """Records of what was pushed, see `tfx_pipeline.blessed`."""
+        return self.root / "blessed"
+
     def training(self, model: str) -> Path:
         """One model's training: checkpoints, TensorBoard logs, result."""
         return self.root / "training" / model

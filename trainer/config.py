@@ -140,3 +140,37 @@ class TrainingConfig:
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
     trainer: TrainerConfig = dataclasses.field(default_factory=TrainerConfig)
     evaluate: EvaluateConfig = dataclasses.field(default_factory=EvaluateConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class GateConfig:
+    """What a trained model has to reach before it may be served."""
+
+    min_recall: float = option(
+        0.005, "floor of recall@K at the exported dial, on the first run too", minimum=0, maximum=1
+    )
+    min_relevance: float = option(0.02, "floor of relevance@K at the exported dial", minimum=-1, maximum=1)
+    min_tail_share: float = option(0.002, "floor of the long tail's share of what is retrieved", minimum=0, maximum=1)
+    over_popularity: float = option(
+        1.0, "recall of the engagement head has to be this many times that of the most popular items", minimum=0
+    )
+    validation_kept: float = option(
+        0.4,
+        "share of its recall on the validation slice, which comes from before the split, that the model has to keep on "
+        "the evaluation's: less says that the latest rows are not of the same making",
+        minimum=0,
+        maximum=1,
+    )
+    blessed_kept: float = option(
+        0.6,
+        "share of the recall that the last blessed model had when it was blessed that it has to keep on the new data: "
+        "less says that the data, not the model, have changed",
+        minimum=0,
+        maximum=1,
+    )
+    recall_margin: float = option(
+        0.05, "share of the last blessed model's recall that the new one may lose, beyond the interval", minimum=0
+    )
+    slice_margin: float = option(0.15, "likewise of recall in each slice: head, torso, tail", minimum=0)
+    relevance_margin: float = option(0.15, "likewise of relevance", minimum=0)
+    tail_margin: float = option(0.3, "likewise of the long tail's share", minimum=0)

@@ -35,6 +35,10 @@ class DivergedError(UserError):
     """The loss is no longer a number."""
 
 
+class DamagedCheckpointError(UserError):
+    """A checkpoint cannot be resumed from, or is another training's."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Criterion:
     """What says which epoch is best: a metric at a setting of the dial."""
@@ -237,7 +241,7 @@ class TrainingLoop:
         except (ValueError, KeyError, TypeError) as error:
             raise self._damaged(error) from None
         if identity != self._identity():
-            raise UserError(
+            raise DamagedCheckpointError(
                 f"{self._directory} is a training of another configuration or of other examples; resume with those it "
                 "was started with, or start anew without --resume"
             )
@@ -256,8 +260,10 @@ class TrainingLoop:
         except ValueError as error:
             raise self._damaged(error) from None
 
-    def _damaged(self, error: Exception) -> UserError:
-        return UserError(f"the checkpoint in {self._directory} is damaged ({error}); start anew without --resume")
+    def _damaged(self, error: Exception) -> DamagedCheckpointError:
+        return DamagedCheckpointError(
+            f"the checkpoint in {self._directory} is damaged ({error}); start anew without --resume"
+        )
 
     def _keep(self, score: float) -> None:
         """Remembers the weights when they are the best so far; without a judge the latest are."""

@@ -1,0 +1,183 @@
+"""Runs that are killed, poisoned or repeated: what is served stays whole, and a later run ends well."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from preprocessing.manifest import load_manifest
+from tfx_pipeline.blessed import find_baseline
+
+pytestmark = pytest.mark.slow
+
+KILLS = 20
+TOPICS, PER_TOPIC = 6, 10
+QUICK = ["trainer.epochs=4", "evaluate.k=5", "retrieval.k=5", "index.kind=exact", "evaluate.bootstrap_resamples=200"]
+
+
+def write_shop(directory, seed=0, permuted=False):
+    """A log in which people walk along the shelf of a topic, and the catalogue; half the items may swap their names."""
+    rng = random.Random(seed)
+    ids = [f"i{item:03d}" for item in range(TOPICS * PER_TOPIC)]
+    name = dict(zip(ids, ids, strict=True))
+    if permuted:
+        chosen = rng.sample(ids, len(ids) // 2)
+        name |= dict(zip(chosen, chosen[1:] + chosen[:1], strict=True))
+    lines = ["item_id,title,description,categories"]
+    lines += [
+        f"{item},shelf{row % TOPICS} thing {row},a thing of shelf{row % TOPICS},shelf{row % TOPICS}|things"
+        for row, item in enumerate(ids)
+    ]
+    (directory / "items.csv").write_text("\n".join(lines) + "\n")
+    rows = []
+    for user in range(400):
+        topic, place, start = rng.randrange(TOPICS), rng.randrange(PER_TOPIC), rng.randrange(5_000_000)
+        for step in range(10):
+            place = (place + rng.choice([1, 1, 1, 2])) % PER_TOPIC
+            rows.append((1_600_000_000 + start + 60 * step, f"u{user}", name[ids[place * TOPICS + topic]]))
+    text = "\n".join(f"{user},{item},{when}" for when, user, item in sorted(rows))
+    (directory / "log.csv").write_text(f"user_id,item_id,timestamp\n{text}\n")
+    return directory
+
+
+def command(data, workdir, *settings):
+    words = [sys.executable, "-m", "tfx_pipeline.cli", "run", "--workdir", str(workdir)]
+    words += ["--interactions", str(data / "log.csv"), "--items", str(data / "items.csv")]
+    return words + [word for each in (*QUICK, *settings) for word in ("--set", each)]
+
+
+def run(data, workdir, *settings):
+    return subprocess.run(command(data, workdir, *settings), capture_output=True, text=True, timeout=900)
+
+
+def versions(workdir):
+    base = workdir / "serving" / "mtmh"
+    return sorted(path.name for path in base.iterdir() if path.name.isdigit()) if base.is_dir() else []
+
+
+def ran(result):
+    return {line.split("mtmh.run: ")[1].split(":")[0] for line in result.stderr.splitlines() if ": runs, for " in line}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    return write_shop(tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture(scope="module")
+def finished(shop, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("finished")
+    result = run(shop, workdir)
+    assert result.returncode == 0, result.stderr
+    return workdir
+
+
+def test_what_changes_runs_again_and_nothing_else(shop, finished, tmp_path):
+    again = run(shop, finished)
+    assert again.returncode == 0, again.stderr
+    assert ran(again) == set()
+    assert len(versions(finished)) == 1
+    changed = run(shop, finished, "loss.relevance=0.4")
+    assert changed.returncode == 0, changed.stderr
+    assert ran(changed) == {"Trainer", "IndexBuilder", "RetrievalEvaluator", "ServingValidator", "Pusher"}
+    assert "Trainer: runs, for" in changed.stderr
+    assert "relevance was 0.5, is 0.4" in changed.stderr
+    grown = write_shop(tmp_path)
+    with (grown / "log.csv").open("a") as file:
+        file.write("u1,i001,1605100000\n")
+    appended = run(grown, finished, "loss.relevance=0.4")
+    assert appended.returncode == 0, appended.stderr
+    assert {"Preprocess", "ItemsStatisticsGen", "PairsStatisticsGen", "DataGate", "Transform", "Trainer"} <= ran(
+        appended
+    )
+    assert len(versions(finished)) == 3
+
+
+@pytest.mark.parametrize(
+    ("poison", "words"),
+    [
+        (lambda text: text.replace("item_id", "item", 1), ["no column", "item_id"]),
+        (lambda text: text.replace("\n", "000\n").replace("timestamp000", "timestamp"), ["timestamp", "milliseconds"]),
+    ],
+    ids=["a renamed column", "milliseconds"],
+)
+def test_a_poisoned_log_ends_the_run_with_a_reason(shop, finished, tmp_path, poison, words):
+    before = versions(finished)
+    data = write_shop(tmp_path)
+    (data / "log.csv").write_text(poison((data / "log.csv").read_text()))
+    result = run(data, finished)
+    assert result.returncode == 2
+    for word in words:
+        assert word in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("mtmh: error: ")
+    assert versions(finished) == before
+
+
+def test_half_the_items_permuted_are_refused_by_the_evaluator(finished, tmp_path):
+    before = versions(finished)
+    result = run(write_shop(tmp_path, permuted=True), finished)
+    assert result.returncode == 2
+    last = result.stderr.splitlines()[-1]
+    assert "RetrievalEvaluator refuses the model: " in last
+    assert "slice all" in last
+    assert "gate.blessed_kept" in last
+    assert versions(finished) == before
+    assert "RetrievalEvaluator refuses" in run(tmp_path, finished).stderr.splitlines()[-1]
+
+
+def test_killed_at_any_moment_a_run_ends_well_when_it_is_started_again(shop, tmp_path):
+    workdir, rng, broken, done = tmp_path / "killed", random.Random(7), [], threading.Event()
+
+    def poll():
+        while not done.wait(0.01):
+            for version in versions(workdir):
+                directory = workdir / "serving" / "mtmh" / version
+                needed = ("saved_model.pb", "assets.extra/mtmh.json", "variables/variables.index")
+                broken.extend(f"{version}/{name}" for name in needed if not (directory / name).exists())
+
+    reader = threading.Thread(target=poll)
+    reader.start()
+    try:
+        for _ in range(KILLS):
+            process = subprocess.Popen(
+                command(shop, workdir), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            )
+            try:
+                process.wait(timeout=rng.uniform(1.0, 90.0))
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        last = run(shop, workdir)
+    finally:
+        done.set()
+        reader.join()
+    assert last.returncode == 0, last.stderr
+    assert broken == []
+    assert len(versions(workdir)) >= 1
+    metrics = json.loads((workdir / "metrics" / "mtmh.json").read_text())
+    assert metrics[0]["values"]["recall"] > 0.5
+    assert load_manifest(str(workdir / "examples")).num_items == TOPICS * PER_TOPIC
+    assert find_baseline(workdir / "blessed", "data", "other", None).name == versions(workdir)[-1]
+
+
+def test_two_runs_do_not_share_a_work_directory(shop, tmp_path):
+    first = subprocess.Popen(
+        command(shop, tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        end = time.monotonic() + 60.0
+        while not (Path(tmp_path) / "pipeline" / "lock").exists() and time.monotonic() < end:
+            time.sleep(0.1)
+        result = run(shop, tmp_path)
+    finally:
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
+    assert result.returncode == 2
+    assert "another `mtmh run` is using" in result.stderr

@@ -1,0 +1,151 @@
+"""What is served has to be good, better than nothing, and no worse than what is served today."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from preprocessing.errors import UserError
+from tests.trainer.toys import checkerboard_events, checkerboard_items, eval_triggers
+from trainer import metrics, slices
+from trainer.config import EvaluateConfig, GateConfig
+from trainer.evaluate import make_judge
+from trainer.gate import Evidence, Gate
+from trainer.model import ItemVectors
+from trainer.snapshot import Snapshot, load_snapshot
+
+NUMBER = 16
+EVALUATE = EvaluateConfig(k=5, bootstrap_resamples=200)
+ITEMS = checkerboard_items(NUMBER)
+
+
+def vectors(colour):
+    """Vectors that retrieve items of the same colour, [N], and among them near numbers."""
+    angle = 0.05 * np.arange(NUMBER) + 1.5 * np.asarray(colour)
+    rows = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
+    return ItemVectors(rows, rows, rows)
+
+
+def snapshot(colour=None, **changes):
+    colour = np.arange(NUMBER) % 2 if colour is None else colour
+    made = Snapshot(ITEMS.ids, vectors(colour), ITEMS.interaction_count, True, 0.25, recall=0.7)
+    return dataclasses.replace(made, **changes)
+
+
+def gate(events=None, index_recall=1.0, validation_recall=0.7, items=ITEMS, **options):
+    triggers = eval_triggers(checkerboard_events(events=120, seed=1) if events is None else events)
+    judge = make_judge(items, triggers, categories_seen=False)
+    evidence = Evidence(judge, items.ids, {0.0: 1.0, 0.5: index_recall}, validation_recall)
+    return Gate(evidence, EVALUATE, GateConfig(**options), seed=0)
+
+
+def failed(checks):
+    return [(check.metric, check.option) for check in checks if not check.passed]
+
+
+def permuted_events(seed=0):
+    """Events whose items, half of all, were given each other's names."""
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(NUMBER)[: NUMBER // 2]
+    name = np.arange(NUMBER)
+    name[np.sort(chosen)] = chosen
+    name[:4] = [1, 0, 3, 2]
+    return [(int(name[t]), [int(name[each]) for each in ts]) for t, ts in checkerboard_events(events=120, seed=1)]
+
+
+BAD = (np.arange(NUMBER) // 2) % 2
+"""Colours that have nothing to do with the events'."""
+
+
+def test_a_good_model_passes_with_and_without_an_earlier_one():
+    assert failed(gate().judge(snapshot(), None, 0.95)) == []
+    assert failed(gate().judge(snapshot(), snapshot(), 0.95)) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({"min_recall": 0.99}, (metrics.RECALL, "gate.min_recall")),
+        ({"min_relevance": 0.99}, (metrics.RELEVANCE, "gate.min_relevance")),
+        ({"min_tail_share": 0.9}, (metrics.TAIL_SHARE, "gate.min_tail_share")),
+    ],
+)
+def test_floors_hold_on_the_first_run(options, found):
+    checks = gate(**options).judge(snapshot(), None, 0.95)
+    assert failed(checks) == [found]
+    (check,) = (check for check in checks if not check.passed)
+    reason = check.reason()
+    for part in (check.metric, "slice all", f"{check.value:.4f}", f"{check.bound:.4f}", check.option):
+        assert part in reason
+
+
+def test_an_index_that_finds_too_little_is_refused_at_its_worst_dial():
+    checks = gate(index_recall=0.9).judge(snapshot(), None, 0.95)
+    assert failed(checks) == [("index_recall", "index.min_recall")]
+    assert next(check for check in checks if not check.passed).relevance_weight == 0.5
+
+
+def test_a_model_that_knows_no_more_than_what_is_popular_is_refused():
+    few = checkerboard_events(events=120, seed=1)
+    to_popular = [(trigger, [NUMBER - 1 if trigger != NUMBER - 1 else NUMBER - 2]) for trigger, _ in few]
+    assert (metrics.RECALL, "gate.over_popularity") in failed(gate(to_popular).judge(snapshot(), None, 0.95))
+
+
+def test_rows_after_the_split_that_are_not_like_those_before_are_refused_on_the_first_run():
+    elsewhere = [(trigger, [(trigger + 9) % NUMBER]) for trigger, _ in checkerboard_events(events=120, seed=1)]
+    checks = gate(elsewhere, over_popularity=0.0, min_recall=0.0).judge(snapshot(), None, 0.95)
+    assert ("recall", "gate.validation_kept") in failed(checks)
+    assert failed(gate(validation_recall=None).judge(snapshot(), None, 0.95)) == []
+
+
+def test_a_model_that_is_worse_than_the_last_blessed_one_is_refused_by_slice():
+    checks = gate(validation_recall=None, over_popularity=0.0, min_relevance=-1.0).judge(
+        snapshot(BAD), snapshot(), 0.95
+    )
+    assert (metrics.RECALL, "gate.recall_margin") in failed(checks)
+    assert (metrics.RELEVANCE, "gate.relevance_margin") in failed(checks)
+    assert {check.slice for check in checks if check.option == "gate.slice_margin"} == {"head", "torso", "tail"}
+    assert any(not check.passed and check.slice == slices.HEAD for check in checks)
+    assert all(
+        "the last blessed model has" in check.reason() for check in checks if check.option == "gate.recall_margin"
+    )
+
+
+def test_a_loss_within_the_interval_refuses_nobody():
+    one_off = np.arange(NUMBER) % 2
+    one_off[0] = 1
+    few = checkerboard_events(events=12, seed=3)
+    assert failed(gate(few, validation_recall=None).judge(snapshot(one_off), snapshot(), 0.95)) == []
+
+
+def test_half_the_items_permuted_is_told_by_the_last_blessed_model():
+    poisoned = permuted_events()
+    learnt = np.arange(NUMBER) % 2
+    checks = gate(poisoned, validation_recall=None).judge(snapshot(learnt), snapshot(recall=0.99), 0.95)
+    found = [check for check in checks if not check.passed]
+    assert any(check.option == "gate.blessed_kept" for check in found)
+    assert "the data have changed" in next(check for check in found if check.option == "gate.blessed_kept").reason()
+
+
+def test_a_blessed_model_answers_from_the_catalogue_that_it_knows():
+    old = snapshot(ids=[f"old{row}" if row % 4 == 0 else item for row, item in enumerate(ITEMS.ids)])
+    found = old.retrieve(ITEMS.ids, np.arange(NUMBER), k=5, weights=[0.0, 1.0])
+    assert found.shape == (2, NUMBER, 5)
+    gone = [row for row in range(NUMBER) if row % 4 == 0]
+    assert not set(found.ravel()) & set(gone)
+    popular = np.argsort(-ITEMS.interaction_count)[:5].tolist()
+    expected = [-1 if row % 4 == 0 else row for row in popular]
+    assert found[0, 0].tolist() == expected
+    assert 5 not in found[0, 5]
+
+
+def test_a_snapshot_comes_back_as_it_was(tmp_path):
+    made = snapshot(ids=["a b", "ü", *ITEMS.ids[2:]])
+    made.save(tmp_path)
+    back = load_snapshot(tmp_path)
+    assert back.ids == made.ids
+    assert (back.has_dial, back.relevance_weight, back.merge, back.recall) == (True, 0.25, "blend", 0.7)
+    np.testing.assert_array_equal(back.vectors.relevance, made.vectors.relevance)
+    (tmp_path / "vectors.npz").write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(UserError, match="no usable snapshot"):
+        load_snapshot(tmp_path)

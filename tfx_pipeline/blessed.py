@@ -1,0 +1,165 @@
+"""The record of what was blessed and pushed: what a later run compares with, warm-starts from and refreshes.
+
+One directory a pushed version below the store::
+
+    <version>/baseline.json            what it was made of
+    <version>/model/                   weights and description, see `trainer.artefact`
+    <version>/snapshot/                how it answers, see `trainer.snapshot`
+    <version>/statistics/items/        of the data that it was trained on, as StatisticsGen wrote them
+    <version>/statistics/pairs/
+    <version>/manifest.json            of those data
+
+A baseline is such a directory, or an empty one where nothing was blessed before.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from preprocessing.errors import UserError
+from preprocessing.manifest import load_manifest
+from preprocessing.schema import MANIFEST, Manifest
+from serving.stores.objects import is_bucket, open_store
+from serving.stores.trees import copy_tree, delete_tree, put_tree
+
+LATEST: Final = "latest"
+"""Name of the record that runs on a cluster compare with, in a bucket; local runs look for theirs."""
+NONE: Final = "none"
+"""Name of the empty baseline in a store."""
+IDENTITY: Final = "baseline.json"
+MODEL: Final = "model"
+SNAPSHOT: Final = "snapshot"
+STATISTICS: Final = "statistics"
+_KEPT: Final = 5
+
+
+def record(store: str | Path, version: int, identity: Mapping[str, str], parts: Mapping[str, Path]) -> None:
+    """Keeps what was pushed as a version; an earlier record of the version is replaced.
+
+    Args:
+      store: the directory of records, or ``s3://bucket/path`` or ``gs://bucket/path``.
+      version: as pushed.
+      identity: names what its ``data`` and its ``model`` were made of; see `find_baseline`.
+      parts: directories and files by their path below the record.
+    """
+    store = str(store)
+    if is_bucket(store):
+        with tempfile.TemporaryDirectory(prefix="mtmh-") as scratch:
+            _fill(Path(scratch), version, identity, parts)
+            put_tree(Path(scratch), f"{store}/{version}", last=IDENTITY)
+        point_latest(store, version)
+        for number in sorted(_bucket_versions(store))[:-_KEPT]:
+            delete_tree(f"{store}/{number}", first=IDENTITY)
+        return
+    root = Path(store)
+    root.mkdir(parents=True, exist_ok=True)
+    staging = root / f".staging-{uuid.uuid4().hex}"
+    for old in root.glob(".staging-*"):
+        shutil.rmtree(old, ignore_errors=True)
+    staging.mkdir()
+    _fill(staging, version, identity, parts)
+    target = root / str(version)
+    shutil.rmtree(target, ignore_errors=True)
+    os.rename(staging, target)
+    for number in sorted(_versions(root))[:-_KEPT]:
+        shutil.rmtree(root / str(number), ignore_errors=True)
+
+
+def _fill(directory: Path, version: int, identity: Mapping[str, str], parts: Mapping[str, Path]) -> None:
+    for name, source in parts.items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, directory / name)
+        else:
+            shutil.copy2(source, directory / name)
+    document = {"version": version, "identity": dict(identity)}
+    (directory / IDENTITY).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def point_latest(store: str, version: int) -> None:
+    """Makes the record of a version what runs on a cluster compare with: ``latest`` in a bucket of records.
+
+    Raises:
+      UserError: there is no such record.
+    """
+    if not copy_tree(f"{store}/{version}", f"{store}/{LATEST}", last=IDENTITY):
+        raise UserError(f"{store} holds no record of version {version}: nothing to compare the next run with")
+
+
+def identity_of(directory: Path) -> dict[str, str]:
+    """What a record was made of.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    try:
+        document: Any = json.loads((directory / IDENTITY).read_text(encoding="utf-8"))
+        return {str(part): str(name) for part, name in document["identity"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{directory} holds no usable record of a push ({error}); remove it") from error
+
+
+def find_baseline(store: Path, part: str, identity: str, served: int | None) -> Path:
+    """The record that a run compares with: the newest of another identity that is not newer than what is served.
+
+    Data are not compared with themselves, nor a model with what an earlier run of the same inputs, configuration and
+    code has pushed: otherwise no unchanged run would find its own results in the cache. Versions above the one that is
+    served were rolled back.
+
+    Args:
+      store: the directory of records.
+      part: what is compared, ``data`` or ``model``.
+      identity: of the run's part.
+      served: the version whose content is served, see `serving.push.origin`; None where nothing is.
+
+    Returns:
+      The directory of the record, or an empty one.
+    """
+    for version in sorted(_versions(store), reverse=True):
+        if served is not None and version > served:
+            continue
+        try:
+            document: Any = json.loads((store / str(version) / IDENTITY).read_text(encoding="utf-8"))
+            other = document["identity"][part]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if other != identity:
+            return store / str(version)
+    none = store / NONE
+    none.mkdir(parents=True, exist_ok=True)
+    return none
+
+
+def earlier_statistics(baseline: Path, branch: str) -> Any:
+    """Statistics of a branch of the last blessed data; None where there are none."""
+    from tfx_pipeline.data_gate import read_statistics
+
+    directory = baseline / STATISTICS / branch
+    return read_statistics(directory) if directory.is_dir() else None
+
+
+def earlier_manifest(baseline: Path) -> Manifest | None:
+    """The manifest of the last blessed data; None where there are none, or they are of another layout."""
+    if not (baseline / MANIFEST).is_file():
+        return None
+    try:
+        return load_manifest(str(baseline))
+    except UserError:
+        return None
+
+
+def _versions(store: Path) -> list[int]:
+    if not store.is_dir():
+        return []
+    return [int(path.name) for path in store.iterdir() if path.name.isascii() and path.name.isdigit()]
+
+
+def _bucket_versions(store: str) -> set[int]:
+    bucket, key = open_store(store)
+    heads = {name.removeprefix(f"{key}/").partition("/")[0] for name in bucket.sizes(f"{key}/")}
+    return {int(head) for head in heads if head.isascii() and head.isdigit()}
