@@ -79,9 +79,9 @@ class LossConfig:
 class TrainerConfig:
     """How the model is trained."""
 
-    epochs: int = option(12, "most epochs", minimum=1)
+    epochs: int = option(24, "most epochs", minimum=1)
     steps_per_epoch: int = option(
-        50, "an epoch is one pass over the trigger events, or this many steps where a pass is longer", minimum=1
+        25, "an epoch is one pass over the trigger events, or this many steps where a pass is longer", minimum=1
     )
     batches: str | None = option(
         None,
@@ -110,7 +110,7 @@ class TrainerConfig:
     averaged_steps: float = option(
         50.0, "the weights that are judged and kept are a moving average over about so many steps", above=0
     )
-    patience: int = option(2, "stop after this many epochs without a better recall on the validation slice", minimum=1)
+    patience: int = option(3, "stop after this many epochs without a better recall on the validation slice", minimum=1)
     eval_triggers: int = option(20000, "triggers sampled for the evaluation between epochs", minimum=1)
     refit: bool = option(False, "train the pushed model on all rows, those after the split too")
     tensorboard: bool = option(True, "write TensorBoard logs")

@@ -130,7 +130,7 @@ class TrainingLoop:
             self._steps * config.trainer.epochs,
             alpha=0.1,
             warmup_target=config.trainer.learning_rate * batches.rate,
-            warmup_steps=max(1, self._steps // 2),
+            warmup_steps=self._steps,
         )
         with self._distribution.scope():
             model.compile(optimizer=FusedAdam(rate), steps_per_execution=min(_MOST_STEPS_PER_CALL, self._steps))
