@@ -56,6 +56,7 @@ DEVELOPMENT = [
     "gcp-storage-emulator>=2026",  # a local server of GCS' protocol
     "grpc-stubs>=1.53",
     "hypothesis>=6.100,<7",
+    "kubernetes-validate>=1.31",  # the schemas that serving/deploy's manifests are checked against
     "moto[s3]>=5.1,<6",  # a local server of S3's protocol
     "mypy>=1.10",
     "packaging>=24",
