@@ -165,7 +165,11 @@ def late(tmp_path_factory):
     root = tmp_path_factory.mktemp("late")
     base = root / "mtmh"
     base.mkdir()
-    return ServerProcess.start(base, threads=1, queue=2), toy_model.export(root / "1", busy=200), base
+    return (
+        ServerProcess.start(base, threads=1, queue=2, queue_milliseconds=60_000),
+        toy_model.export(root / "1", busy=200),
+        base,
+    )
 
 
 def _health(address: str) -> int:
