@@ -240,6 +240,8 @@ class RestServer:
                 context.load_cert_chain(tls.certificate, tls.key)
 
     async def _handle(self, request: web.Request) -> web.Response:
+        if (request.content_length or 0) > self._max_message_bytes:
+            raise web.HTTPRequestEntityTooLarge(self._max_message_bytes, request.content_length or 0)
         body = await asyncio.wait_for(request.read(), _READ_SECONDS)
         call = functools.partial(self._api.answer, request.method, request.path, body)
         return _json(await asyncio.wrap_future(self._pool.submit(call)))
