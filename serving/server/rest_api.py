@@ -11,11 +11,12 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from serving import wire
 from serving.server import rest_json
@@ -38,8 +39,6 @@ _RENEWAL_SECONDS: Final = 10.0
 _SPARE_THREADS: Final = 4
 
 _Result = TypeVar("_Result")
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
 
 
 class RestApi:

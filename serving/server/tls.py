@@ -80,9 +80,11 @@ class TlsFiles:
         """
         self.context()
         renewed = self.watch()
+        # None says that nothing is new, which the stubs do not know.
+        fetch: Any = lambda: self._configuration() if renewed() else None  # noqa: E731
         return grpc.dynamic_ssl_server_credentials(
             self._configuration(),
-            lambda: self._configuration() if renewed() else None,
+            fetch,
             require_client_authentication=self.client_ca is not None,
         )
 

@@ -1,7 +1,9 @@
 """TLS and mutual TLS, over gRPC and REST; certificates that are renewed in place."""
 
+import shutil
 import ssl
 import urllib.error
+from pathlib import Path
 
 import grpc
 import pytest
@@ -11,9 +13,14 @@ from preprocessing.errors import UserError
 from serving.server.config import ServerConfig
 from serving.server.tls import TlsFiles
 from tests.serving.server import toy_model
-from tests.serving.server.certificates import Authority
+from tests.serving.server.certificates import Authority, Signed
 from tests.serving.server.http_get import get
 from tests.serving.server.server_process import ServerProcess
+
+
+def another(directory: Path) -> Authority:
+    directory.mkdir()
+    return Authority(directory)
 
 
 @pytest.fixture(scope="module")
@@ -23,12 +30,12 @@ def directory(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def authority(directory) -> Authority:
-    return Authority(directory, "authority")
+    return Authority(directory)
 
 
 @pytest.fixture(scope="module")
 def stranger(directory) -> Authority:
-    return Authority(directory, "stranger")
+    return another(directory / "stranger")
 
 
 @pytest.fixture(scope="module")
@@ -37,17 +44,17 @@ def secure(exported, directory, authority):
     base = directory / "mtmh"
     base.mkdir()
     toy_model.copy(exported, base / "1")
-    certificate, key = authority.sign("server")
-    files = {"tls_certificate": certificate, "tls_key": key, "tls_client_ca": authority.certificate}
+    own = authority.sign("server")
+    files = {"tls_certificate": own.certificate, "tls_key": own.key, "tls_client_ca": authority.certificate}
     options = {name: str(path) for name, path in files.items()}
     server = ServerProcess.start(base, monitoring_port=0, **options).wait_ready()
     yield server
     assert server.stop() == 0
 
 
-def ask(address: str, authority: Authority, pair=None) -> int:
-    """The version that answers a caller with these certificates."""
-    certificate, key = (None, None) if pair is None else (path.read_bytes() for path in pair)
+def ask(address: str, authority: Authority, caller: Signed | None = None) -> int:
+    """The version that answers a caller that trusts this authority and has this certificate."""
+    certificate, key = (caller.certificate.read_bytes(), caller.key.read_bytes()) if caller else (None, None)
     credentials = grpc.ssl_channel_credentials(authority.certificate.read_bytes(), key, certificate)
     with grpc.secure_channel(address, credentials, options=[("grpc.enable_http_proxy", 0)]) as channel:
         predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
@@ -56,9 +63,9 @@ def ask(address: str, authority: Authority, pair=None) -> int:
 
 def test_grpc_takes_callers_of_the_authority_alone(secure, authority, stranger):
     assert ask(secure.address, authority, authority.sign("caller")) == 1
-    for pair in (None, stranger.sign("nobody")):
+    for caller in (None, stranger.sign("nobody")):
         with pytest.raises(grpc.RpcError) as caught:
-            ask(secure.address, authority, pair)
+            ask(secure.address, authority, caller)
         assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
@@ -67,7 +74,8 @@ def test_rest_takes_callers_of_the_authority_alone(secure, authority):
     context = ssl.create_default_context(cafile=str(authority.certificate))
     with pytest.raises((urllib.error.URLError, ssl.SSLError, ConnectionError)):
         get(f"{secure.rest}/v1/models/mtmh", context)
-    context.load_cert_chain(*authority.sign("caller"))
+    caller = authority.sign("caller")
+    context.load_cert_chain(caller.certificate, caller.key)
     assert get(f"{secure.rest}/v1/models/mtmh", context)[0] == 200
 
 
@@ -76,23 +84,22 @@ def test_probes_need_no_certificate(secure):
 
 
 def test_a_renewed_certificate_is_taken_without_a_restart(secure, authority, directory):
-    caller = authority.sign("caller")
-    before = (directory / "server.crt").read_bytes()
-    authority.sign("server")
-    assert (directory / "server.crt").read_bytes() != before
-    assert ask(secure.address, authority, caller) == 1
-    new = Authority(directory, "new")
-    new.sign("server")
+    caller, new = authority.sign("caller"), another(directory / "new")
+    with pytest.raises(grpc.RpcError):
+        ask(secure.address, new, caller)
+    own = new.sign("server")
+    for source, name in ((own.certificate, "server.pem"), (own.key, "server.key")):
+        shutil.copy(source, directory / name)
     assert ask(secure.address, new, caller) == 1
 
 
 @pytest.mark.parametrize("wrong", ["certificate", "key", "client_ca", "pair"])
 def test_files_that_do_not_fit_are_a_users_mistake(tmp_path, wrong):
-    authority = Authority(tmp_path, "authority")
-    (certificate, key), (_, other_key) = authority.sign("server"), authority.sign("other")
-    files = {"certificate": certificate, "key": key, "client_ca": authority.certificate}
+    authority = Authority(tmp_path)
+    own, other = authority.sign("server"), authority.sign("other")
+    files = {"certificate": own.certificate, "key": own.key, "client_ca": authority.certificate}
     if wrong == "pair":
-        files["key"] = other_key
+        files["key"] = other.key
     else:
         files[wrong] = tmp_path / "nothing.pem"
     with pytest.raises(UserError, match=r"--tls-.*cannot be used"):
