@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -24,9 +24,9 @@ from serving.results import text
 from serving.server.directories import find_versions
 from serving.server.errors import invalid
 from serving.server.gate import Gate
-from serving.server.servable import LoadedVersion
+from serving.server.roster import Choice, Roster
+from serving.server.servable import Servable
 from serving.server.title_search import TitleSearch
-from serving.server.versions import Versions
 from serving.signatures import DESCRIBE
 
 _log = logging.getLogger("mtmh.serving")
@@ -38,6 +38,8 @@ _ID_FILES: Final = "assets/item_ids*"
 _DESCRIBED_AT_ONCE: Final = 20_000
 _MOST_HITS: Final = 20
 _LONGEST_QUERY: Final = 200
+_RUNNING, _WAITING, _PATIENCE = 2, 16, 60.0
+"""Searches at a time, those that may wait, and seconds of it: the first search of a version reads all its titles."""
 
 
 @functools.cache
@@ -65,43 +67,47 @@ def _hash(content: str) -> str:
 class Explorer:
     """The routes of the explorer over the versions of one model."""
 
-    def __init__(self, versions: Versions, gate: Gate, name: str, base: Path) -> None:
-        """Args are the server's versions and gate, the model's name and its base path."""
-        self._versions, self._gate, self._name, self._base = versions, gate, name, base
+    def __init__(self, roster: Roster, name: str, base: Path) -> None:
+        """Args are the versions that answer, the model's name and its base path."""
+        self._roster, self._choice, self._base = roster, Choice(name), base
+        # Its own, beside the API's: what people look for must not delay what callers ask.
+        self._gate = Gate(_RUNNING, _WAITING, _PATIENCE)
+        self._pool = ThreadPoolExecutor(self._gate.capacity, thread_name_prefix="mtmh-explorer")
         self._lock = threading.Lock()
         self._search: tuple[int, TitleSearch] | None = None
 
-    def add_routes(self, app: web.Application, pool: ThreadPoolExecutor) -> None:
-        """Adds the page and what it asks for; the pool runs what takes time."""
+    def routes(self) -> list[web.RouteDef]:
+        """The page and what it asks for, all GET."""
 
         async def show(request: web.Request) -> web.Response:
             body, headers = page()
             return _response(body, "text/html", headers)
 
-        def answered(answer: Callable[[str], Any]) -> Callable[[web.Request], Any]:
+        def answered(answer: Callable[[str], Any]) -> Callable[[web.Request], Awaitable[web.Response]]:
             async def handle(request: web.Request) -> web.Response:
                 query = request.query.get("q", "")
-                document = await asyncio.wrap_future(pool.submit(answer, query))
+                document = await asyncio.wrap_future(self._pool.submit(answer, query))
                 return _response(json.dumps(document, ensure_ascii=False).encode(), "application/json")
 
             return handle
 
-        app.router.add_get(PATH, show)
-        app.router.add_get(f"{PATH}/model", answered(self.model))
-        app.router.add_get(f"{PATH}/search", answered(self.search))
+        return [
+            web.get(PATH, show),
+            web.get(f"{PATH}/model", answered(lambda query: self.model())),
+            web.get(f"{PATH}/search", answered(self.search)),
+        ]
 
-    def model(self, query: str = "") -> dict[str, Any]:
+    def model(self) -> dict[str, Any]:
         """The model's name, the version that answers, its number of items and its defaults.
 
         Raises:
             RequestError: no version answers yet.
         """
-        del query
-        with self._versions.acquire(self._name) as loaded:
+        with self._roster.acquire(self._choice) as loaded:
             card = self._card(loaded.version)
         defaults = card.get("defaults", {})
         return {
-            "model": self._name,
+            "model": self._choice.name,
             "version": loaded.version,
             "items": card.get("items"),
             "merge": defaults.get("merge"),
@@ -116,7 +122,7 @@ class Explorer:
         """
         if len(query) > _LONGEST_QUERY:
             raise invalid(f"q: {len(query)} characters, at most {_LONGEST_QUERY} are allowed")
-        with self._gate.enter(), self._versions.acquire(self._name) as loaded:
+        with self._gate.enter(), self._roster.acquire(self._choice) as loaded:
             catalogue = self._catalogue(loaded)
             ids = [catalogue.ids[row] for row in catalogue.find(query, _MOST_HITS)]
             titles, topics = _describe(loaded, ids)
@@ -135,7 +141,7 @@ class Explorer:
             return {}
         return card if isinstance(card, dict) else {}
 
-    def _catalogue(self, loaded: LoadedVersion) -> TitleSearch:
+    def _catalogue(self, loaded: Servable) -> TitleSearch:
         """The titles of the version that answers, read once."""
         with self._lock:
             if self._search is None or self._search[0] != loaded.version:
@@ -150,7 +156,7 @@ class Explorer:
         return file.read_bytes().decode().split("\n")[:-1] if file else []
 
 
-def _describe(loaded: LoadedVersion, ids: list[str]) -> tuple[list[str], list[str]]:
+def _describe(loaded: Servable, ids: list[str]) -> tuple[list[str], list[str]]:
     """Titles and ``|``-joined categories; empty where the model carries none."""
     if DESCRIBE not in loaded.signatures:
         return [""] * len(ids), [""] * len(ids)

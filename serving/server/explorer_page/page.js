@@ -120,20 +120,24 @@ function shown(item, rank) {
   title.type = "button";
   title.title = "Use as the trigger";
   title.addEventListener("click", () => choose([{ item_id: item.item_id, title: item.title }]));
-  body.append(title);
-  if (item.title) body.append(element("div", "id", item.item_id));
+  const about = element("div", "about");
+  if (item.title) about.append(element("span", "id", item.item_id));
+  about.append(element("span", `source ${item.source}`, item.source));
+  body.append(title, about);
   if (item.categories?.length) {
     const topics = element("ul", "topics");
     topics.append(...item.categories.map((category) => element("li", "", category)));
     body.append(topics);
   }
   const scores = element("dl", "scores");
-  for (const name of ["score", "engagement", "relevance"]) {
+  const share = [["share of all engagements", `${(100 * item.score).toFixed(2)} %`]];
+  const three = ["score", "engagement", "relevance"].map((name) => [name, item[name].toFixed(3)]);
+  for (const [name, value] of item.source === "popular" ? share : three) {
     const pair = element("div");
-    pair.append(element("dt", "", name), element("dd", "", item[name].toFixed(3)));
+    pair.append(element("dt", "", name), element("dd", "", value));
     scores.append(pair);
   }
-  body.append(scores, element("span", `source ${item.source}`, item.source));
+  body.append(scores);
   row.append(element("span", "rank", rank), body);
   return row;
 }
