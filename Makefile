@@ -1,13 +1,19 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint format bench lock clean distclean
+.PHONY: help setup demo test test-all contract lint format bench lock clean distclean
 
 SHELL := /bin/bash
 BIN := .venv/bin
 PACKAGES := preprocessing trainer serving tfx_pipeline
 CHECKED := $(PACKAGES) $(wildcard tests benchmarks setup.py)
 
-# Arguments for demo, test and bench: make test ARGS="-k merge"
+# Arguments for demo, test, contract and bench: make test ARGS="-k merge"
 ARGS ?=
+# The server that `make contract` asks.
+ADDRESS ?=
+MODEL ?= mtmh
+CA ?=
+CERT ?=
+KEY ?=
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -25,6 +31,11 @@ test: lint ## linters, types, unit and property tests, a small end-to-end test
 test-all: lint ## test, and all that is slow
 	-@scripts/browser.sh
 	@$(BIN)/python -m pytest $(ARGS)
+
+contract: setup ## what callers rely on, against a running server: ADDRESS=host:8500 (MODEL=mtmh; TLS: CA=, CERT=, KEY=)
+	@$(if $(ADDRESS),,echo "contract: name the server: make contract ADDRESS=host:8500"; exit 2)
+	@MTMH_CONTRACT_ADDRESS="$(ADDRESS)" MTMH_CONTRACT_MODEL="$(MODEL)" MTMH_CONTRACT_CA="$(CA)" \
+		MTMH_CONTRACT_CERT="$(CERT)" MTMH_CONTRACT_KEY="$(KEY)" $(BIN)/python -m pytest tests/contract $(ARGS)
 
 lint: setup ## ruff and mypy --strict
 	@$(BIN)/ruff check $(CHECKED)

@@ -156,7 +156,7 @@ class AsyncClient:
                 done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 answered = [task for task in done if task.exception() is None]
                 if answered or not running:
-                    return (answered or list(done))[0].result()
+                    return bytes((answered or list(done))[0].result())
         finally:
             for task in running:
                 task.cancel()
