@@ -25,6 +25,7 @@ from serving.signatures import (
     EMBED,
     RETRIEVE,
     RETRIEVE_BY_CONTENT,
+    RETRIEVE_FILTERED,
     SERVING_DEFAULT,
     SIGNATURES,
 )
@@ -240,6 +241,7 @@ class ServingModule(tf.Module):
         bodies = {
             SERVING_DEFAULT: self._retriever.retrieve_default,
             RETRIEVE: self._retriever.retrieve,
+            RETRIEVE_FILTERED: self._retriever.retrieve_filtered,
             RETRIEVE_BY_CONTENT: self._retrieve_by_content,
             EMBED: self._retriever.embed,
             DESCRIBE: self._describe,
