@@ -56,6 +56,7 @@ DEVELOPMENT = [
     "gcp-storage-emulator>=2026",  # a local server of GCS' protocol
     "grpc-stubs>=1.53",
     "hypothesis>=6.100,<7",
+    "kubernetes-validate>=1.31",  # the schemas that serving/deploy's manifests are checked against
     "moto[s3]>=5.1,<6",  # a local server of S3's protocol
     "mypy>=1.10",
     "packaging>=24",
@@ -91,7 +92,7 @@ setup(
     keywords="recommender retrieval item-to-item tensorflow tfx scann",
     python_requires="==3.10.*",
     packages=find_packages(include=[pattern for name in PACKAGES for pattern in (name, f"{name}.*")]),
-    package_data={"tfx_pipeline": ["templates/*.j2", "schemas/*.pbtxt"]},
+    package_data={"serving.server": ["explorer_page/*"], "tfx_pipeline": ["templates/*.j2", "schemas/*.pbtxt"]},
     install_requires=REQUIREMENTS,
     extras_require={"dev": DEVELOPMENT},
     entry_points={"console_scripts": ["mtmh = tfx_pipeline.cli:main"]},

@@ -22,6 +22,7 @@ class ServerConfig:
     threads: int = option(0, "requests that the model answers at a time; 0: the number of processors")
     queue: int = option(128, "requests that may wait for a thread; more are refused with RESOURCE_EXHAUSTED")
     grace_seconds: float = option(10.0, "how long requests in flight may take after SIGTERM")
+    explorer: bool = option(False, "serve a page at REST's /explorer that shows people what the model answers")
     require_version: bool = option(False, "fail when no version can be served at the start, instead of waiting")
 
     def __post_init__(self) -> None:
@@ -43,6 +44,8 @@ class ServerConfig:
             value = getattr(self, name)
             if not least <= value <= most:
                 raise UserError(f"--{name.replace('_', '-')} {value}: expected a number from {least} to {most}")
+        if self.explorer and self.rest_port < 0:
+            raise UserError("--explorer needs REST: leave out --rest-port -1")
 
     @property
     def name(self) -> str:

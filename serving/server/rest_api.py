@@ -19,6 +19,7 @@ from aiohttp import web
 from serving import wire
 from serving.server import rest_json
 from serving.server.errors import RequestError, invalid, unimplemented
+from serving.server.explorer import Explorer
 from serving.server.gate import Gate
 from serving.server.versions import Versions
 
@@ -128,8 +129,16 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
 class RestServer:
     """The listening server."""
 
-    def __init__(self, versions: Versions, gate: Gate, max_message_bytes: int, grace_seconds: float) -> None:
+    def __init__(
+        self,
+        versions: Versions,
+        gate: Gate,
+        max_message_bytes: int,
+        grace_seconds: float,
+        explorer: Explorer | None = None,
+    ) -> None:
         self._api = RestApi(versions, gate)
+        self._explorer = explorer
         self._pool = ThreadPoolExecutor(gate.capacity + _SPARE_THREADS, thread_name_prefix="mtmh-rest")
         self._max_message_bytes, self._grace_seconds = max_message_bytes, grace_seconds
         self._loop = asyncio.new_event_loop()
@@ -150,6 +159,8 @@ class RestServer:
 
     async def _listen(self, host: str, port: int) -> int:
         app = web.Application(client_max_size=self._max_message_bytes, middlewares=[_errors_as_json])
+        if self._explorer:
+            self._explorer.add_routes(app, self._pool)
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(
             app,

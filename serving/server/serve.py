@@ -16,6 +16,7 @@ from types import FrameType
 
 from preprocessing.errors import UserError
 from serving.server.config import ServerConfig
+from serving.server.explorer import PATH, Explorer
 from serving.server.gate import Gate
 from serving.server.grpc_api import GrpcServer
 from serving.server.rest_api import RestServer
@@ -37,7 +38,9 @@ class _Server:
             Path(config.model_base_path), config.name, config.poll_seconds, self._on_available, self._on_nothing
         )
         self._grpc = GrpcServer(self._versions, gate, config.name, config.max_message_bytes)
-        self._rest = RestServer(self._versions, gate, config.max_message_bytes, config.grace_seconds)
+        base = Path(config.model_base_path)
+        explorer = Explorer(self._versions, gate, config.name, base) if config.explorer else None
+        self._rest = RestServer(self._versions, gate, config.max_message_bytes, config.grace_seconds, explorer)
         self._addresses = ""
 
     def start(self) -> None:
@@ -52,6 +55,8 @@ class _Server:
         if self._config.rest_port >= 0:
             rest_port = _listen(self._rest.listen, host, self._config.rest_port, "--rest-port")
             self._addresses += f", REST http://{host}:{rest_port}"
+            if self._config.explorer:
+                _log.info("explorer: http://%s:%d%s", host, rest_port, PATH)
         _log.info("model %s from %s: listening on %s", self._config.name, self._config.model_base_path, self._addresses)
         self._versions.start()
 
