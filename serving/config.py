@@ -47,8 +47,8 @@ class IndexConfig:
     )
     leaves_to_search: int | None = option(
         None,
-        "partitions searched; by default a fifth of them (of the stock flavour a twentieth), at least 10, and more where "
-        "index recall asks for it",
+        "partitions searched; by default a fifth of them (of the stock flavour a twentieth), at least 10, and more "
+        "where index recall asks for it",
         minimum=1,
     )
     reorder: int | None = option(
@@ -76,8 +76,8 @@ class ExportConfig:
     )
     stock: bool = option(
         False,
-        "publish a second version beside it, under the model's name with `-stock`, that an unmodified TF Serving loads: "
-        "the same signatures without ScaNN's ops",
+        "publish a second version too, as `NAME-stock`, that an unmodified TF Serving loads: the same signatures "
+        "without ScaNN's ops",
     )
 
 

@@ -7,10 +7,7 @@ from typing import Any, Final
 
 from preprocessing.backend import tf, tfrs
 from serving.config import IndexConfig
-
-SCANN: Final = "scann"
-STOCK: Final = "stock"
-"""Flavours of an export: searched by ScaNN's ops, or by those of an unmodified TensorFlow alone."""
+from serving.flavours import SCANN, STOCK
 
 TREE_FROM: Final = 20_000
 """Catalogue size from which ``index.kind=auto`` builds a tree."""
@@ -33,7 +30,7 @@ class IndexPlan:
       kind: ``exact`` or ``tree``.
       leaves, leaves_to_search: partitions of the tree, and how many of them a query visits; 0 for ``exact``.
       reorder: candidates of each head that the tree rescores with exact vectors; 0 for ``exact``.
-      flavour: `SCANN` or `STOCK`.
+      flavour: `serving.flavours.SCANN` or `STOCK`.
     """
 
     kind: str

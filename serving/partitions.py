@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocessing.backend import tf
+from serving.blocks import in_blocks
 from serving.index import IndexPlan
 
 _SAMPLE: Final = 64
@@ -68,8 +69,6 @@ class PartitionedIndex(tf.Module):
         Returns:
           Scores float32 [B, k], falling, and candidate rows int32 [B, k]; -inf and -1 where too few were probed.
         """
-        from serving.blocks import in_blocks
-
         probed = min(self._plan.leaves_to_search, self._number)
         rows_at_once = max(1, _FLOATS // (probed * self._size * self._dimension))
 
@@ -113,7 +112,7 @@ def _centroids(vectors: NDArray[np.float32], number: int) -> NDArray[np.float32]
     """Lloyd's algorithm over a sample; a cluster that runs empty begins anew elsewhere."""
     rng = np.random.default_rng(0)
     sample = vectors[np.sort(rng.permutation(len(vectors))[: _SAMPLE * number])]
-    centroids = sample[rng.permutation(len(sample))[:number]].copy()
+    centroids: NDArray[np.float32] = sample[rng.permutation(len(sample))[:number]].copy()
     for _ in range(_ITERATIONS):
         assigned = _nearest(sample, centroids)
         counts = np.bincount(assigned, minlength=number)

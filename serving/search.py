@@ -11,7 +11,8 @@ from preprocessing.backend import tf
 from serving import merge, ranking
 from serving.blocks import in_blocks
 from serving.filters import CategoryFilters, Filter
-from serving.index import STOCK, IndexPlan, build_index
+from serving.flavours import STOCK
+from serving.index import IndexPlan, build_index
 from serving.ranking import Answers, Finds, Query
 from trainer.model import ItemVectors
 from trainer.names import BLEND, QUOTA

@@ -10,7 +10,8 @@ import numpy as np
 
 from preprocessing.backend import tf
 from serving.config import IndexConfig
-from serving.index import SCANN, plan_index
+from serving.flavours import SCANN
+from serving.index import plan_index
 from serving.retriever import RetrievalDefaults, Retriever
 from serving.signatures import ANSWER, RETRIEVE, RETRIEVE_FILTERED, SIGNATURES
 from trainer.model import ItemVectors
@@ -29,6 +30,18 @@ def unit(rng, number, dimension):
 def random_vectors(number, dimension=8, seed=0):
     rng = np.random.default_rng(seed)
     return ItemVectors(*(unit(rng, number, dimension) for _ in range(3)))
+
+
+def clustered(number, dimension=16, seed=3):
+    """Both heads see topics, one of them with noise."""
+    rng = np.random.default_rng(seed)
+    topics = unit(rng, max(4, number // 50), dimension)[rng.integers(0, max(4, number // 50), number)]
+
+    def view():
+        vectors = topics + 0.3 * unit(rng, number, dimension)
+        return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+    return ItemVectors(view(), view(), view())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +105,7 @@ class Shelf:
         return tf.function(body, autograph=False).get_concrete_function(**specs)
 
     def ask(self, rows: Sequence[Row], lead: bool = True, filtered: bool = False):
-        """A batch as the client sends it: "" in column 0, and padded by it; by ``retrieve_filtered`` or ``retrieve``."""
+        """A batch as the client sends it: "" in column 0, and padded by it."""
 
         def matrix(lists):
             lists = [["", *each] if lead else list(each) for each in lists]
