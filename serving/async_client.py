@@ -72,10 +72,13 @@ class AsyncClient:
         relevance_weight: float | None = None,
         exclude: Sequence[str] = (),
         *,
+        allow_categories: Sequence[str] = (),
+        deny_categories: Sequence[str] = (),
         timeout: float | None = None,
     ) -> Answer:
         """What to show after these items: see `serving.client.Client.retrieve`."""
-        return await self.ask(questions.retrieve(item_ids, k, relevance_weight, exclude), timeout)
+        question = questions.retrieve(item_ids, k, relevance_weight, exclude, allow_categories, deny_categories)
+        return await self.ask(question, timeout)
 
     async def retrieve_by_content(
         self,

@@ -99,6 +99,8 @@ class Client:
         relevance_weight: float | None = None,
         exclude: Sequence[str] = (),
         *,
+        allow_categories: Sequence[str] = (),
+        deny_categories: Sequence[str] = (),
         timeout: float | None = None,
     ) -> Answer:
         """What to show after these items.
@@ -109,13 +111,16 @@ class Client:
             k: most answers; None for the exported default.
             relevance_weight: the dial, 0 (engagement) to 1 (relevance); None for the exported default.
             exclude: ids that must not be among the answers.
+            allow_categories: an answer has one of these categories; none given: any will do.
+            deny_categories: an answer has none of these.
             timeout: seconds for this call; None for the client's.
 
         Raises:
             ServerError: the server cannot be reached or refuses.
             UserError: an argument is out of its range.
         """
-        return self.ask(questions.retrieve(item_ids, k, relevance_weight, exclude), timeout)
+        question = questions.retrieve(item_ids, k, relevance_weight, exclude, allow_categories, deny_categories)
+        return self.ask(question, timeout)
 
     def retrieve_by_content(
         self,

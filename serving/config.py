@@ -47,7 +47,8 @@ class IndexConfig:
     )
     leaves_to_search: int | None = option(
         None,
-        "partitions searched; by default a fifth of them, at least 10, and more where index recall asks for it",
+        "partitions searched; by default a fifth of them (of the stock flavour a twentieth), at least 10, and more "
+        "where index recall asks for it",
         minimum=1,
     )
     reorder: int | None = option(
@@ -71,7 +72,12 @@ class ExportConfig:
         "triggers of which one request to each signature is recorded, for the server to replay before a version is "
         "available",
         minimum=0,
-        maximum=200,
+        maximum=160,
+    )
+    stock: bool = option(
+        False,
+        "publish a second version too, as `NAME-stock`, that an unmodified TF Serving loads: the same signatures "
+        "without ScaNN's ops",
     )
 
 

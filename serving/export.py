@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -13,25 +14,17 @@ from numpy.typing import NDArray
 
 from preprocessing.backend import tf
 from preprocessing.read import ItemTable, read_items
-from preprocessing.transform import CategoryLookup, split_categories, text_grams, text_tokens
 from serving.config import ServingConfig
+from serving.flavours import SCANN, STOCK, base_of
 from serving.index import IndexPlan, plan_index
 from serving.index_gate import GATE_K, check_index_floor, gate_triggers, tune_index
 from serving.local_shelf import staged
 from serving.push import push
 from serving.retriever import RetrievalDefaults, Retriever
-from serving.signatures import (
-    DESCRIBE,
-    EMBED,
-    RETRIEVE,
-    RETRIEVE_BY_CONTENT,
-    SERVING_DEFAULT,
-    SIGNATURES,
-)
+from serving.serving_module import ServingModule
 from serving.warmup import write_warmup
 from trainer.artefact import DialPoint, ModelDescription, load_model
 from trainer.catalogue import Catalogue
-from trainer.encoder import ItemInputs
 from trainer.model import ItemVectors, MTMHModel
 from trainer.names import QUOTA
 
@@ -49,12 +42,19 @@ class ExportResult:
       plan: parameters of the index.
       index_recall: index recall@50 against exact search, by setting of the dial.
       relevance_weight: the exported default.
+      stock: the same of the stock flavour, where one was built.
     """
 
     directory: Path
     plan: IndexPlan
     index_recall: dict[float, float]
     relevance_weight: float
+    stock: "ExportResult | None" = None
+
+    @property
+    def flavours(self) -> "tuple[ExportResult, ...]":
+        """This one, and that of the stock flavour."""
+        return (self, self.stock) if self.stock else (self,)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +81,9 @@ class VersionContent:
 def export(
     examples: Path, model_directory: Path, base: Path, config: ServingConfig, keep_versions: int | None = None
 ) -> ExportResult:
-    """Exports a trained model to a new version below ``base``.
+    """Exports a trained model to a new version below ``base``, and where configured to one of the stock flavour.
+
+    Nothing is published unless all of it is built and finds enough.
 
     Args:
       examples: the preprocessing's output that the model was trained on.
@@ -90,21 +92,35 @@ def export(
       config: options.
       keep_versions: how many versions stay, see `serving.push.push`.
 
+    Returns:
+      What was built of the `SCANN` flavour.
+
     Raises:
-      UserError: an artefact is missing or damaged, or the index finds less than the configured floor.
+      UserError: an artefact is missing or damaged, or an index finds less than the configured floor.
     """
     with staged(base) as directory:
         built = build_version(examples, model_directory, directory / "version", base.name, config)
-        check_index_floor(built.index_recall, built.plan, config)
-        target = Path(push(built.directory, base, keep_versions, move=True).path)
-    logger.info(
-        "published %s: index recall@%d at least %.3f, default relevance weight %.2f",
-        target,
-        GATE_K,
-        min(built.index_recall.values()),
-        built.relevance_weight,
-    )
-    return dataclasses.replace(built, directory=target)
+        for each in built.flavours:
+            check_index_floor(each.index_recall, each.plan, config)
+        # The main one last: once it is there, all is.
+        published = [
+            dataclasses.replace(each, directory=publish(each.directory, base, each.plan.flavour, keep_versions))
+            for each in reversed(built.flavours)
+        ]
+    for each in published:
+        logger.info(
+            "published %s: index recall@%d at least %.3f, default relevance weight %.2f",
+            each.directory,
+            GATE_K,
+            min(each.index_recall.values()),
+            each.relevance_weight,
+        )
+    return dataclasses.replace(published[-1], stock=published[0] if built.stock else None)
+
+
+def publish(version: Path, base: Path, flavour: str, keep_versions: int | None) -> Path:
+    """Moves a built version to where its flavour is served, beside ``base``; gives its new place."""
+    return Path(push(version, base_of(flavour, str(base)), keep_versions, move=True).path)
 
 
 def build_version(
@@ -115,7 +131,7 @@ def build_version(
     Args:
       examples: the preprocessing's output that the model was trained on.
       model_directory: the trained model, see `trainer.artefact`.
-      version: the directory to write, on this machine.
+      version: the directory to write, on this machine; the stock flavour goes to `stock_place` of it.
       name: what the model is called where it is served.
       config: options.
 
@@ -129,19 +145,35 @@ def build_version(
     return write_version(content, version, name, config)
 
 
+def stock_place(version: Path) -> Path:
+    """Where the stock flavour of a built version is, beside it, until both are published."""
+    return version.with_name(base_of(STOCK, version.name))
+
+
 def write_version(content: VersionContent, version: Path, name: str, config: ServingConfig) -> ExportResult:
-    """Writes a version directory: index, SavedModel, warm-up requests, card.
+    """Writes version directories, of the stock flavour where configured: index, SavedModel, warm-up requests, card.
 
     What the index finds is told, not judged.
 
     Args:
       content: what it is built of.
-      version: the directory to write, on this machine.
+      version: the directory to write, on this machine; the stock flavour goes to `stock_place` of it.
       name: what the model is called where it is served.
       config: options.
     """
+    shutil.rmtree(stock_place(version), ignore_errors=True)
+    built = _write_flavour(content, version, name, config, SCANN)
+    if not config.export.stock:
+        return built
+    stock = _write_flavour(content, stock_place(version), base_of(STOCK, name), config, STOCK)
+    return dataclasses.replace(built, stock=stock)
+
+
+def _write_flavour(
+    content: VersionContent, version: Path, name: str, config: ServingConfig, flavour: str
+) -> ExportResult:
     items, description = content.items, content.description
-    plan = plan_index(len(items.ids), config.index)
+    plan = plan_index(len(items.ids), config.index, flavour)
     defaults = RetrievalDefaults(
         k=config.retrieval.k,
         relevance_weight=default_weight(description, config),
@@ -153,8 +185,12 @@ def write_version(content: VersionContent, version: Path, name: str, config: Ser
     # The SavedModel carries a copy of this file.
     with tempfile.TemporaryDirectory(prefix="mtmh-") as scratch:
         id_file = Path(scratch) / "item_ids.txt"
-        retriever = Retriever(items.ids, content.vectors, items.interaction_count, plan, defaults, id_file)
-        logger.info("index: %s over %d items in %.1f s", plan.kind, len(items.ids), time.monotonic() - started)
+        retriever = Retriever(
+            items.ids, content.vectors, items.interaction_count, plan, defaults, id_file, items.categories
+        )
+        logger.info(
+            "%s index: %s over %d items in %.1f s", flavour, plan.kind, len(items.ids), time.monotonic() - started
+        )
         plan, index_recall = tune_index(retriever, content.vectors, content.triggers, plan, config)
         module = ServingModule(
             retriever, content.model, content.catalogue, description, items if config.export.titles else None
@@ -166,7 +202,13 @@ def write_version(content: VersionContent, version: Path, name: str, config: Ser
             options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
         )
     popular = np.argsort(-items.interaction_count, kind="stable")[: config.export.warmup_requests]
-    write_warmup(version, name, [items.ids[row] for row in popular], description.content_dimension)
+    write_warmup(
+        version,
+        name,
+        [items.ids[row] for row in popular],
+        description.content_dimension,
+        [items.categories[row] for row in popular],
+    )
     card = _model_card(items, description, plan, defaults, index_recall)
     (version / MODEL_CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     return ExportResult(version, plan, index_recall, defaults.relevance_weight)
@@ -210,113 +252,3 @@ def _model_card(
         "defaults": dataclasses.asdict(defaults),
         "tensorflow": tf.__version__,
     }
-
-
-class ServingModule(tf.Module):
-    """What is saved: the retriever, the encoder for items without an identity, and what items are called."""
-
-    def __init__(
-        self,
-        retriever: Retriever,
-        model: MTMHModel,
-        catalogue: Catalogue,
-        description: ModelDescription,
-        items: ItemTable | None,
-    ) -> None:
-        """Args are the parts; ``items`` are named by the ``describe`` signature, None leaves it without names."""
-        super().__init__(name="mtmh")
-        self._retriever = retriever
-        self._encode = _ContentEncoder(model, catalogue, description)
-        self._encoder_variables = list(model.variables)
-        self._lookup_tables = self._encode.trackables()
-        names = items.titles if items is not None else []
-        topics = ["|".join(categories) for categories in items.categories] if items is not None else []
-        self._titles = tf.Variable([*names, ""], trainable=False, name="titles")
-        self._topics = tf.Variable([*topics, ""], trainable=False, name="topics")
-        self._names = len(names)
-
-    def signatures(self) -> dict[str, Any]:
-        """The concrete functions of `serving.signatures`, by name."""
-        bodies = {
-            SERVING_DEFAULT: self._retriever.retrieve_default,
-            RETRIEVE: self._retriever.retrieve,
-            RETRIEVE_BY_CONTENT: self._retrieve_by_content,
-            EMBED: self._retriever.embed,
-            DESCRIBE: self._describe,
-        }
-        functions = {}
-        for name, body in bodies.items():
-            inputs = {
-                tensor.name: tf.TensorSpec(tensor.shape, tf.dtypes.as_dtype(tensor.dtype), tensor.name)
-                for tensor in SIGNATURES[name].inputs
-            }
-            functions[name] = tf.function(body, autograph=False).get_concrete_function(**inputs)
-        return functions
-
-    def _retrieve_by_content(
-        self, title: Any, description: Any, categories: Any, content_vector: Any, relevance_weight: Any, k: Any
-    ) -> dict[str, Any]:
-        engagement, relevance, askable = self._encode(title, description, categories, content_vector)
-        nothing = tf.fill([tf.shape(title)[0], 1], -1)
-        return self._retriever.answer(engagement, relevance, relevance_weight, k, nothing, askable)
-
-    def _describe(self, item_id: Any) -> dict[str, Any]:
-        rows = self._retriever.rows_of(item_id)
-        rows = tf.where((rows >= 0) & (rows < self._names), rows, self._names)
-        return {"title": tf.gather(self._titles, rows), "categories": tf.gather(self._topics, rows)}
-
-
-class _ContentEncoder:
-    """Encodes items by what is said of them; no `tf.Module`: saving is to track variables, but no Keras calls."""
-
-    def __init__(self, model: MTMHModel, catalogue: Catalogue, description: ModelDescription) -> None:
-        self._model = model
-        self._config = description.model
-        self._num_items = catalogue.num_items
-        self._content_dimension = description.content_dimension
-        self._lookup = CategoryLookup(catalogue.vocabulary, catalogue.categories.shape[1])
-
-    def trackables(self) -> list[Any]:
-        """Tables that the graph needs and a SavedModel has to carry."""
-        return [self._lookup]
-
-    def __call__(self, title: Any, description: Any, categories: Any, content_vector: Any) -> tuple[Any, Any, Any]:
-        """Engagement trigger and relevance vectors float32 [B, d], and whether anything was said of an item, [B]."""
-        tokens = text_tokens(title, description, buckets=self._config.text_buckets, length=self._config.text_tokens)
-        names = split_categories(categories)
-        content = self._checked(content_vector)
-        engagement, _, relevance = self._model.embed(
-            ItemInputs(
-                index=tf.fill(tf.shape(title), self._num_items),
-                tokens=tokens,
-                grams=text_grams(title, description, words=self._config.text_tokens),
-                categories=self._lookup(names),
-                content=content,
-            )
-        )
-        askable = tf.reduce_any(tokens > 0, axis=1) | (names.row_lengths() > 0) | tf.reduce_any(content != 0.0, axis=1)
-        return engagement, relevance, askable
-
-    def _checked(self, content_vector: Any) -> Any:
-        """The vectors, normalised; float32 [B, D].
-
-        A row with a value that is not finite counts as absent. A width other than D is taken for "absent" too, and has
-        to be all zero.
-        """
-        width = tf.shape(content_vector)[1]
-        matches = tf.equal(width, self._content_dimension)
-        absent = tf.reduce_all(tf.equal(content_vector, 0.0))
-        tf.debugging.Assert(
-            matches | absent,
-            [
-                f"content_vector must have {self._content_dimension} values a row, or be all zero where absent; it has",
-                width,
-            ],
-        )
-        zeros = tf.zeros([tf.shape(content_vector)[0], self._content_dimension])
-        vectors = tf.cond(matches, lambda: content_vector, lambda: zeros)
-        finite = tf.reduce_all(tf.math.is_finite(vectors), axis=1, keepdims=True)
-        vectors = tf.where(finite, vectors, 0.0)
-        # By the largest value first: squares of large and small values leave float32.
-        vectors = tf.math.divide_no_nan(vectors, tf.reduce_max(tf.abs(vectors), axis=1, keepdims=True))
-        return tf.math.l2_normalize(vectors, axis=1)

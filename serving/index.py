@@ -1,4 +1,4 @@
-"""ScaNN behind TFRS's index interface: exact or tree, without phantom items."""
+"""The index's parameters, and ScaNN behind TFRS's index interface: exact or tree, without phantom items."""
 
 import dataclasses
 import math
@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from preprocessing.backend import tf, tfrs
 from serving.config import IndexConfig
+from serving.flavours import SCANN, STOCK
 
 TREE_FROM: Final = 20_000
 """Catalogue size from which ``index.kind=auto`` builds a tree."""
@@ -17,6 +18,8 @@ LEAST_TREE: Final = 16
 _REORDER: Final = 600
 _MOST_REORDER: Final = 4800
 _LEAST_SEARCHED: Final = 10
+_SHARE_SEARCHED: Final = {SCANN: 5, STOCK: 20}
+"""A search starts with one partition in so many; plain TensorFlow scores each candidate whole, so with fewer."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,26 +29,41 @@ class IndexPlan:
     Attributes:
       kind: ``exact`` or ``tree``.
       leaves, leaves_to_search: partitions of the tree, and how many of them a query visits; 0 for ``exact``.
-      reorder: candidates that the tree rescores with exact vectors; 0 for ``exact``.
+      reorder: candidates of each head that the tree rescores with exact vectors; 0 for ``exact``.
+      flavour: `serving.flavours.SCANN` or `STOCK`.
     """
 
     kind: str
     leaves: int
     leaves_to_search: int
     reorder: int
+    flavour: str = SCANN
 
 
-def plan_index(num_items: int, config: IndexConfig) -> IndexPlan:
+def plan_index(num_items: int, config: IndexConfig, flavour: str = SCANN) -> IndexPlan:
     """Settles the parameters of an index by the size of the catalogue, where the configuration leaves them open.
 
     Below `LEAST_TREE` items it is exact even where the configuration says ``tree``.
     """
     kind = config.kind if config.kind != "auto" else ("tree" if num_items >= TREE_FROM else "exact")
     if kind == "exact" or num_items < LEAST_TREE:
-        return IndexPlan("exact", 0, 0, 0)
+        return IndexPlan("exact", 0, 0, 0, flavour)
     leaves = min(config.leaves or max(1, round(math.sqrt(num_items))), num_items)
-    searched = min(config.leaves_to_search or max(_LEAST_SEARCHED, math.ceil(leaves / 5)), leaves)
-    return IndexPlan("tree", leaves, searched, min(config.reorder or _REORDER, num_items))
+    share = _SHARE_SEARCHED[flavour]
+    searched = min(config.leaves_to_search or max(_LEAST_SEARCHED, math.ceil(leaves / share)), leaves)
+    return IndexPlan("tree", leaves, searched, min(config.reorder or _REORDER, num_items), flavour)
+
+
+def build_index(plan: IndexPlan, candidates: Any) -> Any:
+    """An index of the plan's flavour over ``candidates``, float32 [N, d].
+
+    It is called with queries, float32 [B, d], and k, and gives scores and rows, see `ScannIndex.call`.
+    """
+    if plan.flavour == SCANN:
+        return ScannIndex(plan).index(candidates)
+    from serving.partitions import PartitionedIndex
+
+    return PartitionedIndex(plan, candidates)
 
 
 def wider_plan(plan: IndexPlan, num_items: int, config: IndexConfig) -> IndexPlan | None:

@@ -11,6 +11,7 @@ from preprocessing.backend import tf
 from preprocessing.errors import UserError
 from preprocessing.read import read_triggers
 from serving.config import ServingConfig
+from serving.flavours import SCANN
 from serving.index import IndexPlan, wider_plan
 from serving.retriever import Retriever
 from trainer.exact import retrieve_along_dial
@@ -183,8 +184,9 @@ def check_index_floor(index_recall: dict[float, float], plan: IndexPlan, config:
     """
     weight, least = min(index_recall.items(), key=lambda entry: entry[1])
     if least < config.index.min_recall:
+        kind = plan.kind if plan.flavour == SCANN else f"{plan.flavour} {plan.kind}"
         raise UserError(
-            f"export refused: the {plan.kind} index finds {least:.3f} of the exact best {GATE_K} at relevance weight "
+            f"export refused: the {kind} index finds {least:.3f} of the exact best {GATE_K} at relevance weight "
             f"{weight}, below index.min_recall {config.index.min_recall}; raise index.leaves_to_search (now "
             f"{plan.leaves_to_search} of {plan.leaves}) or index.reorder (now {plan.reorder}), or use index.kind=exact"
         )

@@ -22,6 +22,8 @@ class Question:
     k: int | None = None
     relevance_weight: float | None = None
     exclude: tuple[str, ...] = ()
+    allow_categories: tuple[str, ...] = ()
+    deny_categories: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +68,8 @@ def query(
         raise UserError("ask with --item ID (once or more), or with --title TEXT for an item that the model never saw")
     if words and question.exclude:
         raise UserError("--exclude goes with --item only: the signature for --title takes no exclusions")
+    if words and (question.allow_categories or question.deny_categories):
+        raise UserError("--allow-category and --deny-category go with --item only: --title takes no filters")
     with Client(address, model, timeout) as client:
         if words:
             answer = client.retrieve_by_content(
@@ -76,7 +80,14 @@ def query(
                 relevance_weight=question.relevance_weight,
             )
         else:
-            answer = client.retrieve(question.items, question.k, question.relevance_weight, question.exclude)
+            answer = client.retrieve(
+                question.items,
+                question.k,
+                question.relevance_weight,
+                question.exclude,
+                allow_categories=question.allow_categories,
+                deny_categories=question.deny_categories,
+            )
         ids = [*question.items, *(result.item_id for result in answer.results)]
         descriptions = _describe(client, ids)
     asked = len(question.items)

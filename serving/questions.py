@@ -9,7 +9,15 @@ import numpy as np
 
 from preprocessing.errors import UserError
 from serving.results import Answer, Description, Embeddings, first_row, text
-from serving.signatures import DESCRIBE, EMBED, MAX_EXCLUSIONS, RETRIEVE, RETRIEVE_BY_CONTENT
+from serving.signatures import (
+    DESCRIBE,
+    EMBED,
+    MAX_EXCLUSIONS,
+    MAX_FILTERS,
+    RETRIEVE,
+    RETRIEVE_BY_CONTENT,
+    RETRIEVE_FILTERED,
+)
 from serving.tensors import Array
 
 T = TypeVar("T")
@@ -36,7 +44,12 @@ class Question(Generic[T]):
 
 
 def retrieve(
-    item_ids: Sequence[str], k: int | None, relevance_weight: float | None, exclude: Sequence[str]
+    item_ids: Sequence[str],
+    k: int | None,
+    relevance_weight: float | None,
+    exclude: Sequence[str],
+    allow_categories: Sequence[str] = (),
+    deny_categories: Sequence[str] = (),
 ) -> Question[Answer]:
     """See `serving.client.Client.retrieve`.
 
@@ -49,7 +62,11 @@ def retrieve(
         "k": _k(k),
         "exclude_id": _row(exclude, "exclude", MAX_EXCLUSIONS),
     }
-    return Question(RETRIEVE, inputs, first_row)
+    if not allow_categories and not deny_categories:
+        return Question(RETRIEVE, inputs, first_row)
+    inputs["allow_category"] = _row(allow_categories, "allow_categories", MAX_FILTERS)
+    inputs["deny_category"] = _row(deny_categories, "deny_categories", MAX_FILTERS)
+    return Question(RETRIEVE_FILTERED, inputs, first_row)
 
 
 def retrieve_by_content(
@@ -123,7 +140,7 @@ def _strings(values: Sequence[str], what: str) -> Array:
 def _row(values: Sequence[str], what: str, most: int | None = None) -> Array:
     """One row of strings after an empty one: TF Serving pads a batch with a tensor's first element."""
     if most is not None and len(values) >= most:
-        raise UserError(f"{what}: {len(values)} ids given, at most {most - 1} are allowed")
+        raise UserError(f"{what}: {len(values)} given, at most {most - 1} are allowed")
     return np.concatenate([_strings([""], what), _strings(values, what)])[None, :]
 
 

@@ -3,21 +3,20 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from preprocessing.backend import tf
 from serving import merge, ranking
-from serving.index import IndexPlan, ScannIndex
-from serving.ranking import Answers, Finds, Query
-from serving.signatures import MAX_EXCLUSIONS, MAX_TRIGGERS, SOURCE_POPULAR
+from serving.filters import Filter
+from serving.index import IndexPlan
+from serving.ranking import Query
+from serving.search import Search
+from serving.signatures import MAX_EXCLUSIONS, MAX_FILTERS, MAX_TRIGGERS, SOURCE_POPULAR
 from trainer.model import ItemVectors
-from trainer.names import BLEND, QUOTA
-
-_OVERSAMPLING: Final = 4
-"""Candidates that the blend asks of each head's tree for one wanted."""
+from trainer.names import BLEND
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,13 +38,6 @@ class RetrievalDefaults:
     merge: str = BLEND
 
 
-@dataclasses.dataclass(frozen=True)
-class _Untracked:
-    """Layers that saving must not see: it would trace each in four ways, most of an export's time."""
-
-    items: list[ScannIndex]
-
-
 class Retriever(tf.Module):
     """Answers requests over one catalogue of N items."""
 
@@ -57,6 +49,7 @@ class Retriever(tf.Module):
         plan: IndexPlan,
         defaults: RetrievalDefaults,
         id_file: Path,
+        categories: Sequence[Sequence[str]] | None = None,
     ) -> None:
         """Builds the index.
 
@@ -67,6 +60,7 @@ class Retriever(tf.Module):
           plan: parameters of the index.
           defaults: what requests may leave open.
           id_file: written with the ids, a line each; the SavedModel copies it as an asset.
+          categories: of the N items, what filters go by; None: no item has one.
 
         Raises:
           ValueError: there is no item, or an id that the file could not keep: an empty one, or one with a line break.
@@ -76,7 +70,6 @@ class Retriever(tf.Module):
         if unfit is not None or not ids:
             raise ValueError(f"item id {unfit!r} cannot be looked up" if ids else "a catalogue needs at least one item")
         self._defaults = defaults
-        self._plan = plan
         self.num_items = len(ids)
         self.max_k = defaults.max_k
         self.merge = defaults.merge
@@ -93,49 +86,58 @@ class Retriever(tf.Module):
         )
         self._ids = tf.Variable(list(ids), trainable=False, name="item_ids")
         self._trigger = tf.Variable(vectors.engagement_trigger, trainable=False, name="engagement_trigger")
-        self._candidate = tf.Variable(vectors.engagement_candidate, trainable=False, name="engagement_candidate")
-        self._relevance = tf.Variable(vectors.relevance, trainable=False, name="relevance")
         order = np.argsort(-interaction_count, kind="stable")
         share = interaction_count[order] / max(1, int(interaction_count.sum()))
         self._popular = tf.Variable(order.astype(np.int32), trainable=False, name="popular")
         self._popular_share = tf.Variable(share.astype(np.float32), trainable=False, name="popular_share")
-        if self._concatenates:
-            both = np.concatenate([vectors.engagement_candidate, vectors.relevance], axis=1)
-            indexes = [ScannIndex(plan, name="blend_index").index(both)]
-        else:
-            indexes = [
-                ScannIndex(plan, name="engagement_index").index(vectors.engagement_candidate),
-                ScannIndex(plan, name="relevance_index").index(vectors.relevance),
-            ]
-        self._indexes = _Untracked(indexes)
-        self._index_states = [index.state for index in indexes]
-
-    @property
-    def _concatenates(self) -> bool:
-        """Whether one index of concatenated vectors is searched: an exact one fits the blend at any weight."""
-        return self._plan.kind == "exact" and self.merge == BLEND
+        self._search = Search(vectors, categories or [()] * len(ids), plan, defaults.merge)
 
     def search_with(self, plan: IndexPlan) -> None:
         """Searches the same index as ``plan`` says from now on; its kind and leaves have to be those of the index."""
-        for index in self._indexes.items:
-            index.search_with(plan)
-        self._plan = plan
+        self._search.search_with(plan)
 
     # --- what the signatures call -------------------------------------------------------------------------------
 
     def retrieve(self, item_id: Any, relevance_weight: Any, k: Any, exclude_id: Any) -> dict[str, Any]:
         """Answers the ``retrieve`` signature; see `serving.signatures` for shapes."""
+        return self.answer(**self._asked(item_id, exclude_id), relevance_weight=relevance_weight, k=k)
+
+    def retrieve_filtered(
+        self,
+        item_id: Any,
+        relevance_weight: Any,
+        k: Any,
+        exclude_id: Any,
+        allow_category: Any,
+        deny_category: Any,
+    ) -> dict[str, Any]:
+        """Answers the ``retrieve_filtered`` signature.
+
+        An item passes with any of the allowed categories, or any at all where none is named, and with none of the
+        denied ones.
+        """
+        for name, names in (("allow_category", allow_category), ("deny_category", deny_category)):
+            tf.debugging.assert_less_equal(
+                tf.shape(names)[1], MAX_FILTERS, message=f"{name} holds more than {MAX_FILTERS} categories a row"
+            )
+        filters = self._search.filters.read(allow_category, deny_category)
+        return self.answer(**self._asked(item_id, exclude_id), relevance_weight=relevance_weight, k=k, filters=filters)
+
+    def _asked(self, item_id: Any, exclude_id: Any) -> dict[str, Any]:
+        """Query vectors of triggers, string [B, T], what may not answer them, and whether one of them is known."""
         tf.debugging.assert_less_equal(
             tf.shape(exclude_id)[1], MAX_EXCLUSIONS, message=f"exclude_id holds more than {MAX_EXCLUSIONS} ids a row"
         )
         rows = self.rows_of(item_id)
-        banned = tf.concat([rows, self.rows_of(exclude_id)], axis=1)
         merged = merge.leading(rows, MAX_TRIGGERS)
         weights = merge.position_weights(merged >= 0, self._defaults.trigger_decay)[:, :, tf.newaxis]
         safe = tf.maximum(merged, 0)
-        engagement = tf.reduce_sum(weights * tf.gather(self._trigger, safe), axis=1)
-        relevance = tf.reduce_sum(weights * tf.gather(self._relevance, safe), axis=1)
-        return self.answer(engagement, relevance, relevance_weight, k, banned, tf.reduce_any(rows >= 0, axis=1))
+        return {
+            "engagement": tf.reduce_sum(weights * tf.gather(self._trigger, safe), axis=1),
+            "relevance": tf.reduce_sum(weights * tf.gather(self._search.relevance, safe), axis=1),
+            "banned": tf.concat([rows, self.rows_of(exclude_id)], axis=1),
+            "askable": tf.reduce_any(rows >= 0, axis=1),
+        }
 
     def retrieve_default(self, item_id: Any) -> dict[str, Any]:
         """Answers the ``serving_default`` signature: string [B] at the exported k and weight."""
@@ -151,8 +153,8 @@ class Retriever(tf.Module):
         safe = tf.maximum(rows, 0)
         return {
             "engagement_trigger": known * tf.gather(self._trigger, safe),
-            "engagement_candidate": known * tf.gather(self._candidate, safe),
-            "relevance": known * tf.gather(self._relevance, safe),
+            "engagement_candidate": known * tf.gather(self._search.candidate, safe),
+            "relevance": known * tf.gather(self._search.relevance, safe),
         }
 
     def rows_of(self, item_id: Any) -> Any:
@@ -160,7 +162,14 @@ class Retriever(tf.Module):
         return tf.cast(self._rows.lookup(item_id), tf.int32)
 
     def answer(
-        self, engagement: Any, relevance: Any, relevance_weight: Any, k: Any, banned: Any, askable: Any
+        self,
+        engagement: Any,
+        relevance: Any,
+        relevance_weight: Any,
+        k: Any,
+        banned: Any,
+        askable: Any,
+        filters: Filter | None = None,
     ) -> dict[str, Any]:
         """Retrieves with query vectors.
 
@@ -171,11 +180,17 @@ class Retriever(tf.Module):
           k: int32 [B]; negative means the default, others are bounded by ``max_k``.
           banned: int32 [B, n], rows that no answer may hold; -1 pads.
           askable: bool [B]; where False the answer is what is popular.
+          filters: what answers have to pass; None: nothing.
         """
         query = self._query(engagement, relevance, relevance_weight, k, banned)
         weight, k, size = query.weight, query.k, query.size
-        found = self._search(query)
-        popular_score, popular = self._most_popular(query)
+        if filters is None:
+            found = self._search.run(query)
+            popular_score, popular = self._most_popular(query)
+        else:
+            searched = query._replace(k=tf.where(askable, k, 0))
+            found = self._search.run_filtered(searched, filters)
+            popular_score, popular = self._most_popular_filtered(query, filters, askable)
 
         asked = askable[:, tf.newaxis]
         candidates = tf.where(asked, found.candidates, popular)
@@ -193,7 +208,7 @@ class Retriever(tf.Module):
 
     def search(self, engagement: Any, relevance: Any, relevance_weight: Any, k: Any, banned: Any) -> Any:
         """The catalogue rows that `answer` names: int32 [B, K]; -1 where a row has fewer than K."""
-        return self._search(self._query(engagement, relevance, relevance_weight, k, banned)).candidates
+        return self._search.run(self._query(engagement, relevance, relevance_weight, k, banned)).candidates
 
     def _query(self, engagement: Any, relevance: Any, relevance_weight: Any, k: Any, banned: Any) -> Query:
         weight = tf.where(tf.math.is_nan(relevance_weight), self._defaults.relevance_weight, relevance_weight)
@@ -212,81 +227,6 @@ class Retriever(tf.Module):
             possible=tf.minimum(k, self.num_items - distinct),
         )
 
-    def _search(self, query: Query) -> Answers:
-        """The best by the index, and by a scan of all where a tree may not or did not find enough."""
-        rank = ranking.quota if self.merge == QUOTA else ranking.blend
-        if self._concatenates:
-            return rank(query, self._by_concatenated_index(query))
-        if self._plan.kind == "exact":
-            return rank(query, self._by_both_indexes(query, query.wanted))
-        needed, number = query.wanted, query.wanted
-        if self.merge == BLEND:
-            # Its best need not be any head's own best: whatever the index rescores is a candidate.
-            needed = _OVERSAMPLING * query.wanted
-            number = tf.minimum(tf.maximum(needed, self._plan.reorder), self.num_items)
-        searched = self.num_items * self._plan.leaves_to_search // self._plan.leaves
-        found = tf.cond(
-            needed <= searched // 2,
-            lambda: rank(query, self._by_both_indexes(query, number)),
-            lambda: rank(query, self._by_scan(query)),
-        )
-        filled = tf.reduce_sum(tf.cast(found.candidates >= 0, tf.int32), axis=1)
-        complete = tf.reduce_all(filled >= query.possible)
-        answer: Answers = tf.cond(complete, lambda: found, lambda: rank(query, self._by_scan(query)))
-        return answer
-
-    def _by_concatenated_index(self, query: Query) -> Finds:
-        """One search of the concatenated vectors answers the blend, and for each head what its own best is."""
-        engagement, relevance, weight = query.engagement, query.relevance, query.weight
-        queries = [
-            tf.concat([(1.0 - weight) * engagement, weight * relevance], axis=1),
-            tf.concat([engagement, tf.zeros_like(relevance)], axis=1),
-            tf.concat([tf.zeros_like(engagement), relevance], axis=1),
-        ]
-        (index,) = self._indexes.items
-        scores, rows = index(tf.concat(queries, axis=0), k=query.wanted)
-        _, engagement_own, relevance_own = tf.split(scores, 3, axis=0)
-        candidates, by_engagement, by_relevance = tf.split(rows, 3, axis=0)
-        return Finds(
-            candidates=candidates,
-            engagement=_dot(self._candidate, engagement, candidates),
-            relevance=_dot(self._relevance, relevance, candidates),
-            by_engagement=(engagement_own, by_engagement),
-            by_relevance=(relevance_own, by_relevance),
-        )
-
-    def _by_both_indexes(self, query: Query, number: Any) -> Finds:
-        """``number`` of each head's index, joined; either gives its own exact score, the other head's is looked up."""
-        of_engagement, of_relevance = self._indexes.items
-        engagement_own, by_engagement = of_engagement(query.engagement, k=number)
-        relevance_own, by_relevance = of_relevance(query.relevance, k=number)
-        return Finds(
-            candidates=merge.without_repeats(by_engagement, by_relevance),
-            engagement=tf.concat([engagement_own, _dot(self._candidate, query.engagement, by_relevance)], axis=1),
-            relevance=tf.concat([_dot(self._relevance, query.relevance, by_engagement), relevance_own], axis=1),
-            by_engagement=(engagement_own, by_engagement),
-            by_relevance=(relevance_own, by_relevance),
-        )
-
-    def _by_scan(self, query: Query) -> Finds:
-        """Scores of the whole catalogue."""
-        engagement = tf.matmul(query.engagement, self._candidate, transpose_b=True)
-        relevance = tf.matmul(query.relevance, self._relevance, transpose_b=True)
-        of_engagement, of_relevance = tf.math.top_k(engagement, query.wanted), tf.math.top_k(relevance, query.wanted)
-        if self.merge == QUOTA:
-            candidates = merge.without_repeats(of_engagement.indices, of_relevance.indices)
-        else:
-            blended = (1.0 - query.weight) * engagement + query.weight * relevance
-            candidates = tf.math.top_k(blended, query.wanted).indices
-        safe = tf.maximum(candidates, 0)
-        return Finds(
-            candidates=candidates,
-            engagement=tf.gather(engagement, safe, batch_dims=1),
-            relevance=tf.gather(relevance, safe, batch_dims=1),
-            by_engagement=(of_engagement.values, of_engagement.indices),
-            by_relevance=(of_relevance.values, of_relevance.indices),
-        )
-
     def _most_popular(self, query: Query) -> tuple[Any, Any]:
         """Popularity share and rows of the most engaged items that are not banned, [B, K]."""
         shape = tf.stack([tf.shape(query.banned)[0], query.wanted])
@@ -295,7 +235,12 @@ class Retriever(tf.Module):
         shares, rows = merge.best(shares, rows, ~merge.contains(query.banned, rows), query.size)
         return shares, rows
 
-
-def _dot(table: Any, queries: Any, rows: Any) -> Any:
-    """Scores of catalogue rows: float32 [N, d], [B, d] and int32 [B, m] to [B, m]; negative rows count as row 0."""
-    return tf.linalg.matvec(tf.gather(table, tf.maximum(rows, 0)), queries)
+    def _most_popular_filtered(self, query: Query, filters: Filter, askable: Any) -> tuple[Any, Any]:
+        """The same of what passes the filter; empty where every request is askable."""
+        shape = tf.stack([tf.shape(askable)[0], query.size])
+        popular: tuple[Any, Any] = tf.cond(
+            tf.reduce_all(askable),
+            lambda: (tf.zeros(shape), tf.fill(shape, -1)),
+            lambda: self._search.most_popular(query, filters, self._popular, self._popular_share),
+        )
+        return popular

@@ -10,6 +10,7 @@ from typing import Final
 
 SERVING_DEFAULT: Final = "serving_default"
 RETRIEVE: Final = "retrieve"
+RETRIEVE_FILTERED: Final = "retrieve_filtered"
 RETRIEVE_BY_CONTENT: Final = "retrieve_by_content"
 EMBED: Final = "embed"
 DESCRIBE: Final = "describe"
@@ -18,6 +19,8 @@ MAX_TRIGGERS: Final = 256
 """Known triggers of one row that are merged; those beyond only are no answers."""
 MAX_EXCLUSIONS: Final = 4096
 """Largest E, excluded ids of one row; a request with more is refused."""
+MAX_FILTERS: Final = 64
+"""Largest C, allowed or denied categories of one row; a request with more is refused."""
 
 SOURCE_ENGAGEMENT: Final = "engagement"
 SOURCE_RELEVANCE: Final = "relevance"
@@ -53,17 +56,24 @@ ANSWER: Final = (
 )
 """Outputs of every retrieving signature: [B, K] each, and ``count`` [B], how many of a row's K are real."""
 
+_RETRIEVE_INPUTS: Final = (
+    Tensor("item_id", "string", (None, None)),
+    Tensor("relevance_weight", "float32", (None,)),
+    Tensor("k", "int32", (None,)),
+    Tensor("exclude_id", "string", (None, None)),
+)
+
 SIGNATURES: Final = {
     signature.name: signature
     for signature in (
         Signature(SERVING_DEFAULT, (Tensor("item_id", "string", (None,)),), ANSWER),
+        Signature(RETRIEVE, _RETRIEVE_INPUTS, ANSWER),
         Signature(
-            RETRIEVE,
+            RETRIEVE_FILTERED,
             (
-                Tensor("item_id", "string", (None, None)),
-                Tensor("relevance_weight", "float32", (None,)),
-                Tensor("k", "int32", (None,)),
-                Tensor("exclude_id", "string", (None, None)),
+                *_RETRIEVE_INPUTS,
+                Tensor("allow_category", "string", (None, None)),
+                Tensor("deny_category", "string", (None, None)),
             ),
             ANSWER,
         ),

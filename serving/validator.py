@@ -7,7 +7,7 @@ trainer did.
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -73,6 +73,21 @@ def validate(version: Path, expected: Expected, config: ValidatorConfig, seed: i
         reasons.append(
             f"the server held {figures['memory_mb']:,.0f} MB, above validator.max_memory_mb {config.max_memory_mb:,.0f}"
         )
+    return Validation(tuple(reasons), figures)
+
+
+def validate_all(versions: Mapping[str, Path], expected: Expected, config: ValidatorConfig, seed: int) -> Validation:
+    """`validate` of several versions of one catalogue, by their names; what is found of each is told with its name.
+
+    The first one's name is left out, and versions that are not there are.
+    """
+    reasons, figures = [], dict[str, Any]()
+    for place, (name, version) in enumerate(versions.items()):
+        if place and not version.is_dir():
+            continue
+        found = validate(version, expected, config, seed)
+        reasons += [f"{name}: {reason}" if place else reason for reason in found.reasons]
+        figures |= {name: found.figures} if place else found.figures
     return Validation(tuple(reasons), figures)
 
 

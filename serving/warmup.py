@@ -13,44 +13,55 @@ from serving import signatures
 WARMUP_FILE: Final = "assets.extra/tf_serving_warmup_requests"
 
 
-def write_warmup(directory: Path, model_name: str, item_ids: Sequence[str], content_dimension: int) -> int:
+def write_warmup(
+    directory: Path,
+    model_name: str,
+    item_ids: Sequence[str],
+    content_dimension: int,
+    categories: Sequence[Sequence[str]] = (),
+) -> int:
     """Writes ``assets.extra/tf_serving_warmup_requests`` of an export.
+
+    Filters allow and deny a category of the trigger's in turn, so that either way to answer is warm.
 
     Args:
       directory: the version directory, or what will become it.
       model_name: name that the server knows the model by.
       item_ids: triggers to ask for, one request of each signature for each.
       content_dimension: D.
+      categories: of the triggers, or none.
 
     Returns:
       Number of requests.
     """
     path = directory / WARMUP_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    logs = [
-        _log(model_name, name, inputs) for item_id in item_ids for name, inputs in _requests(item_id, content_dimension)
-    ]
+    logs = []
+    for place, item_id in enumerate(item_ids):
+        category = next(iter(categories[place]), "") if categories else ""
+        filters = (category, "") if place % 2 == 0 else ("", category)
+        logs += [_log(model_name, *request) for request in _requests(item_id, filters, content_dimension)]
     with tf.io.TFRecordWriter(str(path)) as writer:
         for log in logs:
             writer.write(log.SerializeToString())
     return len(logs)
 
 
-def _requests(item_id: str, content_dimension: int) -> list[tuple[str, dict[str, Any]]]:
+def _requests(item_id: str, filters: tuple[str, str], content_dimension: int) -> list[tuple[str, dict[str, Any]]]:
     weight, k = np.full(1, np.nan, np.float32), np.full(1, -1, np.int32)
     text = np.array(["warm-up"], dtype=object)
     ids = np.array([item_id], dtype=object)
+    retrieve = {
+        "item_id": ids[np.newaxis],
+        "relevance_weight": weight,
+        "k": k,
+        "exclude_id": np.array([[""]], dtype=object),
+    }
+    allow, deny = (np.array([[name]], dtype=object) for name in filters)
     return [
         (signatures.SERVING_DEFAULT, {"item_id": ids}),
-        (
-            signatures.RETRIEVE,
-            {
-                "item_id": ids[np.newaxis],
-                "relevance_weight": weight,
-                "k": k,
-                "exclude_id": np.array([[""]], dtype=object),
-            },
-        ),
+        (signatures.RETRIEVE, retrieve),
+        (signatures.RETRIEVE_FILTERED, {**retrieve, "allow_category": allow, "deny_category": deny}),
         (
             signatures.RETRIEVE_BY_CONTENT,
             {

@@ -353,6 +353,20 @@ def _query_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--exclude", action="append", default=[], metavar="ID", help="never answer with this item")
     parser.add_argument(
+        "--allow-category",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="answer only with items of this category; several: of any of them",
+    )
+    parser.add_argument(
+        "--deny-category",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="never answer with an item of this category",
+    )
+    parser.add_argument(
         "--address", type=_address, default=DEFAULT_ADDRESS, help="host:port of the server's gRPC API (%(default)s)"
     )
     parser.add_argument("--model", default=DEFAULT_MODEL, help="the model's name there (%(default)s)")
@@ -593,6 +607,8 @@ def _query_verb(arguments: argparse.Namespace) -> int:
         k=arguments.k,
         relevance_weight=arguments.relevance_weight,
         exclude=tuple(arguments.exclude),
+        allow_categories=tuple(arguments.allow_category),
+        deny_categories=tuple(arguments.deny_category),
     )
     reply = query(question, arguments.address, arguments.model, arguments.timeout)
     (print_json if arguments.json else print_table)(reply)

@@ -39,6 +39,7 @@ class CodeVersions:
         self.serving_validator = _version("serving_validator", "serving")
         self.pusher = _version(
             "pusher",
+            "serving.flavours",
             "serving.push",
             "serving.local_shelf",
             "serving.bucket_shelf",

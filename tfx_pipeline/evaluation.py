@@ -94,11 +94,17 @@ def _verdict(checks: "Sequence[Check]", blessed: "Snapshot | None") -> Verdict:
 
 
 def _index_recall(version: Path) -> Mapping[float, float]:
-    """What the exporter has measured, from the version's card."""
-    from serving.export import MODEL_CARD
+    """What the exporter has measured, from the version's card; of two flavours the lesser."""
+    from serving.export import MODEL_CARD, stock_place
 
-    card = json.loads((version / MODEL_CARD).read_text(encoding="utf-8"))
-    return {float(weight): float(value) for weight, value in card["index_recall"].items()}
+    least: dict[float, float] = {}
+    for place in (version, stock_place(version)):
+        if not place.is_dir():
+            continue
+        card = json.loads((place / MODEL_CARD).read_text(encoding="utf-8"))
+        for weight, value in card["index_recall"].items():
+            least[float(weight)] = min(float(value), least.get(float(weight), 1.0))
+    return least
 
 
 def _validation_recall(scored: Scored) -> float | None:

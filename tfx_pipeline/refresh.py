@@ -70,6 +70,7 @@ def refresh_step(workdir: Workdir, config: RunConfig, items: Sequence[str]) -> "
     """
     from preprocessing.new_catalogue import read_new_catalogue
     from preprocessing.read import read_items
+    from serving.export import publish
     from serving.local_shelf import staged
     from serving.push import push
     from serving.refresh import CatalogueChange, build_refreshed
@@ -89,6 +90,8 @@ def refresh_step(workdir: Workdir, config: RunConfig, items: Sequence[str]) -> "
             verdict = gate(refreshed, served, config)
             logger.info("%s", verdict.summary())
             verdict.require()
+        if (stock := refreshed.built.stock) is not None:
+            publish(stock.directory, workdir.serving, stock.plan.flavour, config.push.keep_versions)
         pushed = push(refreshed.built.directory, workdir.serving, config.push.keep_versions, move=True)
     if pushed.new:
         _record(workdir, config, served, refreshed, pushed.version)
@@ -128,10 +131,12 @@ def index_gate(refreshed: "Refreshed", served: Served, config: RunConfig) -> Ver
 
     built = refreshed.built
     try:
-        check_index_floor(built.index_recall, built.plan, config.serving)
+        for each in built.flavours:
+            check_index_floor(each.index_recall, each.plan, config.serving)
     except UserError as error:
         return Verdict("IndexGate", "the index", (str(error),), {})
-    return Verdict("IndexGate", "the index", (), {"least_recall": min(built.index_recall.values())})
+    least = (value for each in built.flavours for value in each.index_recall.values())
+    return Verdict("IndexGate", "the index", (), {"least_recall": min(least)})
 
 
 def retrieval_gate(refreshed: "Refreshed", served: Served, config: RunConfig) -> Verdict:
@@ -162,7 +167,9 @@ def retrieval_gate(refreshed: "Refreshed", served: Served, config: RunConfig) ->
 
 def serving_gate(refreshed: "Refreshed", served: Served, config: RunConfig) -> Verdict:
     """Whether it serves: the ServingValidator's own check."""
-    from serving.validator import Expected, validate
+    from serving.export import stock_place
+    from serving.flavours import SCANN, STOCK
+    from serving.validator import Expected, validate_all
 
     vectors = refreshed.vectors
     expected = Expected(
@@ -172,7 +179,8 @@ def serving_gate(refreshed: "Refreshed", served: Served, config: RunConfig) -> V
         vectors.relevance,
         refreshed.built.relevance_weight,
     )
-    found = validate(refreshed.built.directory, expected, config.validator, config.seed)
+    version = refreshed.built.directory
+    found = validate_all({SCANN: version, STOCK: stock_place(version)}, expected, config.validator, config.seed)
     return Verdict("ServingValidator", "the version", found.reasons, found.figures)
 
 

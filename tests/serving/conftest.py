@@ -1,6 +1,7 @@
 """One small trained model, and what is exported of it."""
 
 import dataclasses
+import functools
 import threading
 from pathlib import Path
 
@@ -8,9 +9,12 @@ import numpy as np
 import pytest
 
 from preprocessing.read import ItemTable, read_items
-from serving.config import IndexConfig, RetrievalConfig, ServingConfig
+from serving.config import ExportConfig, IndexConfig, RetrievalConfig, ServingConfig
 from serving.export import ExportResult, export
+from serving.flavours import SCANN, STOCK
+from tests.serving.naive import DEFAULTS, Shelf, clustered
 from tests.trainer.toys import SMALL, changed, item_table, write_examples
+from trainer.names import BLEND, QUOTA
 from trainer.train import train
 
 ODD_IDS = ["item one", "Item one", "a\u2028b", "x\x85y", "🎬", 'quo"te', "tab\there", "ünï"]
@@ -92,7 +96,8 @@ def exported_exact(trained, tmp_path_factory) -> Exported:
 
 @pytest.fixture(scope="session")
 def exported_tree(trained, tmp_path_factory) -> Exported:
-    config = dataclasses.replace(CONFIG, index=IndexConfig(kind="tree"))
+    """Both flavours."""
+    config = dataclasses.replace(CONFIG, index=IndexConfig(kind="tree"), export=ExportConfig(stock=True))
     return watched_export(trained, tmp_path_factory.mktemp("tree") / "mtmh", config)
 
 
@@ -100,3 +105,35 @@ def exported_tree(trained, tmp_path_factory) -> Exported:
 def exported(request) -> Exported:
     """Both kinds."""
     return request.getfixturevalue(f"exported_{request.param}")
+
+
+SHELVES = {
+    "scann-tree": (SCANN, "tree", BLEND),
+    "stock-tree": (STOCK, "tree", QUOTA),
+    "stock-exact": (STOCK, "exact", BLEND),
+}
+CATEGORIES = {"half": 0.5, "twentieth": 0.05, "rare": 0.005, "ünï | cödé": 0.1}
+"""Names, and the chance of an item to have it."""
+
+
+@pytest.fixture(scope="session")
+def filtered_shelf(tmp_path_factory):
+    """By name of `SHELVES`: 2,000 items, some with odd ids, in categories of all sizes."""
+
+    @functools.cache
+    def shelf(name: str) -> Shelf:
+        flavour, kind, merge = SHELVES[name]
+        rng = np.random.default_rng(7)
+        ids = [f"i{row}" for row in range(1980)] + [*ODD_IDS, "x" * 10_000, "🎬" * 2500, *map(str, range(10))]
+        categories = [tuple(name for name, chance in CATEGORIES.items() if rng.random() < chance) for _ in ids]
+        return Shelf(
+            tmp_path_factory.mktemp("filtered"),
+            ids,
+            clustered(len(ids)),
+            kind=kind,
+            flavour=flavour,
+            defaults=dataclasses.replace(DEFAULTS, max_k=2100, merge=merge),
+            categories=categories,
+        )
+
+    return shelf

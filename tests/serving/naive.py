@@ -1,6 +1,7 @@
 """Retrieval as the design defines it, in numpy and without an index; and catalogues to try it on."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +10,10 @@ import numpy as np
 
 from preprocessing.backend import tf
 from serving.config import IndexConfig
+from serving.flavours import SCANN
 from serving.index import plan_index
 from serving.retriever import RetrievalDefaults, Retriever
-from serving.signatures import ANSWER, RETRIEVE, SIGNATURES
+from serving.signatures import ANSWER, RETRIEVE, RETRIEVE_FILTERED, SIGNATURES
 from trainer.model import ItemVectors
 from trainer.names import QUOTA
 
@@ -30,6 +32,18 @@ def random_vectors(number, dimension=8, seed=0):
     return ItemVectors(*(unit(rng, number, dimension) for _ in range(3)))
 
 
+def clustered(number, dimension=16, seed=3):
+    """Both heads see topics, one of them with noise."""
+    rng = np.random.default_rng(seed)
+    topics = unit(rng, max(4, number // 50), dimension)[rng.integers(0, max(4, number // 50), number)]
+
+    def view():
+        vectors = topics + 0.3 * unit(rng, number, dimension)
+        return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+    return ItemVectors(view(), view(), view())
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
     """One request."""
@@ -38,23 +52,59 @@ class Row:
     weight: float = float("nan")
     k: int = -1
     exclude: Sequence[str] = ("",)
+    allow: Sequence[str] = ()
+    deny: Sequence[str] = ()
+
+    def passes(self, categories) -> bool:
+        """Whether an item of these categories is admitted."""
+        allow, deny = set(self.allow) - {""}, set(self.deny) - {""}
+        return (not allow or bool(allow & set(categories))) and not deny & set(categories)
+
+
+def without_scan(search, query):
+    """In place of `Search._by_scan`: the index alone, whatever it finds."""
+    return search._rank(query, search._by_both_indexes(query, 60))
 
 
 class Shelf:
     """A catalogue, its `Retriever`, and the naive answer beside it."""
 
-    def __init__(self, directory: Path, ids, vectors, counts=None, kind="exact", defaults=DEFAULTS):
+    def __init__(
+        self,
+        directory: Path,
+        ids,
+        vectors,
+        counts=None,
+        kind="exact",
+        defaults=DEFAULTS,
+        categories=None,
+        flavour=SCANN,
+        config=None,
+    ):
+        self.categories = categories or [()] * len(ids)
         self.ids, self.vectors, self.defaults = list(ids), vectors, defaults
         self.row = {item_id: row for row, item_id in enumerate(self.ids)}
         number = len(self.ids)
         self.counts = np.arange(number, 0, -1) if counts is None else np.asarray(counts)
         directory.mkdir(parents=True, exist_ok=True)
-        self.plan = plan_index(number, IndexConfig(kind=kind))
-        self.retriever = Retriever(self.ids, vectors, self.counts, self.plan, defaults, directory / "ids")
-        specs = {each.name: tf.TensorSpec(each.shape, each.dtype) for each in SIGNATURES[RETRIEVE].inputs}
-        self._retrieve = tf.function(self.retriever.retrieve, autograph=False).get_concrete_function(**specs)
+        self.plan = plan_index(number, config or IndexConfig(kind=kind), flavour)
+        self.retriever = Retriever(
+            self.ids, vectors, self.counts, self.plan, defaults, directory / "ids", self.categories
+        )
 
-    def ask(self, rows: Sequence[Row], lead: bool = True):
+    @functools.cached_property
+    def _retrieve(self):
+        return self._traced(RETRIEVE, self.retriever.retrieve)
+
+    @functools.cached_property
+    def _retrieve_filtered(self):
+        return self._traced(RETRIEVE_FILTERED, self.retriever.retrieve_filtered)
+
+    def _traced(self, signature, body):
+        specs = {each.name: tf.TensorSpec(each.shape, each.dtype) for each in SIGNATURES[signature].inputs}
+        return tf.function(body, autograph=False).get_concrete_function(**specs)
+
+    def ask(self, rows: Sequence[Row], lead: bool = True, filtered: bool = False):
         """A batch as the client sends it: "" in column 0, and padded by it."""
 
         def matrix(lists):
@@ -68,14 +118,22 @@ class Shelf:
             [row.weight for row in rows],
             [row.k for row in rows],
             matrix([row.exclude for row in rows]),
+            *((matrix([row.allow for row in rows]), matrix([row.deny for row in rows])) if filtered else ()),
         )
 
-    def ask_tensors(self, item_id, weight, k, exclude):
-        answer = self._retrieve(
+    def ask_tensors(self, item_id, weight, k, exclude, allow=None, deny=None):
+        filters = {}
+        if allow is not None:
+            filters = {
+                "allow_category": tf.convert_to_tensor(allow, tf.string),
+                "deny_category": tf.convert_to_tensor(deny, tf.string),
+            }
+        answer = (self._retrieve_filtered if filters else self._retrieve)(
             item_id=tf.convert_to_tensor(item_id, tf.string),
             relevance_weight=tf.constant(weight, tf.float32),
             k=tf.constant(k, tf.int32),
             exclude_id=tf.convert_to_tensor(exclude, tf.string),
+            **filters,
         )
         return {name: value.numpy() for name, value in answer.items()}
 
@@ -85,6 +143,7 @@ class Shelf:
         weight = self.defaults.relevance_weight if np.isnan(row.weight) else min(max(row.weight, 0.0), 1.0)
         triggers = [self.row[item_id] for item_id in row.triggers if item_id in self.row]
         banned = {*triggers, *(self.row[item_id] for item_id in row.exclude if item_id in self.row)}
+        banned |= {item for item, categories in enumerate(self.categories) if not row.passes(categories)}
         if not triggers:
             return k, weight, banned, None
         share = self.defaults.trigger_decay ** np.arange(len(triggers), dtype=np.float64)

@@ -23,7 +23,7 @@ from serving.push import versions
 from serving.signatures import DESCRIBE, EMBED, RETRIEVE, RETRIEVE_BY_CONTENT, SERVING_DEFAULT, SIGNATURES
 from serving.warmup import WARMUP_FILE
 from tests.serving.conftest import CONFIG, ODD_IDS
-from tests.serving.naive import Row, Shelf
+from tests.serving.naive import Row, Shelf, without_scan
 from tests.serving.server.server_process import ServerProcess
 from trainer.artefact import DialPoint, load_description, load_model
 from trainer.evaluate import DIAL
@@ -396,7 +396,7 @@ def test_index_below_the_floor_is_refused(trained, tmp_path):
 
 def _export_without_scan(trained, base, config):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("serving.retriever.Retriever._by_scan", lambda self, query: self._by_both_indexes(query, 60))
+        patch.setattr("serving.search.Search._by_scan", without_scan)
         export(trained.examples, trained.model, base, config)
 
 

@@ -10,7 +10,7 @@ from serving import index_gate
 from serving.config import ServingConfig
 from serving.index import IndexPlan
 from serving.index_gate import GATE_DIAL, measure_index, tune_index
-from tests.serving.naive import DEFAULTS, Shelf, random_vectors
+from tests.serving.naive import DEFAULTS, Shelf, random_vectors, without_scan
 from trainer.model import ItemVectors
 from trainer.names import MERGES
 from trainer.recommender import VectorRecommender
@@ -61,7 +61,7 @@ def test_search_is_widened_until_it_finds_enough(defaults, tmp_path, monkeypatch
     vectors, triggers = random_vectors(60), np.arange(60)
     retriever = (shelf := shelf_of(tmp_path, vectors, defaults)).retriever
     # No scan of all may help out.
-    monkeypatch.setattr("serving.retriever.Retriever._by_scan", lambda self, query: self._by_both_indexes(query, 60))
+    monkeypatch.setattr("serving.search.Search._by_scan", without_scan)
     monkeypatch.setattr(index_gate, "GATE_K", 10)
     narrow = IndexPlan("tree", shelf.plan.leaves, 1, 10)
     retriever.search_with(narrow)

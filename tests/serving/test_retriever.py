@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from preprocessing.backend import tf
 from serving.signatures import MAX_EXCLUSIONS, MAX_TRIGGERS
-from tests.serving.naive import CLOSE, DEFAULTS, Row, Shelf, batched, random_vectors, unit
+from tests.serving.naive import CLOSE, DEFAULTS, Row, Shelf, batched, clustered, random_vectors, unit
 from trainer.model import ItemVectors
 from trainer.names import MERGES
 from trainer.recommender import VectorRecommender
@@ -17,18 +17,6 @@ from trainer.recommender import VectorRecommender
 SIZES = [(1, "exact"), (2, "exact"), (3, "exact"), (40, "exact"), (3, "tree"), (16, "tree"), (50, "tree")]
 ODD_IDS = ["", "nobody", "é" * 5000, "\u2028", " i1", "i1 ", "I1", "🎬" * 2500, "\n", "\x00"]
 NAN, INF = math.nan, math.inf
-
-
-def clustered(number, dimension=16, seed=3):
-    """Both heads see topics, one of them with noise."""
-    rng = np.random.default_rng(seed)
-    topics = unit(rng, max(4, number // 50), dimension)[rng.integers(0, max(4, number // 50), number)]
-
-    def view():
-        vectors = topics + 0.3 * unit(rng, number, dimension)
-        return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-
-    return ItemVectors(view(), view(), view())
 
 
 @pytest.fixture(scope="module", params=MERGES)

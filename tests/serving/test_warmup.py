@@ -5,7 +5,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from preprocessing.backend import tf
 from serving.config import ServingConfig
-from serving.signatures import SIGNATURES
+from serving.signatures import RETRIEVE_FILTERED, SIGNATURES
 from serving.warmup import WARMUP_FILE, write_warmup
 
 TF_SERVING_LIMIT = 1000
@@ -17,10 +17,11 @@ def logs(directory):
 
 
 def test_one_request_of_each_signature_for_each_trigger(tmp_path):
-    assert write_warmup(tmp_path, "mtmh", ["a", "b", "ü"], 6) == 15
+    categories = [("red", "blue"), ("red",), ()]
+    assert write_warmup(tmp_path, "mtmh", ["a", "b", "ü"], 6, categories) == 18
     found = logs(tmp_path)
     assert {log.predict_log.request.model_spec.name for log in found} == {"mtmh"}
-    assert [log.predict_log.request.model_spec.signature_name for log in found[:5]] == list(SIGNATURES)
+    assert [log.predict_log.request.model_spec.signature_name for log in found[:6]] == list(SIGNATURES)
     for log in found:
         request = log.predict_log.request
         signature = SIGNATURES[request.model_spec.signature_name]
@@ -29,6 +30,12 @@ def test_one_request_of_each_signature_for_each_trigger(tmp_path):
             proto = request.inputs[tensor.name]
             assert tf.dtypes.as_dtype(proto.dtype).name == tensor.dtype
             assert len(proto.tensor_shape.dim) == len(tensor.shape)
+    filters = [
+        tuple(log.predict_log.request.inputs[name].string_val[0] for name in ("allow_category", "deny_category"))
+        for log in found
+        if log.predict_log.request.model_spec.signature_name == RETRIEVE_FILTERED
+    ]
+    assert filters == [(b"red", b""), (b"", b"red"), (b"", b"")]
 
 
 def test_no_requests(tmp_path):

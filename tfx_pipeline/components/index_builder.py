@@ -1,4 +1,4 @@
-"""IndexBuilder: embeds the catalogue, builds the ScaNN index and saves all as one SavedModel."""
+"""IndexBuilder: embeds the catalogue, builds the index and saves all as one SavedModel, or as one of each flavour."""
 
 import shutil
 from typing import Any, ClassVar

@@ -57,6 +57,7 @@ class Executor(BaseExecutor):
 
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:  # noqa: N802
         """Pushes, or says that nothing is pushed."""
+        from serving.flavours import STOCK, base_of
         from serving.push import push
 
         pushed = only(output_dict, "pushed_model")
@@ -65,10 +66,13 @@ class Executor(BaseExecutor):
             if input_dict.get(key) and not is_blessed(only(input_dict, key)):
                 logger.info("nothing is pushed: %s does not bless the model", key)
                 return
+        destination, keep = exec_properties["destination"], int(exec_properties["keep_versions"]) or None
         with readable(input_dict, "model") as model:
-            target = push(
-                model / SERVING_MODEL, exec_properties["destination"], int(exec_properties["keep_versions"]) or None
-            )
+            version = model / SERVING_MODEL
+            stock = model / base_of(STOCK, SERVING_MODEL)
+            if stock.is_dir():  # before the main one: once that is there, all is
+                push(stock, base_of(STOCK, destination), keep)
+            target = push(version, destination, keep)
         self._record(input_dict, exec_properties, target.version)
         pushed.set_int_custom_property(PUSHED, 1)
         pushed.set_string_custom_property(DESTINATION, target.path)

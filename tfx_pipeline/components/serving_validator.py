@@ -33,11 +33,13 @@ class ServingValidatorSpec(ComponentSpec):
 
 
 class Executor(BaseExecutor):
-    """Wraps `serving.validator.validate`."""
+    """Wraps `serving.validator.validate_all`."""
 
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:  # noqa: N802
         """Blesses or refuses; a crash of the candidate is a refusal."""
-        from serving.validator import Expected, validate
+        from serving.export import stock_place
+        from serving.flavours import SCANN, STOCK
+        from serving.validator import Expected, validate_all
         from trainer.snapshot import load_snapshot
 
         if not is_blessed(only(input_dict, "model_blessing")):
@@ -46,8 +48,9 @@ class Executor(BaseExecutor):
             return
         with readable(input_dict, "model") as model, readable(input_dict, "snapshot") as frozen:
             snapshot = load_snapshot(frozen)
-            found = validate(
-                model / SERVING_MODEL,
+            version = model / SERVING_MODEL
+            found = validate_all(
+                {SCANN: version, STOCK: stock_place(version)},
                 Expected(
                     snapshot.ids,
                     snapshot.vectors.engagement_trigger,

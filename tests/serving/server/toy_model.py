@@ -71,6 +71,10 @@ class ToyModel(tf.Module):
         del relevance_weight
         return self._answer(tf.reduce_max(self._table.lookup(item_id), axis=1), k, exclude_id)
 
+    def retrieve_filtered(self, item_id, relevance_weight, k, exclude_id, allow_category, deny_category):
+        del allow_category, deny_category
+        return self.retrieve(item_id, relevance_weight, k, exclude_id)
+
     def retrieve_by_content(self, title, description, categories, content_vector, relevance_weight, k):
         del description, categories, content_vector, relevance_weight
         number = tf.strings.to_number(tf.strings.regex_replace(title, "[^0-9]", ""), tf.int64)

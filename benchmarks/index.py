@@ -1,0 +1,248 @@
+"""What each flavour's index finds of exact search, and how much faster it is.
+
+``python -m benchmarks.index [--items N] [--dimension D] [--queries Q] [--output DIR]``: by default a million items with
+two heads of 64 dimensions, which takes some 8 GB and half an hour. Vectors are drawn, see `benchmarks.head_vectors`;
+what is asked for is none of the catalogue. Latency is that of the SavedModel in a process of its own.
+"""
+
+import argparse
+import dataclasses
+import json
+import logging
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.head_vectors import Catalogue, draw
+from preprocessing.backend import tf
+from serving.config import IndexConfig, ServingConfig
+from serving.flavours import SCANN, STOCK
+from serving.index import plan_index
+from serving.index_gate import GATE_DIAL, GATE_K, tune_index
+from serving.retriever import RetrievalDefaults, Retriever
+from serving.signatures import RETRIEVE, RETRIEVE_FILTERED, SIGNATURES
+from serving.warmup import write_warmup
+from tfx_pipeline import tables
+from trainer.model import ItemVectors
+
+_FILTERS = ("half", "twentieth", "rare")
+_TUNED_WITH = 400
+_BATCH = 25
+_WARM_UP = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """A flavour and a kind of index."""
+
+    flavour: str
+    kind: str
+
+    @property
+    def name(self) -> str:
+        """In the table."""
+        return f"{self.flavour} {self.kind}"
+
+
+EXACT = (Variant(STOCK, "exact"), Variant(SCANN, "exact"))
+INDEXED = (Variant(SCANN, "tree"), Variant(STOCK, "tree"))
+
+
+def main() -> None:
+    """Measures both flavours, exact and by partitions."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.index", description=main.__doc__)
+    parser.add_argument("--items", type=int, default=1_000_000)
+    parser.add_argument("--dimension", type=int, default=64)
+    parser.add_argument("--queries", type=int, default=500, help="queries that the index is judged by")
+    parser.add_argument("--requests", type=int, default=300, help="requests that are timed")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=Path("demo/bench"), help="where the JSON goes")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    catalogue = draw(arguments.items, arguments.queries, arguments.dimension, arguments.seed)
+    rows = [measure(catalogue, variant, arguments.requests) for variant in (*EXACT, *INDEXED)]
+    exact = min(row["retrieve"]["p50"] for row in rows[: len(EXACT)])
+    for row in rows:
+        row["times_faster"] = exact / row["retrieve"]["p50"]
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    (arguments.output / "index.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    print_table(rows)
+
+
+def measure(catalogue: Catalogue, variant: Variant, requests: int) -> dict[str, Any]:
+    """Figures of one variant."""
+    number = len(catalogue.categories)
+    config = IndexConfig(kind=variant.kind)
+    plan = plan_index(number, config, variant.flavour)
+    ids = [f"item-{row:08d}" for row in range(number)]
+    rng = np.random.default_rng(1)
+    with tempfile.TemporaryDirectory(prefix="mtmh-bench-") as directory:
+        scratch = Path(directory)
+        started = time.perf_counter()
+        retriever = Retriever(
+            ids,
+            catalogue.vectors,
+            np.ones(number, np.int64),
+            plan,
+            RetrievalDefaults(k=50, relevance_weight=0.3, max_k=1000, trigger_decay=0.9),
+            scratch / "ids.txt",
+            catalogue.categories,
+        )
+        built = time.perf_counter() - started
+        if variant.kind == "tree":
+            triggers = rng.choice(number, min(_TUNED_WITH, number), replace=False)
+            plan, _ = tune_index(retriever, catalogue.vectors, triggers, plan, ServingConfig(index=config))
+        row = {"name": variant.name, "plan": dataclasses.asdict(plan), "build_seconds": built}
+        row["index_recall"] = index_recall(retriever, catalogue)
+        row["filtered_recall"] = {name: filtered_recall(retriever, catalogue, ids, name) for name in _FILTERS}
+        asked = rng.choice(number, _WARM_UP + requests, replace=False)
+        version = _save(retriever, scratch, ids, catalogue, asked[:_WARM_UP])
+        del retriever
+        return row | _replayed(version, [ids[item] for item in asked[_WARM_UP:]])
+
+
+def index_recall(retriever: Retriever, catalogue: Catalogue) -> dict[str, float]:
+    """Share of the exact best that is found for queries that are no items, by setting of the dial."""
+    search = tf.function(retriever.search, reduce_retracing=True, autograph=False)
+    queries = catalogue.queries
+    found = {}
+    for weight in GATE_DIAL:
+        hits = []
+        for start in range(0, len(queries.relevance), _BATCH):
+            part = slice(start, start + _BATCH)
+            engagement, relevance = queries.engagement_trigger[part], queries.relevance[part]
+            size = len(relevance)
+            answered = search(
+                tf.constant(engagement),
+                tf.constant(relevance),
+                tf.fill([size], tf.constant(weight, tf.float32)),
+                tf.fill([size], GATE_K),
+                tf.fill([size, 1], -1),
+            ).numpy()
+            hits.append(_found(catalogue.vectors, engagement, relevance, weight, answered, None))
+        found[str(weight)] = float(np.concatenate(hits).mean())
+    return found
+
+
+def filtered_recall(retriever: Retriever, catalogue: Catalogue, ids: Sequence[str], category: str) -> float:
+    """The same of a search for items of one category, the least over the dial; triggers are items here."""
+    number = len(ids)
+    passes = np.array([category in each for each in catalogue.categories])
+    rows = np.random.default_rng(2).choice(number, min(100, number), replace=False)
+    place = {item_id.encode(): row for row, item_id in enumerate(ids)}
+    specs = {each.name: tf.TensorSpec(each.shape, each.dtype) for each in SIGNATURES[RETRIEVE_FILTERED].inputs}
+    ask = tf.function(retriever.retrieve_filtered, autograph=False).get_concrete_function(**specs)
+    least = 1.0
+    for weight in GATE_DIAL:
+        hits = []
+        for start in range(0, len(rows), _BATCH):
+            part = rows[start : start + _BATCH]
+            answer = ask(
+                item_id=tf.constant([[ids[row]] for row in part]),
+                relevance_weight=tf.fill([len(part)], tf.constant(weight, tf.float32)),
+                k=tf.fill([len(part)], GATE_K),
+                exclude_id=tf.fill([len(part), 1], ""),
+                allow_category=tf.fill([len(part), 1], category),
+                deny_category=tf.fill([len(part), 1], ""),
+            )
+            answered = np.array([[place.get(item_id, -1) for item_id in each] for each in answer["item_id"].numpy()])
+            vectors = catalogue.vectors
+            allowed = np.repeat(passes[np.newaxis], len(part), axis=0)
+            allowed[np.arange(len(part)), part] = False
+            engagement, relevance = vectors.engagement_trigger[part], vectors.relevance[part]
+            hits.append(_found(vectors, engagement, relevance, weight, answered, allowed))
+        least = min(least, float(np.concatenate(hits).mean()))
+    return least
+
+
+def _found(
+    vectors: ItemVectors,
+    engagement: NDArray[np.float32],
+    relevance: NDArray[np.float32],
+    weight: float,
+    answered: NDArray[np.int32],
+    allowed: NDArray[np.bool_] | None,
+) -> NDArray[np.float64]:
+    """For each query the share of its exact best, or of all that is allowed where that is less, which is answered."""
+    scores = (1.0 - weight) * (engagement @ vectors.engagement_candidate.T) + weight * (relevance @ vectors.relevance.T)
+    there = np.full(len(scores), scores.shape[1])
+    if allowed is not None:
+        scores[~allowed] = -np.inf
+        there = allowed.sum(axis=1)
+    k = min(answered.shape[1], scores.shape[1])
+    floor = np.partition(scores, -k, axis=1)[:, -k]
+    own = np.take_along_axis(scores, np.maximum(answered, 0), axis=1)
+    good = (answered >= 0) & (own >= floor[:, np.newaxis] - 1e-6) & np.isfinite(own)
+    return np.asarray(good.sum(axis=1) / np.maximum(1, np.minimum(k, there)))
+
+
+def _save(
+    retriever: Retriever, scratch: Path, ids: Sequence[str], catalogue: Catalogue, warm_up: NDArray[np.int64]
+) -> Path:
+    """A SavedModel of the signatures that are timed, with warm-up requests."""
+    module = tf.Module()
+    module.retriever = retriever
+    bodies = {RETRIEVE: retriever.retrieve, RETRIEVE_FILTERED: retriever.retrieve_filtered}
+    functions = {}
+    for name, body in bodies.items():
+        specs = {each.name: tf.TensorSpec(each.shape, each.dtype, each.name) for each in SIGNATURES[name].inputs}
+        functions[name] = tf.function(body, autograph=False).get_concrete_function(**specs)
+    version = scratch / "1"
+    tf.saved_model.save(module, str(version), signatures=functions)
+    triggers = [ids[row] for row in warm_up]
+    # In turn a filter of each width.
+    categories = [(_FILTERS[at // 2 % len(_FILTERS)],) for at in range(len(triggers))]
+    write_warmup(version, "mtmh", triggers, 1, categories)
+    return version
+
+
+def _replayed(version: Path, item_ids: Sequence[str]) -> dict[str, Any]:
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as questions:
+        json.dump({"items": list(item_ids), "filters": list(_FILTERS)}, questions)
+        questions.flush()
+        command = [sys.executable, "-m", "benchmarks.replay", str(version), questions.name]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"the replay failed: {done.stderr[-2000:]}")
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def print_table(rows: Sequence[dict[str, Any]]) -> None:
+    """The figures for people."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("index", no_wrap=True)
+    for name in ("searched", "recall@50", "filtered", "p50", "p99", "faster", "first/p50", "build", "load", "RSS"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in _FILTERS:
+        table.add_column(f"p50 {name}", justify="right", no_wrap=True)
+    for row in rows:
+        plan, times = row["plan"], row["retrieve"]
+        table.add_row(
+            row["name"],
+            f"{plan['leaves_to_search']}/{plan['leaves']}" if plan["leaves"] else "all",
+            f"{min(row['index_recall'].values()):.3f}",
+            f"{min(row['filtered_recall'].values()):.3f}",
+            f"{times['p50']:.2f} ms",
+            f"{times['p99']:.2f} ms",
+            f"{row['times_faster']:.1f} x",
+            f"{times['first'] / times['p50']:.1f}",
+            f"{row['build_seconds']:.0f} s",
+            f"{row['load_seconds']:.1f} s",
+            f"{row['rss_mib']:,.0f} MiB",
+            *(f"{row[name]['p50']:.2f} ms" for name in _FILTERS),
+        )
+    tables.console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Works a batch off in blocks, so that what is held for it does not grow with the batch."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from preprocessing.backend import tf
+
+
+def in_blocks(work: Callable[..., Sequence[Any]], batch: Sequence[Any], rows: Any, dtypes: Sequence[Any]) -> list[Any]:
+    """Applies graph code to ``rows`` requests at a time, and joins what it gives.
+
+    Args:
+      work: takes the tensors of a block and gives tensors [rows, ...], of the same trailing dimensions for each block.
+      batch: tensors [B, ...]; B may be 0.
+      rows: int32 scalar, at least 1.
+      dtypes: of what ``work`` gives.
+    """
+    total = tf.shape(batch[0])[0]
+    number = tf.maximum((total + rows - 1) // rows, 1)
+    arrays = [tf.TensorArray(dtype, size=number, infer_shape=False) for dtype in dtypes]
+
+    def one(at: Any, *so_far: Any) -> Any:
+        block = slice(at * rows, (at + 1) * rows)
+        results = work(*(tensor[block] for tensor in batch))
+        return (at + 1, *(array.write(at, result) for array, result in zip(so_far, results, strict=True)))
+
+    _, *filled = tf.while_loop(
+        lambda at, *_: at < number, one, [tf.constant(0), *arrays], parallel_iterations=1, back_prop=False
+    )
+    return [array.concat() for array in filled]
