@@ -83,7 +83,7 @@ def test_ndcg_of_held_out_triggers_rises(examples, recommenders):
 
 def test_held_out_annotations_are_never_drawn(examples):
     config = changed(CONFIG, loss={"annotation_pairs": 30})
-    model, _, _ = _build(_read(examples, config), [schema.PAIRS], config)
+    model, _ = _build(_read(examples, config), [schema.PAIRS], config)
     drawn = set()
     for step in range(60):
         trigger, item, grade = model.sampler.for_annotations(tf.constant(step, tf.int64))
