@@ -115,7 +115,7 @@ def test_draws_depend_on_the_step_alone_and_few_pairs_are_taken_whole(examples):
 )
 def test_without_anything_to_learn_from_there_is_no_such_loss(tmp_path, annotations, loss, model):
     config = changed(CONFIG, loss=loss, model=model)
-    built, _, _ = _build(_read(write(tmp_path, annotations), config), [schema.PAIRS], config)
+    built, _ = _build(_read(write(tmp_path, annotations), config), [schema.PAIRS], config)
     batch = {
         "trigger": tf.constant([0, 3]),
         "target": tf.constant([[2], [5]]),
