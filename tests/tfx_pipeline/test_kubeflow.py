@@ -400,6 +400,7 @@ def test_submission(package, spec, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # sixteen processes, each of which imports TFX
 @pytest.mark.parametrize("store", ["disk", "s3"])
 def test_all_steps_run_from_the_specification(store, tmp_path, request):
     """Every container's command in a process of its own, from the tables to a pushed version and what is kept of it."""
