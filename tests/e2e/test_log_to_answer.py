@@ -174,6 +174,7 @@ def test_interrupted_before_publishing_leaves_nothing_to_serve(tmp_path):
     assert "mtmh preprocess" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_catalogue_of_today_is_served_with_the_same_weights_and_gone_back_from(run, server, tmp_path):
     """Last in this file: what it publishes is what the server answers with."""
     workdir, _ = run
