@@ -44,8 +44,8 @@ def record(store: Path, version: int, identity: Mapping[str, str], parts: Mappin
     """
     store.mkdir(parents=True, exist_ok=True)
     staging = store / f".staging-{uuid.uuid4().hex}"
-    for old in store.glob(".staging-*"):
-        shutil.rmtree(old, ignore_errors=True)
+    for left in store.glob(".staging-*"):
+        shutil.rmtree(left, ignore_errors=True)
     staging.mkdir()
     for name, source in parts.items():
         (staging / name).parent.mkdir(parents=True, exist_ok=True)
