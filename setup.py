@@ -22,6 +22,12 @@ REQUIREMENTS = [
     "grpcio>=1.60",  # server and client
     "grpcio-health-checking>=1.48.2,<1.49",  # health service; its later ones need protobuf 4
     "aiohttp>=3.9,<4",  # REST
+    "kfp>=2.5,<2.6",  # submitting to Kubeflow Pipelines; TFX 1.16 admits no newer one
+    "kfp-server-api>=2.0.5,<2.1",  # its errors
+    "urllib3>=1.26,<3",  # its errors, too
+    "botocore>=1.36,<2",  # boto3's errors
+    "boto3>=1.36,<2",  # models and artifacts on s3://, AWS' or MinIO's; Beam's s3:// too
+    "google-cloud-storage>=2.14,<3",  # models on gs://
     "google-crc32c>=1.5,<2",  # TFRecord checksums without TensorFlow
     "numpy>=1.26,<2",
     "scipy>=1.12,<2",  # sparse category sets in the evaluation
@@ -45,8 +51,12 @@ REQUIREMENTS = [
 ]
 
 DEVELOPMENT = [
+    "flask>=3,<4",  # moto's server
+    "flask-cors>=6,<7",  # moto's server
+    "gcp-storage-emulator>=2026",  # a local server of GCS' protocol
     "grpc-stubs>=1.53",
     "hypothesis>=6.100,<7",
+    "moto[s3]>=5.1,<6",  # a local server of S3's protocol
     "mypy>=1.10",
     "packaging>=24",
     "pip>=24",

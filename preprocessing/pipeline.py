@@ -31,13 +31,13 @@ from preprocessing.interaction_steps import (
     ReadInteractions,
     WritePairs,
 )
+from preprocessing.item_files import ItemFile
 from preprocessing.item_steps import (
     FITTED,
     IDS,
     BuildCatalogue,
     EncodeItems,
     FitTeacher,
-    ItemFile,
     ReadItems,
     WriteItems,
 )

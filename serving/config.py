@@ -107,3 +107,29 @@ class ValidatorConfig:
     tf_serving_image: str = option(
         "", "a TF Serving image that TFX's InfraValidator loads the candidate in too, by Docker or on Kubernetes"
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class PushConfig:
+    """What becomes of versions."""
+
+    keep_versions: int | None = option(
+        5,
+        "versions that stay, so that a rollback finds them; older ones are removed, never the highest; null keeps all",
+        minimum=2,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class RefreshConfig:
+    """What a new catalogue has to be like to be served by the weights that there are."""
+
+    min_kept: float = option(
+        0.5,
+        "share of the items engaged with in training that the catalogue has to hold still: less is taken for a mistake",
+        minimum=0,
+        maximum=1,
+    )
+    max_new: float = option(
+        0.5, "largest share of its items that the model never saw: beyond it, train again", minimum=0, maximum=1
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from preprocessing.backend import tf
 from preprocessing.read import ItemTable, read_items
@@ -16,7 +17,8 @@ from preprocessing.transform import CategoryLookup, split_categories, text_grams
 from serving.config import ServingConfig
 from serving.index import IndexPlan, plan_index
 from serving.index_gate import GATE_K, check_index_floor, gate_triggers, tune_index
-from serving.push import publish, staged
+from serving.local_shelf import staged
+from serving.push import push
 from serving.retriever import RetrievalDefaults, Retriever
 from serving.signatures import (
     DESCRIBE,
@@ -30,7 +32,7 @@ from serving.warmup import write_warmup
 from trainer.artefact import DialPoint, ModelDescription, load_model
 from trainer.catalogue import Catalogue
 from trainer.encoder import ItemInputs
-from trainer.model import MTMHModel
+from trainer.model import ItemVectors, MTMHModel
 from trainer.names import QUOTA
 
 logger = logging.getLogger("mtmh.serving")
@@ -55,7 +57,30 @@ class ExportResult:
     relevance_weight: float
 
 
-def export(examples: Path, model_directory: Path, base: Path, config: ServingConfig) -> ExportResult:
+@dataclasses.dataclass(frozen=True)
+class VersionContent:
+    """What a version is built of.
+
+    Attributes:
+      items: the N items that it answers with.
+      vectors: of these.
+      triggers: rows of these that the index is measured with.
+      model: the trained model, which encodes items that are asked for by their words.
+      catalogue: the catalogue that it was trained on.
+      description: of the model.
+    """
+
+    items: ItemTable
+    vectors: ItemVectors
+    triggers: NDArray[np.int64]
+    model: MTMHModel
+    catalogue: Catalogue
+    description: ModelDescription
+
+
+def export(
+    examples: Path, model_directory: Path, base: Path, config: ServingConfig, keep_versions: int | None = None
+) -> ExportResult:
     """Exports a trained model to a new version below ``base``.
 
     Args:
@@ -63,6 +88,7 @@ def export(examples: Path, model_directory: Path, base: Path, config: ServingCon
       model_directory: the trained model, see `trainer.artefact`.
       base: directory of versions; its last component is the model's name.
       config: options.
+      keep_versions: how many versions stay, see `serving.push.push`.
 
     Raises:
       UserError: an artefact is missing or damaged, or the index finds less than the configured floor.
@@ -70,7 +96,7 @@ def export(examples: Path, model_directory: Path, base: Path, config: ServingCon
     with staged(base) as directory:
         built = build_version(examples, model_directory, directory / "version", base.name, config)
         check_index_floor(built.index_recall, built.plan, config)
-        target = publish(built.directory, base)
+        target = Path(push(built.directory, base, keep_versions, move=True).path)
     logger.info(
         "published %s: index recall@%d at least %.3f, default relevance weight %.2f",
         target,
@@ -84,7 +110,7 @@ def export(examples: Path, model_directory: Path, base: Path, config: ServingCon
 def build_version(
     examples: Path, model_directory: Path, version: Path, name: str, config: ServingConfig
 ) -> ExportResult:
-    """Builds a version directory: index, SavedModel, warm-up requests, card. What the index finds is told, not judged.
+    """Builds a version directory of a trained model and the catalogue that it was trained on.
 
     Args:
       examples: the preprocessing's output that the model was trained on.
@@ -98,7 +124,23 @@ def build_version(
     """
     items = read_items(str(examples))
     model, catalogue, description = load_model(model_directory, items)
-    vectors = model.embed_catalogue()
+    triggers = gate_triggers(examples, len(items.ids), config.seed)
+    content = VersionContent(items, model.embed_catalogue(), triggers, model, catalogue, description)
+    return write_version(content, version, name, config)
+
+
+def write_version(content: VersionContent, version: Path, name: str, config: ServingConfig) -> ExportResult:
+    """Writes a version directory: index, SavedModel, warm-up requests, card.
+
+    What the index finds is told, not judged.
+
+    Args:
+      content: what it is built of.
+      version: the directory to write, on this machine.
+      name: what the model is called where it is served.
+      config: options.
+    """
+    items, description = content.items, content.description
     plan = plan_index(len(items.ids), config.index)
     defaults = RetrievalDefaults(
         k=config.retrieval.k,
@@ -111,11 +153,12 @@ def build_version(
     # The SavedModel carries a copy of this file.
     with tempfile.TemporaryDirectory(prefix="mtmh-") as scratch:
         id_file = Path(scratch) / "item_ids.txt"
-        retriever = Retriever(items.ids, vectors, items.interaction_count, plan, defaults, id_file)
+        retriever = Retriever(items.ids, content.vectors, items.interaction_count, plan, defaults, id_file)
         logger.info("index: %s over %d items in %.1f s", plan.kind, len(items.ids), time.monotonic() - started)
-        triggers = gate_triggers(examples, len(items.ids), config.seed)
-        plan, index_recall = tune_index(retriever, vectors, triggers, plan, config)
-        module = ServingModule(retriever, model, catalogue, description, items if config.export.titles else None)
+        plan, index_recall = tune_index(retriever, content.vectors, content.triggers, plan, config)
+        module = ServingModule(
+            retriever, content.model, content.catalogue, description, items if config.export.titles else None
+        )
         tf.saved_model.save(
             module,
             str(version),

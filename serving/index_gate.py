@@ -152,9 +152,21 @@ def tune_index(
     return plan, measure_index(retriever, vectors, triggers)
 
 
-def gate_triggers(examples: Path, num_items: int, seed: int) -> NDArray[np.int64]:
-    """What the index is measured with: a seeded sample of real triggers and of the catalogue, half and half."""
+def gate_triggers(
+    examples: Path, num_items: int, seed: int, rows: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """What the index is measured with: a seeded sample of real triggers and of the catalogue, half and half.
+
+    Args:
+      examples: the preprocessing's output.
+      num_items: N, of the catalogue.
+      seed: of the sample.
+      rows: where each of the examples' items stands in the catalogue, -1 where it doesn't; None: in the same place.
+    """
     asked = np.unique(read_triggers(str(examples)).trigger)
+    if rows is not None:
+        asked = np.unique(rows[asked])
+        asked = asked[asked >= 0]
     rng = np.random.default_rng(seed)
     half = _GATE_TRIGGERS // 2
     triggers: NDArray[np.int64] = np.unique(

@@ -1,82 +1,233 @@
-"""Publishes a version directory in one step: staged beside its place, synced, renamed."""
+"""Publishing a version, going back to an earlier one, and what there is: the same for a directory and a bucket."""
 
+import contextlib
+import dataclasses
 import logging
-import os
-import shutil
-import time
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Collection
 from pathlib import Path
-from typing import Final
+
+from preprocessing.errors import UserError
+from serving.local_shelf import alone
+from serving.shelf import Shelf, open_shelf
+from serving.stores.objects import is_bucket
+from serving.version_manifest import SAVED_MODEL, VersionManifest, describe, differences
 
 logger = logging.getLogger("mtmh.serving")
 
-_STAGING: Final = ".staging-"
-_ABANDONED_SECONDS: Final = 24 * 3600
-"""Age from which a staging directory is taken for the remains of an export that was killed."""
-_MAX_VERSION: Final = 2**63 - 1
 
+@dataclasses.dataclass(frozen=True)
+class Pushed:
+    """What a server is to answer with.
 
-@contextmanager
-def staged(base: Path) -> Iterator[Path]:
-    """Gives a new directory below ``base`` that no server takes for a version; it is gone at the end of the block.
-
-    What an export that was killed left behind a day ago or earlier is removed.
+    Attributes:
+      version: its number.
+      path: its directory, or URL in a bucket.
+      new: whether it was published by this call; False where the highest version has that content already.
+      digest: SHA-256 of its content.
+      rollback_of: the version whose content a rollback repeated.
     """
-    base.mkdir(parents=True, exist_ok=True)
-    _sweep(base)
-    directory = base / f"{_STAGING}{uuid.uuid4().hex}"
-    directory.mkdir()
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+
+    version: int
+    path: str
+    new: bool
+    digest: str
+    rollback_of: int | None = None
 
 
-def publish(staging: Path, base: Path) -> Path:
-    """Moves a complete staging directory to a new numeric version below ``base``, all of it or nothing.
+@dataclasses.dataclass(frozen=True)
+class VersionState:
+    """One version as it stands.
 
-    Versions are unix seconds, or one above the latest version where that is not smaller.
+    Attributes:
+      version, path: its number and where it is.
+      manifest: what it says of itself; None where that is damaged, or there is no whole version.
+      status: ``served`` (the highest complete one), ``kept``, ``withdrawn`` (by a rollback), ``incomplete`` or
+        ``damaged``.
+      faults: what is wrong with it, a line each.
     """
-    for directory, _, names in os.walk(staging):
-        for name in names:
-            _sync(Path(directory) / name)
-        _sync(Path(directory))
-    version = max([int(time.time()), *(1 + existing for existing in versions(base))])
-    while True:
-        target = base / str(version)
+
+    version: int
+    path: str
+    manifest: VersionManifest | None
+    status: str
+    faults: tuple[str, ...] = ()
+
+
+def push(
+    source: Path, base: str | Path, keep: int | None = None, *, protect: Collection[int] = (), move: bool = False
+) -> Pushed:
+    """Publishes a SavedModel as the highest version below ``base``, all of it or nothing.
+
+    Where the highest version has the same content, that one is the result.
+
+    Args:
+      source: the directory that holds ``saved_model.pb``.
+      base: a local directory, or ``s3://bucket/path`` or ``gs://bucket/path``.
+      keep: how many versions stay, the new one included; None removes none.
+      protect: versions that stay whatever their age.
+      move: the directory is not needed any more, so that it need not be copied.
+
+    Raises:
+      UserError: the source is no SavedModel; a rollback has withdrawn that very content; the store refuses.
+    """
+    if not (source / SAVED_MODEL).is_file():
+        raise UserError(f"{source} is no exported model: {SAVED_MODEL} is missing; `mtmh export` makes one")
+    content = describe(source)
+    shelf = open_shelf(base)
+    with _alone(base):
+        shelf.sweep()
+        latest = _latest(shelf)
+        withdrawn: tuple[str, ...] = ()
+        if latest is not None:
+            version, manifest = latest
+            withdrawn = manifest.withdrawn
+            if manifest.digest == content.digest:
+                logger.info("%s is already version %d", source, version)
+                return Pushed(version, shelf.path(version), False, content.digest, manifest.rollback_of)
+        if content.digest in withdrawn:
+            earlier = [number for number in shelf.versions() if _digest(shelf, number) == content.digest]
+            how = f" or bring it back with `mtmh rollback --to {earlier[-1]}`" if earlier else ""
+            raise UserError(f"{source} is what a rollback has withdrawn from {shelf.base}; push another model{how}")
+        version = shelf.put(source, content.stamped(withdrawn=withdrawn), move=move)
+        retire(shelf, keep, {version, *protect})
+    return Pushed(version, shelf.path(version), True, content.digest)
+
+
+def rollback(base: str | Path, to: int | None = None) -> Pushed:
+    """Publishes the content of an earlier version once more, as the highest.
+
+    A server that answers with the highest version follows by itself, as it follows a push; nothing is taken from under
+    one that is loading, a number never means two models, and what was served can be looked at. The content that is left
+    is marked, so that no retry of its push brings it back.
+
+    Args:
+      base: a local directory or a bucket's URL, as for `push`.
+      to: the version to go back to; None for the last one with another content that no rollback has withdrawn.
+
+    Raises:
+      UserError: there is no such version, or it is damaged.
+    """
+    shelf = open_shelf(base)
+    with _alone(base):
+        shelf.sweep()
+        latest = _latest(shelf)
+        if latest is None:
+            raise UserError(f"{shelf.base} holds no version to go back from; `mtmh run` publishes one")
+        current, manifest = latest
+        target = to if to is not None else _before(shelf, current, manifest)
+        if target not in shelf.versions():
+            there = ", ".join(map(str, shelf.versions()))
+            raise UserError(f"{shelf.base} holds no version {target}; there are {there}")
+        wanted = _whole(shelf, target)
+        if wanted.digest == manifest.digest:
+            return Pushed(current, shelf.path(current), False, wanted.digest, manifest.rollback_of)
+        withdrawn = [digest for digest in manifest.withdrawn if digest not in (wanted.digest, manifest.digest)]
+        version = shelf.repeat(target, wanted.stamped(target, [*withdrawn, manifest.digest]))
+    return Pushed(version, shelf.path(version), True, wanted.digest, target)
+
+
+def history(base: str | Path, *, verify: bool = False) -> list[VersionState]:
+    """The versions below ``base``, ascending, and what stands of them.
+
+    Args:
+      base: a local directory or a bucket's URL.
+      verify: read every file and compare its SHA-256.
+    """
+    shelf = open_shelf(base)
+    complete = shelf.versions()
+    states, withdrawn = [], set[str]()
+    for version in reversed(complete):
         try:
-            os.rename(staging, target)
-        except OSError:
-            if not target.exists():
-                raise
-            version += 1  # another export was quicker
+            manifest = shelf.manifest(version)
+        except (ValueError, OSError) as error:
+            states.append(VersionState(version, shelf.path(version), None, "damaged", (str(error),)))
             continue
-        _sync(base)
-        return target
+        faults = tuple(differences(manifest, shelf.found(version))) if verify else ()
+        status = "damaged" if faults else "withdrawn" if manifest.digest in withdrawn else "kept"
+        if version == complete[-1]:
+            withdrawn = set(manifest.withdrawn)
+            status = "damaged" if faults else "served"
+        states.append(VersionState(version, shelf.path(version), manifest, status, faults))
+    for version in shelf.incomplete():
+        line = f"{SAVED_MODEL} is missing: a push that did not end; no server takes it, a later push removes it"
+        states.append(VersionState(version, shelf.path(version), None, "incomplete", (line,)))
+    return sorted(states, key=lambda state: state.version)
 
 
-def versions(base: Path) -> list[int]:
-    """The published versions, ascending."""
-    return sorted(
-        int(path.name)
-        for path in base.iterdir()
-        if path.name.isascii() and path.name.isdigit() and int(path.name) < _MAX_VERSION and path.is_dir()
+def origin(base: str | Path) -> int | None:
+    """The version that was pushed with the content that is served now: the highest one, unless that is a rollback.
+
+    What is kept of a push under its number (weights, measurements) is found by it. None where nothing is served.
+    """
+    shelf = open_shelf(base)
+    latest = _latest(shelf)
+    if latest is None:
+        return None
+    version, manifest = latest
+    while manifest.rollback_of is not None:
+        version = manifest.rollback_of
+        try:
+            manifest = shelf.manifest(version)
+        except (OSError, ValueError):  # since removed: a rollback to a rollback leads no further
+            break
+    return version
+
+
+def retire(shelf: Shelf, keep: int | None, stay: Collection[int]) -> None:
+    """Removes the oldest versions beyond ``keep``, never one of ``stay`` nor the highest; None removes nothing."""
+    if keep is None:
+        return
+    for version in shelf.versions()[: -max(keep, 1)]:
+        if version not in stay:
+            logger.info("removing version %d: %d are kept", version, keep)
+            shelf.remove(version)
+
+
+def versions(base: str | Path) -> list[int]:
+    """The complete versions below ``base``, ascending."""
+    return open_shelf(base).versions()
+
+
+def _alone(base: str | Path) -> contextlib.AbstractContextManager[None]:
+    """In a bucket numbers are claimed one by one; there is nothing to lock."""
+    return contextlib.nullcontext() if is_bucket(str(base)) else alone(Path(base))
+
+
+def _latest(shelf: Shelf) -> tuple[int, VersionManifest] | None:
+    found = shelf.versions()
+    if not found:
+        return None
+    try:
+        return found[-1], shelf.manifest(found[-1])
+    except ValueError as error:
+        logger.warning("the manifest of %s is damaged (%s): read anew from its files", shelf.path(found[-1]), error)
+        return found[-1], shelf.found(found[-1])
+
+
+def _digest(shelf: Shelf, version: int) -> str | None:
+    try:
+        return shelf.manifest(version).digest
+    except (ValueError, OSError):
+        return None
+
+
+def _before(shelf: Shelf, current: int, manifest: VersionManifest) -> int:
+    left = {manifest.digest, *manifest.withdrawn}
+    for version in reversed(shelf.versions()):
+        if version != current and _digest(shelf, version) not in (None, *left):
+            return version
+    raise UserError(
+        f"{shelf.base} holds no other model than version {current}'s, besides those that rollbacks have withdrawn; "
+        "`mtmh versions` lists them, --to names one"
     )
 
 
-def _sweep(base: Path) -> None:
-    for path in base.glob(f"{_STAGING}*"):
-        with suppress(OSError):  # it is another export's to remove, or was just removed
-            if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
-                logger.info("removing %s, left by an export that did not end", path)
-                shutil.rmtree(path, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _whole(shelf: Shelf, version: int) -> VersionManifest:
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        manifest = shelf.manifest(version)
+        wrong = differences(manifest, shelf.found(version))
+    except ValueError as error:
+        wrong = [str(error)]
+    if wrong:
+        raise UserError(f"{shelf.path(version)} is damaged ({wrong[0]}); name another version with --to")
+    return manifest

@@ -8,8 +8,12 @@ os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import settings
+
+from tests.buckets import gcs_server, s3_server
 
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
@@ -23,3 +27,17 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"needs the data sets and models of {path}, which is not there")
     return path
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The URL of a bucket of a local S3 server."""
+    with s3_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def gcs() -> Iterator[str]:
+    """The URL of a bucket of a local server of Google Cloud Storage's protocol."""
+    with gcs_server() as url:
+        yield url

@@ -15,6 +15,7 @@ A baseline is such a directory, or an empty one where nothing was blessed before
 import json
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +24,11 @@ from typing import Any, Final
 from preprocessing.errors import UserError
 from preprocessing.manifest import load_manifest
 from preprocessing.schema import MANIFEST, Manifest
+from serving.stores.objects import is_bucket, open_store
+from serving.stores.trees import copy_tree, delete_tree, put_tree
 
+LATEST: Final = "latest"
+"""Name of the record that runs on a cluster compare with, in a bucket; local runs look for theirs."""
 NONE: Final = "none"
 """Name of the empty baseline in a store."""
 IDENTITY: Final = "baseline.json"
@@ -33,34 +38,70 @@ STATISTICS: Final = "statistics"
 _KEPT: Final = 5
 
 
-def record(store: Path, version: int, identity: Mapping[str, str], parts: Mapping[str, Path]) -> Path:
+def record(store: str | Path, version: int, identity: Mapping[str, str], parts: Mapping[str, Path]) -> None:
     """Keeps what was pushed as a version; an earlier record of the version is replaced.
 
     Args:
-      store: the directory of records.
+      store: the directory of records, or ``s3://bucket/path`` or ``gs://bucket/path``.
       version: as pushed.
       identity: names what its ``data`` and its ``model`` were made of; see `find_baseline`.
       parts: directories and files by their path below the record.
     """
-    store.mkdir(parents=True, exist_ok=True)
-    staging = store / f".staging-{uuid.uuid4().hex}"
-    for left in store.glob(".staging-*"):
-        shutil.rmtree(left, ignore_errors=True)
+    store = str(store)
+    if is_bucket(store):
+        with tempfile.TemporaryDirectory(prefix="mtmh-") as scratch:
+            _fill(Path(scratch), version, identity, parts)
+            put_tree(Path(scratch), f"{store}/{version}", last=IDENTITY)
+        point_latest(store, version)
+        for number in sorted(_bucket_versions(store))[:-_KEPT]:
+            delete_tree(f"{store}/{number}", first=IDENTITY)
+        return
+    root = Path(store)
+    root.mkdir(parents=True, exist_ok=True)
+    staging = root / f".staging-{uuid.uuid4().hex}"
+    for old in root.glob(".staging-*"):
+        shutil.rmtree(old, ignore_errors=True)
     staging.mkdir()
-    for name, source in parts.items():
-        (staging / name).parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, staging / name)
-        else:
-            shutil.copy2(source, staging / name)
-    document = {"version": version, "identity": dict(identity)}
-    (staging / IDENTITY).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    target = store / str(version)
+    _fill(staging, version, identity, parts)
+    target = root / str(version)
     shutil.rmtree(target, ignore_errors=True)
     os.rename(staging, target)
-    for old in sorted(_versions(store))[:-_KEPT]:
-        shutil.rmtree(store / str(old), ignore_errors=True)
-    return target
+    for number in sorted(_versions(root))[:-_KEPT]:
+        shutil.rmtree(root / str(number), ignore_errors=True)
+
+
+def _fill(directory: Path, version: int, identity: Mapping[str, str], parts: Mapping[str, Path]) -> None:
+    for name, source in parts.items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, directory / name)
+        else:
+            shutil.copy2(source, directory / name)
+    document = {"version": version, "identity": dict(identity)}
+    (directory / IDENTITY).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def point_latest(store: str, version: int) -> None:
+    """Makes the record of a version what runs on a cluster compare with: ``latest`` in a bucket of records.
+
+    Raises:
+      UserError: there is no such record.
+    """
+    if not copy_tree(f"{store}/{version}", f"{store}/{LATEST}", last=IDENTITY):
+        raise UserError(f"{store} holds no record of version {version}: nothing to compare the next run with")
+
+
+def identity_of(directory: Path) -> dict[str, str]:
+    """What a record was made of.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    try:
+        document: Any = json.loads((directory / IDENTITY).read_text(encoding="utf-8"))
+        return {str(part): str(name) for part, name in document["identity"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{directory} holds no usable record of a push ({error}); remove it") from error
 
 
 def find_baseline(store: Path, part: str, identity: str, served: int | None) -> Path:
@@ -74,7 +115,7 @@ def find_baseline(store: Path, part: str, identity: str, served: int | None) -> 
       store: the directory of records.
       part: what is compared, ``data`` or ``model``.
       identity: of the run's part.
-      served: the newest version that is served; None where nothing is.
+      served: the version whose content is served, see `serving.push.origin`; None where nothing is.
 
     Returns:
       The directory of the record, or an empty one.
@@ -116,3 +157,9 @@ def _versions(store: Path) -> list[int]:
     if not store.is_dir():
         return []
     return [int(path.name) for path in store.iterdir() if path.name.isascii() and path.name.isdigit()]
+
+
+def _bucket_versions(store: str) -> set[int]:
+    bucket, key = open_store(store)
+    heads = {name.removeprefix(f"{key}/").partition("/")[0] for name in bucket.sizes(f"{key}/")}
+    return {int(head) for head in heads if head.isascii() and head.isdigit()}

@@ -355,6 +355,32 @@ def _query_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
 
 
+def _refresh_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--items", action="append", required=True, metavar="PATH", help="the whole catalogue of today: file or glob"
+    )
+    _add_workdir(parser)
+    _add_config(parser, "the run's own, else all defaults")
+
+
+def _versions_arguments(parser: argparse.ArgumentParser) -> None:
+    from tfx_pipeline.versions import versions_arguments
+
+    versions_arguments(parser)
+
+
+def _rollback_arguments(parser: argparse.ArgumentParser) -> None:
+    from tfx_pipeline.versions import rollback_arguments
+
+    rollback_arguments(parser)
+
+
+def _mirror_arguments(parser: argparse.ArgumentParser) -> None:
+    from tfx_pipeline.versions import mirror_arguments
+
+    mirror_arguments(parser)
+
+
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:
     _add_inputs(parser, required=False)
     parser.add_argument("--workdir", type=_directory, default=Path("demo"), metavar="DIR", help="default: %(default)s")
@@ -567,6 +593,33 @@ def _query_verb(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _refresh_verb(arguments: argparse.Namespace) -> int:
+    from tfx_pipeline.refresh import refresh_step
+
+    workdir, config = _existing(arguments)
+    pushed = refresh_step(workdir, config, tuple(arguments.items))
+    print(f"published {pushed.path}" if pushed.new else f"nothing to do: {pushed.path} holds just that")
+    return 0
+
+
+def _versions_verb(arguments: argparse.Namespace) -> int:
+    from tfx_pipeline.versions import versions_verb
+
+    return versions_verb(arguments)
+
+
+def _rollback_verb(arguments: argparse.Namespace) -> int:
+    from tfx_pipeline.versions import rollback_verb
+
+    return rollback_verb(arguments)
+
+
+def _mirror_verb(arguments: argparse.Namespace) -> int:
+    from tfx_pipeline.versions import mirror_verb
+
+    return mirror_verb(arguments)
+
+
 def _demo_verb(arguments: argparse.Namespace) -> int:
     from tfx_pipeline.demo import DemoRequest, demo
 
@@ -599,6 +652,15 @@ _VERBS: dict[str, _Verb] = {
     "schema": ("compare a run's data with the curated schemas", _schema_arguments, _schema_verb, False),
     "tune": ("search options by the frontier on the validation slice", _tune_arguments, _tune_verb, False),
     "export": ("publish a trained model for serving", _step_arguments, _export_verb, False),
+    "refresh-index": (
+        "serve a new catalogue with the weights that are served, without training",
+        _refresh_arguments,
+        _refresh_verb,
+        False,
+    ),
+    "versions": ("list the published versions and what stands of them", _versions_arguments, _versions_verb, False),
+    "rollback": ("answer with an earlier version again", _rollback_arguments, _rollback_verb, False),
+    "mirror": ("bring a bucket's served version to a server's directory", _mirror_arguments, _mirror_verb, False),
     "serve": ("serve published versions over gRPC and REST", _serve_arguments, _serve_verb, False),
     "query": ("ask a running server", _query_arguments, _query_verb, False),
     "demo": ("the whole way on real data", _demo_arguments, _demo_verb, True),

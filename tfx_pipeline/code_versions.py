@@ -37,4 +37,12 @@ class CodeVersions:
             "trainer.bootstrap",
         )
         self.serving_validator = _version("serving_validator", "serving")
-        self.pusher = _version("pusher", "serving.push", "tfx_pipeline.blessed")
+        self.pusher = _version(
+            "pusher",
+            "serving.push",
+            "serving.local_shelf",
+            "serving.bucket_shelf",
+            "serving.version_manifest",
+            "serving.stores",
+            "tfx_pipeline.blessed",
+        )

@@ -16,6 +16,7 @@ from preprocessing.errors import UserError
 from preprocessing.options import option, section
 from serving import config as serving
 from tfx_pipeline import typed_yaml
+from tfx_pipeline.kubeflow_config import KubeflowConfig
 from trainer import config as training
 
 MAX_BYTES: Final = 1 << 20
@@ -51,6 +52,12 @@ class RunConfig:
     validator: serving.ValidatorConfig = section(
         serving.ValidatorConfig, "`mtmh run`: what a version has to show in a server to be pushed"
     )
+
+    push: serving.PushConfig = section(serving.PushConfig, "published versions")
+    refresh: serving.RefreshConfig = section(
+        serving.RefreshConfig, "`mtmh refresh-index`: a new catalogue for the weights that there are"
+    )
+    kubeflow: KubeflowConfig = section(KubeflowConfig, "the pipeline on Kubeflow")
 
     @property
     def preprocessing(self) -> preprocessing.PreprocessingConfig:

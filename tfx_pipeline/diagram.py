@@ -23,12 +23,12 @@ def sample_pipeline() -> Any:
     from tfx_pipeline.config import RunConfig
     from tfx_pipeline.pipeline import Settings, create_pipeline
 
-    names = (
+    parameters = (
         "root interactions items annotations fingerprint data_baseline model_baseline destination store "
         "data_identity model_identity"
     )
-    parameters: dict[str, Any] = {name: name for name in names.split()}
-    return create_pipeline(Settings(config=RunConfig(), **parameters))
+    words: dict[str, Any] = {name: name for name in parameters.split()}
+    return create_pipeline(Settings(config=RunConfig(), **words))
 
 
 def edges(pipeline: Any) -> Iterator[tuple[str, str, str]]:

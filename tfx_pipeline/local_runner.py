@@ -95,7 +95,7 @@ class LocalRunner(LocalDagRunner):
         return Step(name, launched.ran, seconds, {key: artifacts[0] for key, artifacts in found.items() if artifacts})
 
 
-class _TellingLauncher(launcher.Launcher):  # type: ignore[misc]
+class _TellingLauncher(launcher.Launcher):
     """Says why a step runs, when it is about to."""
 
     ran = False

@@ -165,6 +165,7 @@ def create_pipeline(settings: Settings) -> Pipeline:
         store=settings.store,
         data_identity=settings.data_identity,
         model_identity=settings.model_identity,
+        keep_versions=config.push.keep_versions or 0,
         code=code.pusher,
     )
     return Pipeline(

@@ -112,7 +112,7 @@ def _settings(workdir: Workdir, config: RunConfig, inputs: Inputs, beam_args: Se
     """What this run is made of, and what it is compared with; mistakes are found before TFX is imported."""
     from preprocessing.pipeline import check_config, check_inputs
     from preprocessing.runner import parse_options
-    from serving.push import versions
+    from serving.push import origin
     from tfx_pipeline.blessed import find_baseline
     from tfx_pipeline.fingerprint import content_fingerprint
 
@@ -134,8 +134,7 @@ def _settings(workdir: Workdir, config: RunConfig, inputs: Inputs, beam_args: Se
     data = _digest(fingerprint, to_json(config.preprocessing), code.preprocess)
     model = _digest(data, to_json(config.training), to_json(config.serving), code.trainer, code.index_builder)
     store = workdir.blessed.absolute()
-    served = versions(workdir.serving) if workdir.serving.is_dir() else []
-    newest = served[-1] if served else None
+    newest = origin(workdir.serving)
     return Settings(
         config=config,
         root=str(workdir.pipeline.absolute()),

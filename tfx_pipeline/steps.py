@@ -74,7 +74,13 @@ def export_step(workdir: Workdir, config: RunConfig) -> "ExportResult":
     from serving.export import export
 
     workdir.require_examples(config)
-    return export(workdir.examples, workdir.model(config.model.name), workdir.serving, config.serving)
+    return export(
+        workdir.examples,
+        workdir.model(config.model.name),
+        workdir.serving,
+        config.serving,
+        config.push.keep_versions,
+    )
 
 
 def evaluate_step(workdir: Workdir, config: RunConfig, relevance_weight: float | None = None) -> "list[Scores]":

@@ -50,15 +50,18 @@ def category_vocabulary(items: ItemTable) -> tuple[str, ...]:
     return tuple(ordered[:MAX_VOCABULARY])
 
 
-def build_catalogue(items: ItemTable, *, buckets: int, tokens: int) -> Catalogue:
+def build_catalogue(
+    items: ItemTable, *, buckets: int, tokens: int, vocabulary: tuple[str, ...] | None = None
+) -> Catalogue:
     """Runs the in-graph features over the item table.
 
     Args:
       items: the preprocessed items.
       buckets: hash buckets of the n-grams.
       tokens: T, most n-grams kept of an item.
+      vocabulary: category names in order of id; by default those of the items.
     """
-    vocabulary = category_vocabulary(items)
+    vocabulary = category_vocabulary(items) if vocabulary is None else vocabulary
     width = min(MAX_CATEGORIES, max([len(categories) for categories in items.categories] + [1]))
     lookup = CategoryLookup(vocabulary, width)
     token_chunks: list[Any] = []

@@ -1,10 +1,8 @@
 """The version directories under a model's base path, and whether one is still being written."""
 
 from pathlib import Path
-from typing import Final
 
-SAVED_MODEL: Final = "saved_model.pb"
-_MAX_VERSION: Final = 2**63 - 1
+from serving.version_manifest import MANIFEST, SAVED_MODEL, VersionManifest, version_number
 
 Fingerprint = tuple[tuple[str, int, int], ...]
 """Path, size in bytes and modification time in nanoseconds of every file."""
@@ -16,14 +14,29 @@ def find_versions(base: Path) -> dict[int, Path]:
         children = sorted(base.iterdir())
     except OSError:
         return {}
-    return {
-        int(child.name): child
-        for child in children
-        if child.name.isascii()
-        and child.name.isdecimal()
-        and int(child.name) <= _MAX_VERSION
-        and (child / SAVED_MODEL).is_file()
-    }
+    numbers = ((version_number(child.name), child) for child in children)
+    return {number: child for number, child in numbers if number is not None and (child / SAVED_MODEL).is_file()}
+
+
+def what_is_missing(path: Path) -> str:
+    """What a version's manifest lists and has not arrived, in words; empty where all is there, or nothing is listed.
+
+    For versions that come by a copy from elsewhere, which may pause for longer than two looks at it.
+    """
+    try:
+        manifest = VersionManifest.from_json((path / MANIFEST).read_bytes())
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError) as error:
+        return f"{MANIFEST} cannot be read ({error})"
+    for file in manifest.files:
+        try:
+            size = (path / file.path).stat().st_size
+        except OSError:
+            return f"{file.path} is missing"
+        if size != file.size:
+            return f"{file.path} has {size:,} bytes of {file.size:,}"
+    return ""
 
 
 def fingerprint(path: Path) -> Fingerprint:

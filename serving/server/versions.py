@@ -2,7 +2,8 @@
 
 TF Serving's *latest* policy: the highest version is served, and the one before it until the new one is loaded and
 warm. Beyond it, a version that cannot be loaded does not hide a lower one that can, and is tried again when its files
-change; a version is loaded once its files kept still between two looks, so that a copy in progress is not taken.
+change; a version is loaded once its files kept still between two looks and are all that its manifest lists, so that a
+copy in progress is not taken.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ from typing import Final
 
 import grpc
 
-from serving.server.directories import Fingerprint, find_versions, fingerprint
+from serving.server.directories import Fingerprint, find_versions, fingerprint, what_is_missing
 from serving.server.errors import RequestError, not_found
 from serving.server.servable import LoadedVersion, short
 from serving.server.warmup import replay
@@ -166,6 +167,11 @@ class Versions:
                 continue
             if self._seen.get(version) != files:
                 self._seen[version] = files
+                unsettled = True
+                continue
+            missing = what_is_missing(found[version])
+            if missing:
+                self._say(f"version {version}: {missing}: waiting for the rest of {found[version]}")
                 unsettled = True
                 continue
             if self._load(version, found[version], files):

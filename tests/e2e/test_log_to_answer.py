@@ -1,10 +1,13 @@
 """From CSV to an answer over gRPC, on real data, every step in a process of its own."""
 
+import csv
+import gzip
 import json
 import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -169,3 +172,48 @@ def test_interrupted_before_publishing_leaves_nothing_to_serve(tmp_path):
     result = mtmh("export", "--workdir", tmp_path, check=False)
     assert result.returncode == 2
     assert "mtmh preprocess" in result.stderr
+
+
+def test_a_catalogue_of_today_is_served_with_the_same_weights_and_gone_back_from(run, server, tmp_path):
+    """Last in this file: what it publishes is what the server answers with."""
+    workdir, _ = run
+    with gzip.open(DATA / "items.csv.gz", "rt", encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    gone, new = ask(server, "--item", "22423", "--k", "1")["results"][0]["item_id"], "today-1"
+    today = [row for row in rows if row[0] != gone] + [[new, "PINK CAKE STAND 3 TIER"]]
+    with (tmp_path / "items.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(today)
+    before = json.loads(mtmh("versions", "--workdir", workdir, "--json").stdout)
+    result = mtmh("refresh-index", "--workdir", workdir, "--items", tmp_path / "items.csv")
+    assert re.search(r"catalogue: \d+ items known, 1 new, 1 gone", result.stderr)
+    for gate in ("IndexGate", "RetrievalGate", "ServingValidator"):
+        assert f"{gate} passes" in result.stderr
+    refreshed = int(result.stdout.split("/")[-1])
+    assert refreshed > before[-1]["version"]
+    assert (workdir / "blessed" / str(refreshed) / "model" / "model.json").is_file()
+    answer = wait_for_version(server, refreshed, "--item", new, "--k", "20", "--relevance-weight", "1")
+    assert not answer["popular_fallback"]
+    assert any("CAKE" in found["title"] for found in answer["results"][:5])
+    assert gone not in {found["item_id"] for found in ask(server, "--item", "22423", "--k", "1000")["results"]}
+
+    back = int(re.search(r"published \S+/(\d+):", mtmh("rollback", "--workdir", workdir).stdout).group(1))
+    answer = wait_for_version(server, back, "--item", "22423", "--k", "1")
+    assert answer["results"][0]["item_id"] == gone
+    states = json.loads(mtmh("versions", "--workdir", workdir, "--json", "--verify").stdout)
+    assert [state["status"] for state in states][-2:] == ["withdrawn", "served"]
+
+    with (tmp_path / "half.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows[: len(rows) // 3])
+    refused = mtmh("refresh-index", "--workdir", workdir, "--items", tmp_path / "half.csv", check=False)
+    assert refused.returncode == 2
+    assert "refresh.min_kept" in refused.stderr.splitlines()[-1]
+    assert len(json.loads(mtmh("versions", "--workdir", workdir, "--json").stdout)) == len(states)
+
+
+def wait_for_version(server, version, *arguments):
+    for _ in range(60):
+        reply = ask(server, *arguments)
+        if reply["version"] == version:
+            return reply
+        time.sleep(0.5)
+    raise AssertionError(f"version {version} does not answer")

@@ -354,7 +354,7 @@ def test_index_recall_of_small_catalogues(exported):
 def quick_save(monkeypatch):
     def save(module, path, **options):
         Path(path).mkdir()
-        (Path(path) / "saved_model.pb").write_bytes(b"")
+        (Path(path) / "saved_model.pb").write_bytes(os.urandom(8))
 
     monkeypatch.setattr(export_module.tf.saved_model, "save", save)
     monkeypatch.setattr(export_module.ServingModule, "signatures", lambda self: {})
@@ -362,7 +362,7 @@ def quick_save(monkeypatch):
 
 def test_two_exports_in_a_second(trained, tmp_path, monkeypatch):
     quick_save(monkeypatch)
-    monkeypatch.setattr("serving.push.time.time", lambda: 1000.0)
+    monkeypatch.setattr("serving.shelf.time.time", lambda: 1000.0)
     for _ in range(2):
         export(trained.examples, trained.model, tmp_path, CONFIG)
     assert versions(tmp_path) == [1000, 1001]

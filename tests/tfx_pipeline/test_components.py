@@ -43,7 +43,7 @@ def push(tmp_path):
         write_blessing(inputs, name, GOOD)
     properties = {
         "destination": str(tmp_path / "serving"), "store": str(tmp_path / "blessed"), "data_identity": "d",
-        "model_identity": "m", "code": "c",
+        "model_identity": "m", "keep_versions": 5, "code": "c",
     }  # fmt: skip
     return inputs, outputs, properties
 

@@ -15,7 +15,15 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from preprocessing.config import PreprocessingConfig
 from preprocessing.files import is_local
 from preprocessing.schema import DEAD_LETTERS, ITEMS, MANIFEST
-from tfx_pipeline.artifacts import ITEMS_SPLIT, PAIRS_SPLIT, CoEngagementExamples, DeadLetters, ExamplesManifest
+from tfx_pipeline.artifacts import (
+    DEAD_ROWS,
+    ITEMS_SPLIT,
+    LAYOUT_VERSION,
+    PAIRS_SPLIT,
+    CoEngagementExamples,
+    DeadLetters,
+    ExamplesManifest,
+)
 from tfx_pipeline.components.files import Artifacts, link_tree, only, readable, writable
 from tfx_pipeline.components.parameters import from_json, output_channels, paths_from_text
 
@@ -69,10 +77,10 @@ class Executor(BaseBeamExecutor):
         if is_local(uri):
             os.rmdir(uri)
             os.rename(output, uri)
-        examples.layout_version = manifest.layout_version
-        only(output_dict, "dead_letters").rows = sum(
-            sum(table.dead_letters.values()) for table in (manifest.interactions, manifest.items, manifest.annotations)
-        )
+        examples.set_int_custom_property(LAYOUT_VERSION, manifest.layout_version)
+        tables = (manifest.interactions, manifest.items, manifest.annotations)
+        dead = sum(sum(table.dead_letters.values()) for table in tables)
+        only(output_dict, "dead_letters").set_int_custom_property(DEAD_ROWS, dead)
         with readable(output_dict, "examples") as directory:
             _copy_views(directory, output_dict)
             with writable(output_dict, "pairs_examples") as place:

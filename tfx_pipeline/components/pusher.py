@@ -1,8 +1,6 @@
 """Pusher: publishes a version that all gates have blessed, and records it as what later runs compare with."""
 
 import logging
-import shutil
-from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from tfx.dsl.components.base.base_component import BaseComponent
@@ -27,13 +25,17 @@ logger = logging.getLogger("mtmh.push")
 
 
 class PusherSpec(ComponentSpec):
-    """``destination`` is the directory of versions, ``store`` that of `tfx_pipeline.blessed`."""
+    """``destination`` is the directory of versions, ``store`` that of `tfx_pipeline.blessed`, both perhaps in a bucket.
+
+    ``keep_versions`` says how many versions stay; 0: all.
+    """
 
     PARAMETERS: ClassVar[dict[str, Any]] = {
         "destination": ExecutionParameter(type=str),
         "store": ExecutionParameter(type=str),
         "data_identity": ExecutionParameter(type=str),
         "model_identity": ExecutionParameter(type=str),
+        "keep_versions": ExecutionParameter(type=int),
         "code": ExecutionParameter(type=str),
     }
     INPUTS: ClassVar[dict[str, Any]] = {
@@ -55,6 +57,8 @@ class Executor(BaseExecutor):
 
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:  # noqa: N802
         """Pushes, or says that nothing is pushed."""
+        from serving.push import push
+
         pushed = only(output_dict, "pushed_model")
         pushed.set_int_custom_property(PUSHED, 0)
         for key in ("model_blessing", "serving_blessing", "infra_blessing"):
@@ -62,11 +66,13 @@ class Executor(BaseExecutor):
                 logger.info("nothing is pushed: %s does not bless the model", key)
                 return
         with readable(input_dict, "model") as model:
-            target = _push(model / SERVING_MODEL, exec_properties["destination"])
-        self._record(input_dict, exec_properties, int(target.name))
+            target = push(
+                model / SERVING_MODEL, exec_properties["destination"], int(exec_properties["keep_versions"]) or None
+            )
+        self._record(input_dict, exec_properties, target.version)
         pushed.set_int_custom_property(PUSHED, 1)
-        pushed.set_string_custom_property(DESTINATION, str(target))
-        pushed.set_string_custom_property(VERSION, target.name)
+        pushed.set_string_custom_property(DESTINATION, target.path)
+        pushed.set_string_custom_property(VERSION, str(target.version))
 
     def _record(self, input_dict: Artifacts, exec_properties: dict[str, Any], version: int) -> None:
         with (
@@ -77,7 +83,7 @@ class Executor(BaseExecutor):
             readable(input_dict, "manifest") as manifest,
         ):
             blessed.record(
-                Path(exec_properties["store"]),
+                exec_properties["store"],
                 version,
                 {name: exec_properties[f"{name}_identity"] for name in ("data", "model")},
                 {
@@ -88,16 +94,6 @@ class Executor(BaseExecutor):
                     MANIFEST: manifest / MANIFEST,
                 },
             )
-
-
-def _push(version: Path, destination: str) -> Path:
-    """Publishes a copy of a version directory."""
-    from serving.push import publish, staged
-
-    base = Path(destination)
-    with staged(base) as directory:
-        shutil.copytree(version, directory / "version")
-        return publish(directory / "version", base)
 
 
 class Pusher(BaseComponent):
@@ -113,16 +109,18 @@ class Pusher(BaseComponent):
         store: Any,
         data_identity: Any,
         model_identity: Any,
+        keep_versions: int,
         code: str,
         **channels: Any,
     ) -> None:
-        """Takes parameters, of which all but the last may be RuntimeParameters, and the channels of `PusherSpec`."""
+        """Takes parameters, all but the last two perhaps RuntimeParameters, and the channels of `PusherSpec`."""
         super().__init__(
             PusherSpec(
                 destination=destination,
                 store=store,
                 data_identity=data_identity,
                 model_identity=model_identity,
+                keep_versions=keep_versions,
                 code=code,
                 **channels,
                 **output_channels(PusherSpec),
