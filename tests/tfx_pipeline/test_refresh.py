@@ -24,8 +24,8 @@ OPTIONS = [
     "teacher.dimension=8", "model.dimension=8", "model.hidden=16", "trainer.epochs=1", "trainer.steps_per_epoch=4",
     "trainer.tensorboard=false", "evaluate.k=5", "retrieval.k=5", "evaluate.bootstrap_resamples=50",
     "gate.min_recall=0", "gate.min_relevance=-1", "gate.min_tail_share=0", "gate.over_popularity=0",
-    "gate.recall_margin=1", "gate.slice_margin=1", "gate.relevance_margin=1", "gate.tail_margin=1", "gate.blessed_kept=0",
-    "validator.requests=5", "validator.max_p99_ms=60000", "validator.request_seconds=60",
+    "gate.recall_margin=1", "gate.slice_margin=1", "gate.relevance_margin=1", "gate.tail_margin=1",
+    "gate.blessed_kept=0", "validator.requests=5", "validator.max_p99_ms=60000", "validator.request_seconds=60",
 ]  # fmt: skip
 
 
