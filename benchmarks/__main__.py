@@ -46,7 +46,8 @@ def main() -> None:
 def measure(workdir: Workdir, config: RunConfig, inputs: Inputs, repeats: int) -> list[dict[str, Any]]:
     """One row a stage: name, median seconds, spread, work done and its unit."""
     from preprocessing.read import read_triggers
-    from trainer.data import batch_size, summarise_pairs
+    from trainer.batches import make_batches
+    from trainer.data import summarise_pairs
 
     workdir.prepare()
     seconds = timed(lambda: preprocess_step(workdir, config, inputs), repeats)
@@ -54,9 +55,10 @@ def measure(workdir: Workdir, config: RunConfig, inputs: Inputs, repeats: int) -
     rows = [row("preprocess", seconds, manifest["interactions"]["rows_in"], "interactions")]
 
     seconds = timed(lambda: train_step(workdir, config), repeats)
-    pairs = summarise_pairs(workdir.examples, ("pairs",), manifest["num_items"], 1)
-    share = min(1.0, 100 * batch_size(config.trainer, pairs) / pairs.num_triggers)
-    rows.append(row("train, start-up and evaluation included", seconds, int(pairs.num_pairs * share), "pairs"))
+    pairs = summarise_pairs(workdir.examples, ("pairs",), manifest["num_items"], 4096)
+    batches = make_batches(config.trainer, pairs, [], config.seed)
+    steps = min(batches.steps, config.trainer.steps_per_epoch)
+    rows.append(row("train, start-up and evaluation included", seconds, steps * batches.size, "triggers"))
 
     rows.append(row("evaluate exactly", *_evaluation(workdir, config, repeats)))
     seconds = timed(lambda: export_step(workdir, config), repeats)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from preprocessing.errors import UserError
+from trainer.cluster import require_one_process
 
 _DEBUG = "MTMH_TRACEBACK"
 _LONGEST_SECONDS = 86400.0
@@ -132,6 +133,8 @@ def _run(argv: list[str], beam_args: list[str]) -> int:
     if beam_args and not arguments.takes_beam:
         raise UserError(f"`mtmh {argv[0]}` runs no Beam pipeline; leave out `-- {' '.join(beam_args)}`")
     arguments.beam_args = beam_args
+    if argv[0] in _TRAIN_ALONE:
+        require_one_process(argv[0])
     _set_up_logging(arguments)
     status: int = arguments.function(arguments)
     return status
@@ -639,6 +642,9 @@ def _demo_verb(arguments: argparse.Namespace) -> int:
     )
     return 0
 
+
+_TRAIN_ALONE = ("run", "compare", "tune", "demo")
+"""Verbs that train in one process only."""
 
 _Verb = tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int], bool]
 

@@ -23,6 +23,11 @@ class AveragedWeights(tf.Module):
         self._averages = [tf.Variable(variable, trainable=False) for variable in self._variables]
         self._seen = tf.Variable(0.0, trainable=False)
 
+    @property
+    def own_variables(self) -> list[Any]:
+        """What the average is made of: all that it keeps besides the variables themselves."""
+        return [self._seen, *self._averages]
+
     @tf.function(autograph=False)
     def update(self, steps: Any) -> None:
         """Takes in the variables as they are ``steps`` after the last update, a float32 scalar."""

@@ -20,15 +20,15 @@ class TrainingTables:
     """What the losses look up besides the catalogue.
 
     Attributes:
-      target_count: int64 [N], training pairs whose target is the item.
+      chance: float64 [N], how likely it is that the targets of one draw hold an item, see `trainer.batches`.
       known_row_splits, known_values: known targets of each trigger, see `trainer.data.PairSummary`.
       teacher_neighbours: int32 [N, m], near neighbours of each item by the teacher, itself excluded.
-      draws_per_batch: expected number of targets in a batch.
+      draws_per_batch: draws that make up a batch.
       triggers_per_item: trigger events of the training over items.
       annotations: graded pairs to learn from; None where there are none.
     """
 
-    target_count: NDArray[np.int64]
+    chance: NDArray[np.float64]
     known_row_splits: NDArray[np.int64]
     known_values: NDArray[np.int32]
     teacher_neighbours: NDArray[np.int32]
@@ -44,7 +44,7 @@ class CandidateSampler:
         """Args are the tables of the training data, the losses' options, and the seed of the draws."""
         self._config = config
         self._seed = seed
-        self._num_items = len(tables.target_count)
+        self._num_items = len(tables.chance)
         self.masks_known_positives = config.mask_known_positives
         if self.masks_known_positives is None:
             self.masks_known_positives = len(tables.known_values) < _DENSE_SHARE * self._num_items**2
@@ -53,7 +53,7 @@ class CandidateSampler:
         self._neighbours = tf.constant(tables.teacher_neighbours)
         graded = tables.annotations if tables.annotations is not None and len(tables.annotations) else None
         self._graded = None if graded is None else [tf.constant(c) for c in (graded.trigger, graded.item, graded.grade)]
-        correction = log_inclusion(tables.target_count, draws=tables.draws_per_batch, uniform=config.uniform_negatives)
+        correction = log_inclusion(tables.chance, draws=tables.draws_per_batch, uniform=config.uniform_negatives)
         self.log_inclusion = tf.constant(correction if config.log_q else np.zeros_like(correction))
 
     def stream(self, step: Any, number: int) -> Any:
@@ -112,7 +112,9 @@ class CandidateSampler:
         )
 
     def positives(self, trigger: Any, target: Any, weight: Any, places: Any, size: Any) -> Any:
-        """Candidates that are no negatives of a row: its own targets, and all that its trigger is known to lead to.
+        """Candidates that are no negatives of a row: all that its trigger is known to lead to, its own targets too.
+
+        None where known positives are not left out, see `LossConfig.mask_known_positives`.
 
         Args:
           trigger: int32 [B].
@@ -124,20 +126,19 @@ class CandidateSampler:
         Returns:
           bool [B, C].
         """
+        if not self.masks_known_positives:
+            return None
         width = size + 1  # a last column, cut off in the end, takes what is no candidate
         places = tf.where(places < 0, size, places)
-        if self.masks_known_positives:
-            # A frequent trigger is in a batch many times: its row is drawn once and copied.
-            distinct, position = tf.unique(trigger)
-            start = tf.gather(self._row_splits, distinct)
-            lengths = tf.gather(self._row_splits, distinct + 1) - start
-            of_row = tf.repeat(start - tf.cumsum(lengths, exclusive=True), lengths)
-            known = tf.gather(self._known, of_row + tf.range(tf.size(of_row)))
-            cell = tf.repeat(tf.range(tf.size(distinct)) * width, lengths) + tf.gather(places, known)
-            flat = _mark(tf.zeros([tf.size(distinct) * width], tf.bool), cell[:, tf.newaxis])
-            mask = tf.gather(tf.reshape(flat, [-1, width]), position)
-        else:
-            mask = tf.zeros([tf.size(trigger), width], tf.bool)
+        # A frequent trigger may be in a batch many times: its row is drawn once and copied.
+        distinct, position = tf.unique(trigger)
+        start = tf.gather(self._row_splits, distinct)
+        lengths = tf.gather(self._row_splits, distinct + 1) - start
+        of_row = tf.repeat(start - tf.cumsum(lengths, exclusive=True), lengths)
+        known = tf.gather(self._known, of_row + tf.range(tf.size(of_row)))
+        cell = tf.repeat(tf.range(tf.size(distinct)) * width, lengths) + tf.gather(places, known)
+        flat = _mark(tf.zeros([tf.size(distinct) * width], tf.bool), cell[:, tf.newaxis])
+        mask = tf.gather(tf.reshape(flat, [-1, width]), position)
         row = tf.repeat(tf.range(tf.size(trigger)), tf.shape(target)[1])
         column = tf.reshape(tf.where(weight > 0, tf.gather(places, target), size), [-1])
         return _mark(mask, tf.stack([row, column], axis=1))[:, :-1]

@@ -1,10 +1,14 @@
 """Options of the trainer and of the evaluation."""
 
 import dataclasses
+from typing import Final
 
 from preprocessing.config import FeaturesConfig
 from preprocessing.options import option
 from trainer.names import MODELS, MTMH, PARTS
+
+TRIGGERS: Final = "triggers"
+EVENTS: Final = "events"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,8 +24,12 @@ class ModelConfig:
     hidden: int = option(128, "width of the shared encoder", minimum=1)
     text_buckets: int = option(32768, "hash buckets of the word n-grams", minimum=1)
     text_tokens: int = option(32, "longest text that the encoder reads, in n-grams", minimum=1)
-    id_dropout: float = option(
-        0.1, "share of items whose id embedding is hidden in a training step", minimum=0, maximum=1
+    id_dropout: float | None = option(
+        None,
+        "share of items whose id embedding is hidden in a training step; by default 0.4 where the teacher is learnt "
+        "too, 0.1 in models of co-engagement alone, which need the identity",
+        minimum=0,
+        maximum=1,
     )
     content_dropout: float = option(
         0.1,
@@ -38,7 +46,7 @@ class LossConfig:
     relevance: float = option(0.5, "λ, weight of the relevance head's distillation loss; 0 leaves it out", minimum=0)
     align: float | None = option(
         None,
-        "μ, weight of the same target on the engagement head's logits; 0 leaves it out; by default at most 0.05 and "
+        "μ, weight of the same target on the engagement head's logits; 0 leaves it out; by default at most 0.1 and "
         "less the more trigger events an item has: what is rarely seen is guessed from what is like it",
         minimum=0,
     )
@@ -71,20 +79,26 @@ class LossConfig:
 class TrainerConfig:
     """How the model is trained."""
 
-    epochs: int = option(12, "most epochs", minimum=1)
+    epochs: int = option(24, "most epochs", minimum=1)
     steps_per_epoch: int = option(
-        100, "an epoch is one pass over the training pairs, or this many steps where a pass is longer", minimum=1
+        25, "an epoch is one pass over the trigger events, or this many steps where a pass is longer", minimum=1
+    )
+    batches: str | None = option(
+        None,
+        "`triggers`: a step draws distinct triggers, each with the targets of all its events; `events`: a step reads "
+        "trigger events, one after another; by default triggers, as far as the distinct pairs fit in memory",
+        choices=(TRIGGERS, EVENTS),
     )
     batch_size: int | None = option(
         None,
-        "triggers of one step, each with all its targets; by default about 200 steps make a pass, between 1,024 and "
-        "4,096 triggers",
+        "triggers of one step, each with its targets; by default as many as the catalogue allows, from 512 to 2,048; "
+        "of events so many that a pass has about 200 steps, from 1,024 to 4,096",
         minimum=2,
     )
     learning_rate: float = option(
         0.002,
-        "Adam's step with 1,024 triggers a step, in proportion to their square root with more; after warm-up it decays "
-        "to a tenth by a cosine",
+        "Adam's step where 1,024 trigger events speak in a step, more with the square root of their number, at most 4 "
+        "times as much; after warm-up it decays to a tenth by a cosine",
         above=0,
     )
     targets: int | None = option(
@@ -96,7 +110,7 @@ class TrainerConfig:
     averaged_steps: float = option(
         50.0, "the weights that are judged and kept are a moving average over about so many steps", above=0
     )
-    patience: int = option(2, "stop after this many epochs without a better recall on the validation slice", minimum=1)
+    patience: int = option(3, "stop after this many epochs without a better recall on the validation slice", minimum=1)
     eval_triggers: int = option(20000, "triggers sampled for the evaluation between epochs", minimum=1)
     refit: bool = option(False, "train the pushed model on all rows, those after the split too")
     tensorboard: bool = option(True, "write TensorBoard logs")

@@ -1,7 +1,6 @@
 """Reads the preprocessed pairs as a stream of training batches."""
 
 import dataclasses
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,9 @@ from numpy.typing import NDArray
 from preprocessing import schema
 from preprocessing.backend import tf
 from preprocessing.read import read_pairs, read_triggers
-from trainer.config import TrainerConfig
 
 _SHUFFLED_BLOCKS = 32
 """Blocks mixed into one shuffle: about 260,000 pairs of as many groups of users."""
-_STEPS_OF_A_PASS = 200
-_BATCH_SIZES = (1024, 4096)
 _MERGED_PAIRS = 4_000_000
 """Pairs counted at a time."""
 
@@ -105,6 +101,7 @@ class PairSummary:
       target_count: int64 [N], pairs whose target is the item.
       known_row_splits: int64 [N + 1].
       known_counts: int64, how often each of the known values is a target of its trigger.
+      known_weights: float64, the sum of those pairs' weights.
       known_values: int32; the known targets of trigger i, ascending, are
         ``known_values[known_row_splits[i]:known_row_splits[i + 1]]``.
     """
@@ -117,6 +114,7 @@ class PairSummary:
     known_row_splits: NDArray[np.int64]
     known_values: NDArray[np.int32]
     known_counts: NDArray[np.int64]
+    known_weights: NDArray[np.float64]
 
 
 def summarise_pairs(
@@ -134,24 +132,28 @@ def summarise_pairs(
     triggers = pairs = most_targets = 0
     by_period = np.zeros((2, 2))
     target_count = np.zeros(num_items, dtype=np.int64)
-    keys = np.empty(0, dtype=np.int64)
-    counts = np.empty(0, dtype=np.int64)
-    pending: list[NDArray[np.int64]] = []
+    keys, sums = np.empty(0, dtype=np.int64), np.empty((0, 3))
+    pending: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
     size = 0
-    for late, trigger, lengths, target in _columns(directory, parts):
+    for late, trigger, lengths, target, weight in _columns(directory, parts):
         if targets is not None:
-            lengths, target = _nearest(lengths, target, targets)
+            lengths, target, weight = _nearest(lengths, target, weight, targets)
         by_period[int(late)] += len(target), len(trigger)
         triggers += len(trigger)
         pairs += len(target)
         most_targets = max(most_targets, int(lengths.max(initial=0)))
         target_count += np.bincount(target, minlength=num_items)
-        pending.append(np.repeat(trigger, lengths) * num_items + target)
+        # Occurrences, and their weight: early pairs bring their own, what a late one counts is known in the end.
+        late_pairs = np.full(len(target), float(late))
+        columns = np.stack([np.ones(len(target)), weight * (1.0 - late_pairs), late_pairs], axis=1)
+        pending.append((np.repeat(trigger, lengths) * num_items + target, columns))
         size += len(target)
         if size >= _MERGED_PAIRS:
-            keys, counts = _merge(keys, counts, pending)
+            keys, sums = _merge([(keys, sums), *pending])
             pending, size = [], 0
-    keys, counts = _merge(keys, counts, pending)
+    keys, sums = _merge([(keys, sums), *pending])
+    counts = sums[:, 0].astype(np.int64)
+    late_weight = _late_weight(*by_period)
     trigger = keys // num_items
     order = np.lexsort((keys, -counts, trigger))
     start = np.searchsorted(trigger, np.arange(num_items + 1))
@@ -162,41 +164,36 @@ def summarise_pairs(
         num_triggers=triggers,
         num_pairs=pairs,
         most_targets=most_targets,
-        late_weight=_late_weight(*by_period),
+        late_weight=late_weight,
         target_count=target_count,
         known_row_splits=np.searchsorted(kept // num_items, np.arange(num_items + 1)).astype(np.int64),
         known_values=(kept % num_items).astype(np.int32),
         known_counts=counts[places],
+        known_weights=(sums[:, 1] + late_weight * sums[:, 2])[places],
     )
-
-
-def batch_size(config: TrainerConfig, pairs: PairSummary) -> int:
-    """B, triggers of a step: as configured, or so many that a pass has about 200 steps, from 1,024 to 4,096."""
-    if config.batch_size is not None:
-        return config.batch_size
-    return int(np.clip(2 ** round(math.log2(max(1, pairs.num_triggers) / _STEPS_OF_A_PASS)), *_BATCH_SIZES))
 
 
 def _columns(
     directory: Path, parts: Sequence[str]
-) -> Iterator[tuple[bool, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
-    """Whether of a later period; trigger, targets of each trigger, and targets, block by block."""
+) -> Iterator[tuple[bool, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]:
+    """Whether of a later period; trigger, targets of each trigger, targets, and their weights, block by block."""
     if schema.PAIRS in parts:
         for block in read_pairs(str(directory)):
-            yield False, block.trigger, block.targets_of_trigger, block.target
+            yield False, block.trigger, block.targets_of_trigger, block.target, block.weight
     for part in (schema.VALIDATION, schema.EVAL):
         if part not in parts:
             continue
         triggers = read_triggers(str(directory), part)
-        yield True, triggers.trigger, np.diff(triggers.row_splits), triggers.target
+        weight = np.ones(len(triggers.target), np.float32)
+        yield True, triggers.trigger, np.diff(triggers.row_splits), triggers.target, weight
 
 
 def _nearest(
-    lengths: NDArray[np.int64], target: NDArray[np.int64], most: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The first ``most`` targets of each trigger: their numbers, and themselves."""
-    place = np.arange(len(target)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return np.minimum(lengths, most), target[place < most]
+    lengths: NDArray[np.int64], target: NDArray[np.int64], weight: NDArray[np.float32], most: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """The first ``most`` targets of each trigger: their numbers, themselves, and their weights."""
+    near = np.arange(len(target)) - np.repeat(np.cumsum(lengths) - lengths, lengths) < most
+    return np.minimum(lengths, most), target[near], weight[near]
 
 
 def _late_weight(early: NDArray[np.float64], late: NDArray[np.float64]) -> float:
@@ -207,10 +204,10 @@ def _late_weight(early: NDArray[np.float64], late: NDArray[np.float64]) -> float
 
 
 def _merge(
-    keys: NDArray[np.int64], counts: NDArray[np.int64], pending: list[NDArray[np.int64]]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Adds occurrences to sorted distinct keys and their counts."""
-    new_keys, new_counts = np.unique(np.concatenate([keys[:0], *pending]), return_counts=True)
-    merged, inverse = np.unique(np.concatenate([keys, new_keys]), return_inverse=True)
-    total = np.bincount(inverse, weights=np.concatenate([counts, new_counts]), minlength=len(merged))
-    return merged, total.astype(np.int64)
+    tables: Sequence[tuple[NDArray[np.int64], NDArray[np.float64]]],
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Distinct keys, ascending, and the sums of their columns: float64 [n, m]."""
+    keys, inverse = np.unique(np.concatenate([keys for keys, _ in tables]), return_inverse=True)
+    columns = np.concatenate([columns for _, columns in tables]).T
+    sums = [np.bincount(inverse, weights=column, minlength=len(keys)) for column in columns]
+    return keys, np.stack(sums, axis=1)

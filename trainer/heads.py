@@ -69,6 +69,8 @@ class Temperature(tf.keras.layers.Layer):
             shape=(),
             initializer=tf.keras.initializers.Constant(-float(tf.math.log(initial))),
             constraint=lambda value: tf.clip_by_value(value, 0.0, 4.605),
+            # Each replica clips the same value for itself.
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         )
 
     @property

@@ -15,11 +15,12 @@ from preprocessing.errors import UserError
 from preprocessing.progress import Progress
 from trainer import metrics
 from trainer.averaging import AveragedWeights
+from trainer.batches import Batches
 from trainer.checkpoint import read_checkpoint
 from trainer.config import TrainingConfig
-from trainer.data import PairSummary, batch_size, training_batches
+from trainer.distribution import distribution
 from trainer.evaluate import Scores
-from trainer.model import MTMHModel
+from trainer.model import JOINT, MTMHModel
 from trainer.optimizer import FusedAdam
 from trainer.tensorboard import LOGS, gradient_shares, validation_scalars, validation_tag, write_scalars
 from trainer.variants import has_engagement_head
@@ -75,7 +76,11 @@ class _State:
 
 
 class TrainingLoop:
-    """Trains one model; every finished epoch can be resumed from."""
+    """Trains one model; every finished epoch can be resumed from.
+
+    Of several workers the chief alone judges, reads and writes, and the others take its word, see
+    `trainer.distribution`.
+    """
 
     def __init__(
         self,
@@ -83,8 +88,7 @@ class TrainingLoop:
         output: Path,
         config: TrainingConfig,
         model: MTMHModel,
-        pairs: PairSummary,
-        files: Sequence[str],
+        batches: Batches,
         *,
         examples: str,
         epochs: int,
@@ -97,28 +101,25 @@ class TrainingLoop:
           name: of the checkpoints and the logs below ``output``.
           output: the training's directory.
           config: options.
-          model: prepared for training.
-          pairs: sizes of the training data.
-          files: TFRecords of pairs.
+          model: prepared for training, in the distribution's scope.
+          batches: to learn from.
           examples: fingerprint of the examples; a checkpoint is resumed with the same ones only.
           epochs: most epochs.
           judge: scores the model between epochs at some settings of the dial, the criterion's among them, for early
             stopping; None trains all epochs and keeps the last.
           watch: called after each epoch that was judged.
         """
+        self._distribution = distribution()
         self._name = name
         self._config = config
         self._model = model
-        self._window, self._late_weight = pairs.most_targets, pairs.late_weight
-        self._files = files
+        self._batches = batches
         self._examples = examples
         self._epochs = epochs
         self._judge = judge
         self._watch = watch
         self._criterion = Criterion.of(config.model.name)
-        self._batch_size = batch_size(config.trainer, pairs)
-        batches = math.ceil(pairs.num_triggers / self._batch_size)
-        self._steps = min(batches, config.trainer.steps_per_epoch)
+        self._steps = min(batches.steps, config.trainer.steps_per_epoch)
         self._directory = output / CHECKPOINTS / name
         self._state_file = self._directory / "state.json"
         self._logs = output / LOGS / name
@@ -128,12 +129,13 @@ class TrainingLoop:
             0.0,
             self._steps * config.trainer.epochs,
             alpha=0.1,
-            warmup_target=config.trainer.learning_rate * max(1.0, self._batch_size / 1024) ** 0.5,
-            warmup_steps=max(1, self._steps // 2),
+            warmup_target=config.trainer.learning_rate * batches.rate,
+            warmup_steps=self._steps,
         )
-        model.compile(optimizer=FusedAdam(rate), steps_per_execution=min(_MOST_STEPS_PER_CALL, self._steps))
-        model.optimizer.build(model.trainable_variables)
-        self._average = AveragedWeights(model.trainable_variables, config.trainer.averaged_steps)
+        with self._distribution.scope():
+            model.compile(optimizer=FusedAdam(rate), steps_per_execution=min(_MOST_STEPS_PER_CALL, self._steps))
+            model.optimizer.build(model.trainable_variables)
+            self._average = AveragedWeights(model.trainable_variables, config.trainer.averaged_steps)
         self._checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer, average=self._average)
 
     @property
@@ -151,57 +153,53 @@ class TrainingLoop:
           UserError: the checkpoint is damaged or belongs to another configuration or other examples, or the loss is no
             longer a number.
         """
+        self._distribution.require_equal("options or examples", self._identity())
         self._start(resume)
         done = self._state.epoch
         logger.info("%s: %d steps an epoch, %d epochs at most, %d done", self._name, self._steps, self._epochs, done)
-        if self._config.trainer.tensorboard:
+        if self._config.trainer.tensorboard and self._distribution.is_chief:
             self._writer = tf.summary.create_file_writer(str(self._logs))
         while self._state.epoch < self._epochs and not self._stale():
-            record: dict[str, float | None] = dict(self._train_epoch())
+            losses = self._train_epoch()
             self._state.epoch += 1
-            with self._average.applied():
-                scores = [] if self._judge is None else self._judge()
-                self._keep(self._criterion.score(scores) if scores else 0.0)
-            record |= validation_scalars(scores)
-            if self._config.trainer.tensorboard:
-                record |= gradient_shares(self._model.gradient_norms(self._fixed_batch))
-            self._state.history.append(record)
-            self._save_state()
-            self._report(record)
-            if self._watch is not None and scores:
-                self._watch(self._state.epoch, scores)
+            self._state.best_epoch = self._distribution.by_chief(functools.partial(self._finish_epoch, losses))
         if self._writer is not None:
             self._writer.close()
         self._read_weights("best", self._state.best_epoch)
 
+    def _finish_epoch(self, losses: Mapping[str, float | None]) -> int:
+        """Judges and keeps the weights, writes down the epoch, and says which epoch is best."""
+        with self._average.applied():
+            scores = [] if self._judge is None else self._judge()
+            self._keep(self._criterion.score(scores) if scores else 0.0)
+        record = {**losses, **validation_scalars(scores)}
+        if self._config.trainer.tensorboard:
+            record |= gradient_shares(self._model.gradient_norms(self._fixed_batch))
+        self._state.history.append(record)
+        self._save_state()
+        self._report(record)
+        if self._watch is not None and scores:
+            self._watch(self._state.epoch, scores)
+        return self._state.best_epoch
+
     @functools.cached_property
     def _fixed_batch(self) -> dict[str, Any]:
         """The same triggers after every epoch, so that the shares of the losses can be compared."""
-        return next(iter(self._batches(epoch=0)))
-
-    def _batches(self, epoch: int) -> Any:
-        return training_batches(
-            self._files,
-            batch_size=self._batch_size,
-            window=self._window,
-            late_weight=self._late_weight,
-            seed=self._config.seed,
-            epoch=epoch,
-        )
+        return next(iter(self._batches.epoch(0)))
 
     def _train_epoch(self) -> dict[str, float]:
         epoch = self._state.epoch
-        batches = self._batches(epoch)
+        batches = self._distribution.feed(self._batches.epoch(epoch))
         with Progress(logger, f"{self._name} epoch {epoch + 1}", self._steps, "steps") as progress:
-            history = self._model.fit(
+            self._model.fit(
                 batches,
                 epochs=1,
                 steps_per_epoch=self._steps,
                 verbose=0,
                 callbacks=[_StepProgress(progress, self._average)],
             )
-        losses = {name: float(values[-1]) for name, values in history.history.items() if name.startswith("loss")}
-        losses["loss"] = losses.pop("loss_joint")  # Keras' own is that of the last step
+        means = self._model.loss_means.take()
+        losses = {"loss": means.pop(JOINT)} | {f"loss_{name}": value for name, value in means.items()}
         if not math.isfinite(losses["loss"]):
             raise DivergedError(
                 f"the loss became {losses['loss']} in epoch {epoch + 1}; lower trainer.learning_rate, now "
@@ -222,17 +220,24 @@ class TrainingLoop:
         return self._directory / f"{kind}-{epoch}"
 
     def _start(self, resume: bool) -> None:
+        found = self._distribution.by_chief(lambda: self._find_state(resume))
+        if found is not None:
+            self._read_weights("last", found["epoch"])
+            self._state = _State(**found)
+
+    def _find_state(self, resume: bool) -> dict[str, Any] | None:
+        """What to go on from; None, and no trace of an earlier training, where this one begins."""
         if resume and self._state_file.exists():
-            self._resume()
-            return
+            return self._read_state()
         for directory in (self._directory, self._logs):
             shutil.rmtree(directory, ignore_errors=True)
         self._directory.mkdir(parents=True)
+        return None
 
-    def _resume(self) -> None:
+    def _read_state(self) -> dict[str, Any]:
         try:
             document = json.loads(self._state_file.read_text(encoding="utf-8"))
-            identity, state = document["identity"], _State(**document["state"])
+            identity, state = document["identity"], dataclasses.asdict(_State(**document["state"]))
         except (ValueError, KeyError, TypeError) as error:
             raise self._damaged(error) from None
         if identity != self._identity():
@@ -240,10 +245,16 @@ class TrainingLoop:
                 f"{self._directory} is a training of another configuration or of other examples; resume with those it "
                 "was started with, or start anew without --resume"
             )
-        self._read_weights("last", state.epoch)
-        self._state = state
+        return state
 
     def _read_weights(self, kind: str, epoch: int) -> None:
+        """Reads a checkpoint; the other workers need not see the chief's directory."""
+        self._distribution.by_chief(lambda: self._restore(kind, epoch))
+        self._distribution.adopt(self._model.variables)
+        self._distribution.adopt(self._model.optimizer.variables)
+        self._distribution.adopt(self._average.own_variables)
+
+    def _restore(self, kind: str, epoch: int) -> None:
         try:
             read_checkpoint(self._checkpoint, self._weights(kind, epoch))
         except ValueError as error:

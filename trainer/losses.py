@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from preprocessing.backend import tf, tfrs
 
-MOST_ALIGN: Final = 0.05
+MOST_ALIGN: Final = 0.1
 """μ on sparse data."""
 
 _SPARSE_TRIGGERS: Final = 12.0
@@ -15,30 +15,29 @@ _SPARSE_TRIGGERS: Final = 12.0
 _MASKED = -1e9
 
 
-def log_inclusion(target_count: NDArray[np.int64], *, draws: float, uniform: int) -> NDArray[np.float32]:
+def log_inclusion(chance: NDArray[np.float64], *, draws: float, uniform: int) -> NDArray[np.float32]:
     """Log-probability that an item is among a batch's candidates, exact and never clipped.
 
-    A batch draws ``draws`` targets by their share p of the training pairs and ``uniform`` items uniformly with
-    replacement; an item is a candidate once, however often it is drawn:
+    A batch is ``draws`` draws, of which each holds the item with probability p, and ``uniform`` items drawn uniformly
+    with replacement; an item is a candidate once, however often it is drawn:
     ``1 - (1 - p) ** draws * (1 - 1/N) ** uniform``. Correcting a sampled softmax by it is the logQ correction of Yi
     et al., "Sampling-bias-corrected neural modeling for large corpus item recommendations" (RecSys 2019).
 
     Args:
-      target_count: [N], training pairs whose target is the item.
-      draws: targets of a batch.
+      chance: float64 [N], p of each item.
+      draws: draws of a batch.
       uniform: uniform draws; N or more stand for the whole catalogue, each item being present for certain.
 
     Returns:
-      float32 [N], at most 0; an item that can not be drawn gets the value of one expected once in all the pairs.
+      float32 [N], at most 0; an item that can not be drawn gets the value of the rarest one that can.
     """
-    count = np.asarray(target_count, dtype=np.float64)
-    if uniform >= len(count):
-        return np.zeros(len(count), dtype=np.float32)
-    share = np.maximum(count, 1.0) / max(count.sum(), 1.0)
-    share = np.minimum(share, 1.0 - 1e-12)
-    log_absent = draws * np.log1p(-share)
+    if uniform >= len(chance):
+        return np.zeros(len(chance), dtype=np.float32)
+    possible = chance > 0
+    lowest = chance[possible].min() if possible.any() else 1.0
+    log_absent = draws * np.log1p(-np.clip(chance, lowest, 1.0 - 1e-12))
     if uniform:
-        log_absent += uniform * np.log1p(-1.0 / len(count))
+        log_absent += uniform * np.log1p(-1.0 / len(chance))
     return np.asarray(np.log(-np.expm1(log_absent)), dtype=np.float32)
 
 
@@ -46,7 +45,7 @@ def align_weight(triggers_per_item: float) -> float:
     """Default of μ: full where items are rarely seen, and the less the more trigger events they have.
 
     >>> align_weight(5.0), round(align_weight(150.0), 3)
-    (0.05, 0.004)
+    (0.1, 0.008)
     """
     return min(MOST_ALIGN, MOST_ALIGN * _SPARSE_TRIGGERS / max(triggers_per_item, 1e-9))
 
@@ -57,27 +56,42 @@ class EngagementTask(tf.keras.layers.Layer, tfrs.tasks.Task):
     With logits s, log-inclusion q and N(r) the candidates of row r that are not its known positives,
 
       L_eng = sum_{r, t} w_rt (log(exp(s_rt - q_t) + sum_{j in N(r)} exp(s_rj - q_j)) - (s_rt - q_t)) / sum w
+
+    where a row knows no positives, the sum is over all candidates: the softmax of the row's targets among them.
     """
 
     def __init__(self) -> None:
         super().__init__(name="engagement_task")
 
-    def call(self, logits: Any, log_inclusion: Any, positives: Any, target_position: Any, weight: Any) -> Any:
+    def call(
+        self,
+        logits: Any,
+        log_inclusion: Any,
+        positives: Any,
+        target_position: Any,
+        weight: Any,
+        total_weight: Any | None = None,
+    ) -> Any:
         """Computes the loss, a float32 scalar.
 
         Args:
           logits: float32 [B, C], rows against candidates.
           log_inclusion: float32 [C].
-          positives: bool [B, C], candidates that are no negatives of the row: its own targets at least.
+          positives: bool [B, C], candidates that are no negatives of the row, its own targets at least; None to
+            compare with all candidates.
           target_position: int32 [B, W], where among the candidates each target is; any valid one where weight is 0.
           weight: float32 [B, W], 0 pads.
+          total_weight: what the sum over the rows is divided by, where they are some of a batch's; by default, the
+            sum of ``weight``.
         """
         corrected = logits - log_inclusion[tf.newaxis, :]
-        negatives = tf.reduce_logsumexp(tf.where(positives, _MASKED, corrected), axis=1, keepdims=True)
+        masked = corrected if positives is None else tf.where(positives, _MASKED, corrected)
+        others = tf.reduce_logsumexp(masked, axis=1, keepdims=True)
         row = tf.broadcast_to(tf.range(tf.shape(logits)[0])[:, tf.newaxis], tf.shape(target_position))
         target = tf.gather_nd(corrected, tf.stack([row, target_position], axis=-1))  # its gradient is a cheap scatter
-        loss = tf.nn.softplus(negatives - target)
-        return tf.math.divide_no_nan(tf.reduce_sum(loss * weight), tf.reduce_sum(weight))
+        loss = others - target if positives is None else tf.nn.softplus(others - target)
+        total_weight = tf.reduce_sum(weight) if total_weight is None else total_weight
+        return tf.math.divide_no_nan(tf.reduce_sum(loss * weight), total_weight)
 
 
 class AnnotationTask(tf.keras.layers.Layer, tfrs.tasks.Task):
@@ -94,11 +108,18 @@ class AnnotationTask(tf.keras.layers.Layer, tfrs.tasks.Task):
         self._scale = self.add_weight(name="scale", shape=(), initializer=tf.keras.initializers.Constant(5.0))
         self._offset = self.add_weight(name="offset", shape=(), initializer=tf.keras.initializers.Constant(-2.0))
 
-    def call(self, cosine: Any, grade: Any) -> Any:
-        """Computes the loss, a float32 scalar, of cosines and grades, float32 [n] each."""
+    def call(self, cosine: Any, grade: Any, total: Any | None = None) -> Any:
+        """Computes the loss, a float32 scalar.
+
+        Args:
+          cosine: float32 [n].
+          grade: float32 [n].
+          total: number of all pairs, an int32 scalar, where these are some of a step's; by default n.
+        """
         loss = tf.nn.sigmoid_cross_entropy_with_logits(grade, self._scale * cosine + self._offset)
         entropy = -(tf.math.xlogy(grade, grade) + tf.math.xlogy(1.0 - grade, 1.0 - grade))
-        return tf.reduce_mean(loss - entropy)
+        total = tf.size(grade) if total is None else total
+        return tf.reduce_sum(loss - entropy) / tf.cast(total, tf.float32)
 
 
 class DistillationTask(tf.keras.layers.Layer, tfrs.tasks.Task):
@@ -114,17 +135,20 @@ class DistillationTask(tf.keras.layers.Layer, tfrs.tasks.Task):
         super().__init__(name="distillation_task")
         self._teacher_temperature = teacher_temperature
 
-    def call(self, logits: Any, teacher_cosine: Any, valid: Any) -> Any:
+    def call(self, logits: Any, teacher_cosine: Any, valid: Any, total: Any | None = None) -> Any:
         """Computes the loss, a float32 scalar.
 
         Args:
           logits: float32 [R, C], the head's logits of rows against candidates.
           teacher_cosine: float32 [R, C].
           valid: bool [R, C], pairs to compare: both sides known to the teacher, and different items.
+          total: number of all rows with a valid pair, a float32 scalar, where these are some of a batch's; by default,
+            of these.
         """
         row_valid = tf.reduce_any(valid, axis=1)
         teacher = tf.nn.log_softmax(tf.where(valid, teacher_cosine / self._teacher_temperature, _MASKED), axis=1)
         student = tf.nn.log_softmax(tf.where(valid, logits, _MASKED), axis=1)
         divergence = tf.reduce_sum(tf.where(valid, tf.exp(teacher) * (teacher - student), 0.0), axis=1)
         row_weight = tf.cast(row_valid, tf.float32)
-        return tf.math.divide_no_nan(tf.reduce_sum(divergence * row_weight), tf.reduce_sum(row_weight))
+        total = tf.reduce_sum(row_weight) if total is None else total
+        return tf.math.divide_no_nan(tf.reduce_sum(divergence * row_weight), total)

@@ -13,8 +13,10 @@ from trainer.catalogue import Catalogue
 from trainer.config import LossConfig, ModelConfig
 from trainer.encoder import EncoderSizes, ItemEncoder, ItemInputs
 from trainer.heads import EngagementCandidateTower, EngagementQueryTower, RelevanceQueryTower, Temperature
+from trainer.loss_means import LossMeans
 from trainer.losses import MOST_ALIGN, AnnotationTask, DistillationTask, EngagementTask, align_weight
-from trainer.variants import has_engagement_head, has_relevance_head
+from trainer.replica import Replica
+from trainer.variants import has_engagement_head, has_relevance_head, id_dropout
 
 JOINT: Final = "joint"
 ENGAGEMENT: Final = "engagement"
@@ -63,7 +65,7 @@ class MTMHModel(tfrs.Model):
         tf.keras.utils.set_random_seed(seed)
         self.has_engagement, self.has_relevance = has_engagement_head(model.name), has_relevance_head(model.name)
         self._dimension = model.dimension
-        self._id_dropout, self._content_dropout = model.id_dropout, model.content_dropout
+        self._id_dropout, self._content_dropout = id_dropout(model), model.content_dropout
         self._loss_config = loss
         self._seed = seed
         self._num_items = catalogue.num_items
@@ -75,7 +77,9 @@ class MTMHModel(tfrs.Model):
             model,
         )
         self.known = tf.Variable(catalogue.known, trainable=False, name="known")
-        self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+        self.step = tf.Variable(
+            0, dtype=tf.int64, trainable=False, name="step", aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
+        )
         terms: dict[str, float] = {}
         if self.has_engagement:
             self.engagement_query = EngagementQueryTower(model.dimension)
@@ -94,8 +98,6 @@ class MTMHModel(tfrs.Model):
             self.annotation_task = AnnotationTask()
         self.distillation_task = DistillationTask(loss.teacher_temperature)
         self._terms = {name: weight for name, weight in terms.items() if weight}
-        # Keras finds metrics in what an attribute is when it is set, and has a `_losses` of its own.
-        self._loss_means = {name: tf.keras.metrics.Mean(name=f"loss_{name}") for name in (JOINT, *self._terms)}
         self.embed(self.inputs_of(tf.zeros([1], tf.int32)))
         if self.has_engagement:
             # Both sides start alike: what is near in the encoder is taken for engaged with together.
@@ -111,11 +113,10 @@ class MTMHModel(tfrs.Model):
         annotated = self.has_relevance and self._sampler.has_annotations and self._loss_config.annotations > 0
         if annotated:
             self._terms[ANNOTATIONS] = self._loss_config.annotations
-            self._annotations_mean = tf.keras.metrics.Mean(name=f"loss_{ANNOTATIONS}")  # an attribute: Keras finds it
-            self._loss_means[ANNOTATIONS] = self._annotations_mean
             self.relevance_query.trainable = True
         if self.has_relevance:
             self.annotation_task.trainable = annotated
+        self.loss_means = LossMeans([JOINT, *self._terms])
 
     @property
     def sampler(self) -> CandidateSampler:
@@ -185,26 +186,24 @@ class MTMHModel(tfrs.Model):
 
     @tf.autograph.experimental.do_not_convert  # nothing to convert, and looking for it takes a dozen seconds
     def train_step(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """One step of `tfrs.Model`."""
-        return dict(super().train_step(inputs))
+        """One step of `tfrs.Model`; the loss is this replica's part, and Keras adds the parts up."""
+        return {"loss": super().train_step(inputs)["loss"]}
 
     def compute_loss(self, inputs: dict[str, Any], training: bool = False) -> Any:
-        """The joint loss of a batch, see `trainer.data.training_batches`."""
+        """The joint loss of a batch, see `trainer.data.training_batches`; of several replicas, this one's part."""
         losses = self.loss_terms(inputs)
         loss = tf.add_n([weight * losses[name] for name, weight in self._terms.items()])
-        for name, value in losses.items():
-            self._loss_means[name].update_state(value)
-        self._loss_means[JOINT].update_state(loss)
         if training:
+            self.loss_means.add({JOINT: loss} | losses)
             self.step.assign_add(1)
         return loss
 
     def loss_terms(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """The terms of the joint loss before their weights, float32 scalars by name.
+        """The terms of the joint loss before their weights, float32 scalars by name; of several replicas, its part.
 
         Every item that the batch needs, as a trigger or as a candidate of either loss, is encoded once.
         """
-        sampler, step = self.sampler, self.step
+        sampler, step, replica = self.sampler, self.step, Replica.current()
         trigger, target, weight = inputs["trigger"], inputs["target"], inputs["weight"]
         rows = trigger[: self._loss_config.relevance_rows]
         distils = RELEVANCE in self._terms or ALIGN in self._terms
@@ -216,45 +215,70 @@ class MTMHModel(tfrs.Model):
         # Candidates are distinct: put first, they keep their order, and a slice stands for a gather.
         needed = (candidates, trigger, compared, graded_trigger, graded_item)
         index, position = tf.unique(tf.concat(needed, axis=0))
-        sizes = [tf.size(part) for part in needed]
-        _, at_trigger, at_compared, at_graded_trigger, at_graded_item = tf.split(position, sizes)
-        at_rows = at_trigger[: tf.size(rows)]
-        items = self.inputs_of(index)
-        seen = self.encoder.with_content(items, self._kept(index, self._content_dropout, 4))
-        hidden = self.encoder(seen, self._kept(index, self._id_dropout, 3))
+        _, at_trigger, at_compared, *at_graded = tf.split(position, [tf.size(part) for part in needed])
+        hidden, vectors = self._encode(index, replica)
+        at_rows = replica.rows(at_trigger[: tf.size(rows)])
+        at_trigger, own = replica.rows(at_trigger), {name: replica.rows(value) for name, value in inputs.items()}
         losses = {}
         if distils:
-            left, right = tf.gather(items.content, at_rows), tf.gather(items.content, at_compared)
-            cosine, valid = _teacher_cosine(left, right, rows, compared)
+            cosine, valid, valid_rows = self._teacher(rows, compared, replica)
         if self.has_engagement:
             answers = self.engagement_candidate(hidden)
             queries = self.engagement_query(tf.gather(hidden, at_trigger))
             losses[ENGAGEMENT] = self._engagement_loss(
-                queries, answers[: sizes[0]], candidates, trigger, target, weight
+                queries, answers[: tf.size(candidates)], candidates, own, tf.reduce_sum(weight)
             )
         if ALIGN in self._terms:
-            logits = _logits(self.align_temperature, queries[: tf.size(rows)], tf.gather(answers, at_compared))
-            losses[ALIGN] = self.distillation_task(logits, cosine, valid)
-        if RELEVANCE in self._terms or ANNOTATIONS in self._terms:
-            vectors = self.relevance_query(hidden, seen.content)
+            logits = _logits(self.align_temperature, queries[: tf.size(at_rows)], tf.gather(answers, at_compared))
+            losses[ALIGN] = self.distillation_task(logits, cosine, valid, valid_rows)
         if ANNOTATIONS in self._terms:
-            both = tf.gather(vectors, at_graded_trigger) * tf.gather(vectors, at_graded_item)
-            losses[ANNOTATIONS] = self.annotation_task(tf.reduce_sum(both, axis=1), grade)
+            left, right = (tf.gather(vectors, replica.rows(at)) for at in at_graded)
+            similarity = tf.reduce_sum(left * right, axis=1)
+            losses[ANNOTATIONS] = self.annotation_task(similarity, replica.rows(grade), tf.size(grade))
         if RELEVANCE in self._terms:
             logits = _logits(self.relevance_temperature, tf.gather(vectors, at_rows), tf.gather(vectors, at_compared))
-            losses[RELEVANCE] = self.distillation_task(logits, cosine, valid)
+            losses[RELEVANCE] = self.distillation_task(logits, cosine, valid, valid_rows)
         return losses
 
+    def _encode(self, index: Any, replica: Replica) -> tuple[Any, Any]:
+        """What training sees of n distinct items: hidden [n, hidden], and relevance vectors [n, d] where needed.
+
+        Of several replicas each encodes a part. What dropout hides of an item depends on its place in the whole list.
+        """
+        keep_id = replica.part(self._kept(index, self._id_dropout, 3))
+        keep_content = replica.part(self._kept(index, self._content_dropout, 4))
+        seen = self.encoder.with_content(self.inputs_of(replica.part(index)), keep_content)
+        parts = [self.encoder(seen, keep_id)]
+        if RELEVANCE in self._terms or ANNOTATIONS in self._terms:
+            parts.append(self.relevance_query(parts[0], seen.content))
+        hidden, *vectors = replica.joined(parts, tf.size(index))
+        return hidden, vectors[0] if vectors else None
+
+    def _teacher(self, rows: Any, compared: Any, replica: Replica) -> tuple[Any, Any, Any]:
+        """What the teacher says of the replica's rows [r] of ``rows`` [R] and ``compared`` items [C].
+
+        Returns:
+          Cosines float32 [r, C]; bool [r, C], which of them count: both sides known to the teacher, and different
+          items; and a float32 scalar, how many of all R rows have one that counts.
+        """
+        left, right = (tf.gather(self._catalogue.content, index) for index in (rows, compared))
+        present = tf.reduce_any(left != 0.0, axis=1)[:, tf.newaxis] & tf.reduce_any(right != 0.0, axis=1)[tf.newaxis, :]
+        valid = present & (rows[:, tf.newaxis] != compared[tf.newaxis, :])
+        number = tf.reduce_sum(tf.cast(tf.reduce_any(valid, axis=1), tf.float32))
+        return tf.matmul(replica.rows(left), right, transpose_b=True), replica.rows(valid), number
+
     def _engagement_loss(
-        self, queries: Any, answers: Any, candidates: Any, trigger: Any, target: Any, weight: Any
+        self, queries: Any, answers: Any, candidates: Any, own: dict[str, Any], total_weight: Any
     ) -> Any:
+        """The engagement loss of a replica's rows, given as a batch is."""
         places = self.sampler.places(candidates)
         return self.engagement_task(
             _logits(self.engagement_temperature, queries, answers),
             tf.gather(self.sampler.log_inclusion, candidates),
-            self.sampler.positives(trigger, target, weight, places, tf.size(candidates)),
-            tf.maximum(tf.gather(places, target), 0),
-            weight,
+            self.sampler.positives(own["trigger"], own["target"], own["weight"], places, tf.size(candidates)),
+            tf.maximum(tf.gather(places, own["target"]), 0),
+            own["weight"],
+            total_weight,
         )
 
     @tf.function(reduce_retracing=True, autograph=False)
@@ -286,12 +310,6 @@ def principal_axes(content: NDArray[np.float32], dimension: int) -> NDArray[np.f
 def _logits(temperature: Temperature, left: Any, right: Any) -> Any:
     """Logits [R, C] of unit vectors [R, d] against [C, d]; the smaller factor is scaled, not the product."""
     return tf.matmul(temperature(left), right, transpose_b=True)
-
-
-def _teacher_cosine(left: Any, right: Any, rows: Any, compared: Any) -> tuple[Any, Any]:
-    """Teacher cosines [R, C] and which of them count: both sides known to the teacher, and different items."""
-    present = tf.reduce_any(left != 0.0, axis=1)[:, tf.newaxis] & tf.reduce_any(right != 0.0, axis=1)[tf.newaxis, :]
-    return tf.matmul(left, right, transpose_b=True), present & (rows[:, tf.newaxis] != compared[tf.newaxis, :])
 
 
 class _CatalogueTensors:

@@ -14,11 +14,13 @@ from preprocessing.errors import UserError
 from preprocessing.manifest import load_manifest
 from preprocessing.read import Annotations, ItemTable, read_annotations, read_items, read_triggers
 from trainer.artefact import DialPoint, ModelDescription, catalogue_digest, save_model
+from trainer.batches import Batches, make_batches
 from trainer.candidates import TrainingTables
 from trainer.catalogue import Catalogue, build_catalogue
 from trainer.choice import Choice
 from trainer.config import TrainingConfig
-from trainer.data import PairSummary, batch_size, summarise_pairs
+from trainer.data import summarise_pairs
+from trainer.distribution import Distribution, distribution
 from trainer.evaluate import DIAL, Scores, evaluate, make_judge, sample_triggers
 from trainer.loop import Criterion, TrainingLoop, Watch
 from trainer.model import MTMHModel
@@ -64,7 +66,8 @@ def train(examples: Path, output: Path, config: TrainingConfig, *, resume: bool 
     split, with ``trainer.refit`` from those after it too, for as many epochs. Examples without a validation slice leave
     nothing to choose by: then there is one stage of ``trainer.epochs`` epochs, and nothing is known of the dial.
 
-    Below ``output``: ``model`` (the result), ``checkpoints`` (to resume from), ``logs`` (TensorBoard).
+    Below ``output``: ``model`` (the result), ``checkpoints`` (to resume from), ``logs`` (TensorBoard). Of several
+    workers, see `trainer.distribution`, the chief alone reads and writes there.
 
     Args:
       examples: output of the preprocessing.
@@ -74,8 +77,15 @@ def train(examples: Path, output: Path, config: TrainingConfig, *, resume: bool 
 
     Raises:
       UserError: the examples are missing or hold nothing to train on, the model is not one to train, the loss is no
-        longer a number, or ``resume`` meets another configuration, other examples or a damaged checkpoint.
+        longer a number, ``resume`` meets another configuration, other examples or a damaged checkpoint, or the workers
+        do not fit together or one of them is lost.
     """
+    workers = distribution()  # first of all: TensorFlow connects them before it computes anything
+    with workers.watched():
+        return _train(workers, examples, output, config, resume=resume)
+
+
+def _train(workers: Distribution, examples: Path, output: Path, config: TrainingConfig, *, resume: bool) -> TrainResult:
     config = as_variant(config)
     data = _read(examples, config)
     choice = _choose(data, output, config, resume=resume)
@@ -92,13 +102,9 @@ def train(examples: Path, output: Path, config: TrainingConfig, *, resume: bool 
     epochs = config.trainer.epochs if choice is None else choice.epochs
     if config.trainer.refit:
         parts.append(schema.EVAL)
-    model, pairs, files = _build(data, parts, config)
-    loop = TrainingLoop(FINAL, output, config, model, pairs, files, examples=data.digest, epochs=epochs, judge=None)
+    model, batches = _build(data, parts, config)
+    loop = TrainingLoop(FINAL, output, config, model, batches, examples=data.digest, epochs=epochs, judge=None)
     loop.run(resume=resume)
-    if config.trainer.tensorboard:
-        heads = {"engagement": model.has_engagement, "relevance": model.has_relevance}
-        shown = [head for head, has in heads.items() if has]
-        write_projector(output / LOGS / FINAL, data.items, model.embed_catalogue(), shown, config.seed)
     description = ModelDescription(
         features=config.features,
         model=config.model,
@@ -115,7 +121,15 @@ def train(examples: Path, output: Path, config: TrainingConfig, *, resume: bool 
         refit=config.trainer.refit,
         quota_dial=() if choice is None else tuple(DialPoint.of(point) for point in choice.quota_scores),
     )
-    save_model(output / "model", model, description)
+
+    def write() -> None:
+        if config.trainer.tensorboard:
+            heads = {"engagement": model.has_engagement, "relevance": model.has_relevance}
+            shown = [head for head, has in heads.items() if has]
+            write_projector(output / LOGS / FINAL, data.items, model.embed_catalogue(), shown, config.seed)
+        save_model(output / "model", model, description)
+
+    workers.by_chief(write)
     return TrainResult(output / "model", epochs, None if choice is None else choice.scores[0])
 
 
@@ -148,7 +162,7 @@ def _choose(
     triggers = read_triggers(str(data.directory), schema.VALIDATION)
     if not len(triggers):
         return None
-    model, pairs, files = _build(data, [schema.PAIRS], config)
+    model, batches = _build(data, [schema.PAIRS], config)
     sample = sample_triggers(triggers, config.trainer.eval_triggers, config.seed)
     # What the first stage has seen: the slice's own rows are none of it.
     seen = dataclasses.replace(data.items, interaction_count=data.items.target_count)
@@ -161,12 +175,12 @@ def _choose(
         return evaluate(model.embed_catalogue(), judge, config.evaluate, settings, merge)
 
     loop = TrainingLoop(
-        TRAINING, output, config, model, pairs, files,
+        TRAINING, output, config, model, batches,
         examples=data.digest, epochs=config.trainer.epochs, judge=lambda: scores(between_epochs), watch=watch,
     )  # fmt: skip
     loop.run(resume=resume)
     choice = Choice(loop.best_epoch, tuple(scores(dial)), tuple(scores(dial, QUOTA)) if both else ())
-    if config.trainer.tensorboard:
+    if config.trainer.tensorboard and distribution().is_chief:
         write_outcome(output / LOGS, config, choice)
     return choice
 
@@ -206,7 +220,8 @@ def _read(directory: Path, config: TrainingConfig) -> _Examples:
         catalogue=catalogue,
         annotations=graded.select(~graded.held_out),
         neighbours=(
-            teacher_neighbours(catalogue.content, count, config.seed)
+            # Near ties may fall out otherwise on another machine, and all workers are to draw the same candidates.
+            distribution().from_chief(teacher_neighbours(catalogue.content, count, config.seed))
             if count
             else np.zeros((catalogue.num_items, 0), np.int32)
         ),
@@ -227,8 +242,8 @@ def _targets(data: _Examples, config: TrainingConfig) -> int:
     return window.get("train_window" if dense else "window", _MOST_TARGETS)
 
 
-def _build(data: _Examples, parts: Sequence[str], config: TrainingConfig) -> tuple[MTMHModel, PairSummary, list[str]]:
-    """A new model, ready to learn from the pairs of ``parts``, with their summary and their files."""
+def _build(data: _Examples, parts: Sequence[str], config: TrainingConfig) -> tuple[MTMHModel, Batches]:
+    """A new model, ready to learn from the pairs of ``parts``, and the batches of them."""
     targets = _targets(data, config)
     pairs = summarise_pairs(data.directory, parts, data.catalogue.num_items, _MOST_KNOWN_POSITIVES, targets)
     if not pairs.num_pairs:
@@ -238,21 +253,24 @@ def _build(data: _Examples, parts: Sequence[str], config: TrainingConfig) -> tup
     # An item that is in no pair has nothing to learn an identity from.
     known = (pairs.target_count > 0) | (np.diff(pairs.known_row_splits) > 0)
     catalogue = dataclasses.replace(data.catalogue, known=known)
-    model = MTMHModel(catalogue, config.features, config.model, config.loss, config.seed)
-    if model.encoder.has_ids and len(known) <= MOST_ITEMS:
-        model.encoder.start_ids_from(spectral_embeddings(pairs, config.model.dimension, config.seed))
-    if data.stand_in is not None:
-        model.encoder.stand_in.assign(*data.stand_in)
-    model.prepare_training(
-        TrainingTables(
-            annotations=data.annotations,
-            triggers_per_item=pairs.num_triggers / data.catalogue.num_items,
-            target_count=pairs.target_count,
-            known_row_splits=pairs.known_row_splits,
-            known_values=pairs.known_values,
-            teacher_neighbours=data.neighbours,
-            draws_per_batch=batch_size(config.trainer, pairs) * pairs.num_pairs / pairs.num_triggers,
-        )
-    )
     paths = (path for part in parts for path in (data.directory / part).glob("*.tfrecord.gz"))
-    return model, pairs, sorted(str(path) for path in paths)
+    batches = make_batches(config.trainer, pairs, sorted(str(path) for path in paths), config.seed)
+    with distribution().scope():
+        model = MTMHModel(catalogue, config.features, config.model, config.loss, config.seed)
+        if model.encoder.has_ids and len(known) <= MOST_ITEMS:
+            model.encoder.start_ids_from(spectral_embeddings(pairs, config.model.dimension, config.seed))
+        if data.stand_in is not None:
+            model.encoder.stand_in.assign(*data.stand_in)
+        model.prepare_training(
+            TrainingTables(
+                annotations=data.annotations,
+                triggers_per_item=pairs.num_triggers / data.catalogue.num_items,
+                chance=batches.chance,
+                known_row_splits=pairs.known_row_splits,
+                known_values=pairs.known_values,
+                teacher_neighbours=data.neighbours,
+                draws_per_batch=batches.draws,
+            )
+        )
+    distribution().adopt(model.variables)
+    return model, batches

@@ -1,10 +1,11 @@
 """What distinguishes the trained models of a comparison: what they see, which heads they have, what they learn from."""
 
 import dataclasses
+from typing import Final
 
 from preprocessing.config import FeaturesConfig
 from preprocessing.errors import UserError
-from trainer.config import TrainingConfig
+from trainer.config import ModelConfig, TrainingConfig
 from trainer.names import (
     COUNTED,
     MODELS,
@@ -15,6 +16,10 @@ from trainer.names import (
     RELEVANCE_ONLY,
     TRAININGS,
 )
+
+ID_DROPOUT: Final = 0.4
+"""Share of items whose identity is hidden where the teacher is learnt too."""
+_ID_DROPOUT_ALONE: Final = 0.1
 
 
 def trainings(name: str) -> tuple[str, ...]:
@@ -51,6 +56,13 @@ def as_variant(config: TrainingConfig) -> TrainingConfig:
     if name == ONE_HEAD_IDS:
         features = FeaturesConfig(ids=True, text=False, categories=False, content_vector=False)
     return dataclasses.replace(config, loss=loss, features=features)
+
+
+def id_dropout(model: ModelConfig) -> float:
+    """How often identities are hidden, as configured or what suits the model."""
+    if model.id_dropout is not None:
+        return model.id_dropout
+    return _ID_DROPOUT_ALONE if model.name in (ONE_HEAD, ONE_HEAD_IDS) else ID_DROPOUT
 
 
 def has_engagement_head(name: str) -> bool:

@@ -65,6 +65,14 @@ def test_mistakes_are_one_clear_line(capsys, monkeypatch, tmp_path, arguments, n
         assert words in line
 
 
+@pytest.mark.parametrize("verb", ["run", "demo"])
+def test_several_workers_share_a_training_only(capsys, monkeypatch, verb):
+    cluster = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(cluster))
+    needed = {"run": ["--interactions", "a.csv", "--items", "b.csv", "--workdir", "w"], "demo": []}[verb]
+    assert f"only `mtmh train` is shared by several; run `mtmh {verb}` without it" in failure(capsys, verb, *needed)
+
+
 def test_mistakes_in_inputs_and_options(capsys, tmp_path):
     log, items = tmp_path / "log.csv", tmp_path / "items.csv"
     log.write_text("user_id,item,timestamp\nu,i,1\n")

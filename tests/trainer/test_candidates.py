@@ -14,6 +14,9 @@ from trainer.losses import log_inclusion
 NUMBER = 12
 
 
+SHARE = np.arange(NUMBER) / np.arange(NUMBER).sum()
+
+
 def step(number):
     return tf.constant(number, tf.int64)
 
@@ -23,7 +26,7 @@ def sampler(known=None, seed=0, **config):
     known = known or {}
     lists = [sorted(known.get(item, ())) for item in range(NUMBER)]
     tables = TrainingTables(
-        target_count=np.arange(NUMBER),
+        chance=SHARE,
         known_row_splits=np.concatenate([[0], np.cumsum([len(targets) for targets in lists])]).astype(np.int64),
         known_values=np.array([target for targets in lists for target in targets], np.int32),
         teacher_neighbours=np.stack([(np.arange(NUMBER) + 1) % NUMBER, (np.arange(NUMBER) + 2) % NUMBER], 1).astype(
@@ -76,7 +79,7 @@ def test_small_catalogue_is_taken_whole_and_needs_no_correction(uniform):
 
 
 def test_log_q_can_be_switched_off():
-    expected = log_inclusion(np.arange(NUMBER), draws=6.0, uniform=4)
+    expected = log_inclusion(SHARE, draws=6.0, uniform=4)
     assert sampler().log_inclusion.numpy() == pytest.approx(expected)
     assert (expected < 0).all()
     assert not sampler(log_q=False).log_inclusion.numpy().any()
@@ -105,11 +108,11 @@ def test_places_are_the_inverse_of_the_candidates():
     assert (np.delete(places, [4, 0, 9]) == -1).all()
 
 
-def naive_positives(known, mask_known, trigger, target, weight, candidates):
+def naive_positives(known, trigger, target, weight, candidates):
     mask = np.zeros((len(trigger), len(candidates)), dtype=bool)
     for row, item in enumerate(trigger):
         own = {t for t, w in zip(target[row], weight[row], strict=True) if w > 0}
-        positives = own | (set(known.get(item, ())) if mask_known else set())
+        positives = own | set(known.get(item, ()))
         mask[row] = [candidate in positives for candidate in candidates]
     return mask
 
@@ -126,20 +129,24 @@ ITEMS = st.integers(0, NUMBER - 1)
         max_size=6,
     ),
     candidates=st.sets(ITEMS, min_size=1).map(list).flatmap(st.permutations),
-    mask_known=st.booleans(),
 )
-def test_positives_are_own_targets_and_known_ones(known, rows, candidates, mask_known):
+def test_positives_are_own_targets_and_known_ones(known, rows, candidates):
     trigger = [item for item, _ in rows]
     target = [[item for item, _ in pairs] for _, pairs in rows]
     weight = [[w for _, w in pairs] for _, pairs in rows]
-    source = sampler(known, mask_known_positives=mask_known)
+    source = sampler(known, mask_known_positives=True)
     places = source.places(tf.constant(candidates))
     found = source.positives(
         tf.constant(trigger), tf.constant(target), tf.constant(weight), places, tf.constant(len(candidates))
     )
     assert found.dtype == tf.bool
-    expected = naive_positives(known, mask_known, trigger, target, weight, candidates)
+    expected = naive_positives(known, trigger, target, weight, candidates)
     assert found.numpy().tolist() == expected.tolist()
+
+
+def test_where_positives_are_not_masked_none_are_known():
+    source = sampler({0: {3}}, mask_known_positives=False)
+    assert source.positives(TARGET[:, 0], TARGET, WEIGHT, source.places(tf.range(NUMBER)), tf.constant(NUMBER)) is None
 
 
 def test_known_positives_are_masked_by_default_where_they_are_few():

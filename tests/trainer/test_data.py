@@ -1,7 +1,6 @@
 """Pairs as a stream of batches, and what is counted of them beforehand."""
 
 import collections
-import dataclasses
 
 import numpy as np
 import pytest
@@ -10,8 +9,7 @@ from preprocessing import schema
 from preprocessing.read import read_pairs
 from tests.trainer.toys import checkerboard_events, item_table, write_examples
 from trainer import data as data_module
-from trainer.config import TrainerConfig
-from trainer.data import batch_size, summarise_pairs, training_batches
+from trainer.data import summarise_pairs, training_batches
 
 NUMBER = 16
 PARTS = (schema.PAIRS, schema.EVAL)
@@ -187,12 +185,9 @@ def test_only_the_nearest_targets_are_counted_and_read(two_periods):
     assert found == collections.Counter({(0, ((1, 1.0), (2, 1.0))): 1, (1, ((2, 1.0), (0, 1.0))): 1})
 
 
-@pytest.mark.parametrize(
-    ("triggers", "size"),
-    [(0, 1024), (200 * 1024, 1024), (200 * 1400, 1024), (200 * 1500, 2048), (200 * 2048, 2048), (10**9, 4096)],
-)
-def test_batch_size_makes_some_200_steps_of_a_pass(two_periods, triggers, size):
-    """Powers of two, the nearest one: 1448 is halfway between 1024 and 2048."""
-    summary = dataclasses.replace(summarise_pairs(two_periods, PARTS, 4, 10), num_triggers=triggers)
-    assert batch_size(TrainerConfig(), summary) == size
-    assert batch_size(TrainerConfig(batch_size=7), summary) == 7
+def test_weights_of_the_same_pair_are_summed_up(two_periods):
+    """Early pairs by their own weight, which is 1 here, late ones by what a late trigger counts."""
+    summary = summarise_pairs(two_periods, (schema.PAIRS, schema.VALIDATION, schema.EVAL), 4, 10)
+    pairs = list(zip(np.repeat(np.arange(4), np.diff(summary.known_row_splits)), summary.known_values, strict=True))
+    weights = dict(zip(pairs, summary.known_weights, strict=True))
+    assert weights == {(0, 1): 1, (0, 2): 1, (0, 3): 1, (1, 0): 1, (1, 2): 1, (2, 3): 5.0, (3, 1): 2.5}

@@ -19,10 +19,10 @@ def test_log_inclusion_is_the_share_of_simulated_batches_that_hold_the_item():
         [rng.choice(4, (batches, draws), p=count / count.sum()), rng.integers(0, 4, (batches, uniform))], axis=1
     )
     simulated = [(drawn == item).any(axis=1).mean() for item in range(3)]
-    exact = np.exp(log_inclusion(count, draws=draws, uniform=uniform))
+    exact = np.exp(log_inclusion(count / count.sum(), draws=draws, uniform=uniform))
     assert exact[:3] == pytest.approx(simulated, abs=0.01)
     assert exact[0] == pytest.approx(1 - 0.4**3 * 0.75**2, rel=1e-6)
-    assert exact[3] == exact[2]  # never a target: as one that is a target once
+    assert exact[3] == exact[2]  # never a target: as the rarest one
 
 
 @given(
@@ -31,11 +31,11 @@ def test_log_inclusion_is_the_share_of_simulated_batches_that_hold_the_item():
     st.integers(0, 6),
 )
 def test_log_inclusion_closed_form(count, draws, uniform):
-    number, total = len(count), sum(count)
-    found = log_inclusion(np.array(count), draws=draws, uniform=uniform)
+    number, total, rarest = len(count), sum(count), min(filter(None, count))
+    found = log_inclusion(np.array(count) / total, draws=draws, uniform=uniform)
     assert found.dtype == F32
     for item, value in zip(count, found, strict=True):
-        absent = (1 - max(item, 1) / total) ** draws * (1 - 1 / number) ** uniform
+        absent = (1 - max(item, rarest) / total) ** draws * (1 - 1 / number) ** uniform
         expected = 1.0 if uniform >= number else 1 - absent
         assert math.exp(value) == pytest.approx(expected, rel=1e-5)
 
@@ -43,23 +43,23 @@ def test_log_inclusion_closed_form(count, draws, uniform):
 def test_log_inclusion_is_not_clipped_at_tiny_shares():
     """1 - (1 - p) would be lost in rounding, and a floor would treat all rare items alike."""
     count = np.array([1, 10, 10**9 - 11])
-    found = log_inclusion(count, draws=1.0, uniform=0)
+    found = log_inclusion(count / count.sum(), draws=1.0, uniform=0)
     assert found[:2] == pytest.approx([math.log(1e-9), math.log(1e-8)], rel=1e-6)
     assert found[2] == pytest.approx(0.0, abs=1e-6)
-    assert np.isfinite(log_inclusion(np.array([5, 0]), draws=1e6, uniform=0)).all()
+    assert np.isfinite(log_inclusion(np.array([1.0, 0.0]), draws=1e6, uniform=0)).all()
 
 
 def test_log_inclusion_of_a_catalogue_taken_whole_is_zero():
     for uniform in (3, 4):
-        assert log_inclusion(np.array([9, 1, 0]), draws=2.0, uniform=uniform).tolist() == [0, 0, 0]
-    assert (log_inclusion(np.array([9, 1, 0]), draws=2.0, uniform=2) < 0).all()
+        assert log_inclusion(np.array([0.9, 0.1, 0.0]), draws=2.0, uniform=uniform).tolist() == [0, 0, 0]
+    assert (log_inclusion(np.array([0.9, 0.1, 0.0]), draws=2.0, uniform=2) < 0).all()
 
 
 def engagement(logits, log_q, positives, position, weight):
     return EngagementTask()(
         tf.constant(logits, tf.float32),
         tf.constant(log_q, tf.float32),
-        tf.constant(positives),
+        None if positives is None else tf.constant(positives),
         tf.constant(position, tf.int32),
         tf.constant(weight, tf.float32),
     )
@@ -77,6 +77,15 @@ def test_engagement_task_by_hand():
     second = math.log(e(3) + e(3)) - 3
     third = math.log(e(0) + e(1) + e(0)) - 0
     assert float(loss) == pytest.approx((1.0 * first + 0.5 * second + 2.0 * third) / 3.5, rel=1e-6)
+
+
+def test_engagement_task_without_known_positives_is_a_softmax():
+    """Targets of the row compete with each other too."""
+    logits, log_q = np.array([[1.0, 2.0, 3.0]]), np.array([-0.5, -1.0, 0.0])
+    loss = engagement(logits, log_q, None, [[0, 1]], [[1.0, 0.5]])
+    corrected = logits[0] - log_q
+    logs = corrected - np.log(np.exp(corrected).sum())
+    assert float(loss) == pytest.approx(-(logs[0] + 0.5 * logs[1]) / 1.5, rel=1e-6)
 
 
 def test_engagement_task_ignores_what_is_padded_and_what_is_masked():

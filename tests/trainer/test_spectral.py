@@ -21,6 +21,7 @@ def summary(number, counts):
         known_row_splits=np.searchsorted([trigger for trigger, _ in pairs], np.arange(number + 1)).astype(np.int64),
         known_values=np.array([target for _, target in pairs], np.int32),
         known_counts=np.array([counts[pair] for pair in pairs], np.int64),
+        known_weights=np.array([counts[pair] for pair in pairs], float),
     )
 
 
