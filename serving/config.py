@@ -126,7 +126,7 @@ class RefreshConfig:
 
     min_kept: float = option(
         0.5,
-        "share of the items engaged with in training that the catalogue has to hold still: less is taken for a mistake",
+        "share of the items engaged with in training that the catalogue still has to have: less is taken for a mistake",
         minimum=0,
         maximum=1,
     )
