@@ -115,7 +115,7 @@ class PushConfig:
 
     keep_versions: int | None = option(
         5,
-        "versions that stay, so that a rollback finds them; those before are removed, never the highest; null keeps all",
+        "versions that stay, so that a rollback finds them; those before are removed, not the highest; null keeps all",
         minimum=2,
     )
 
