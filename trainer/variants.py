@@ -17,7 +17,7 @@ from trainer.names import (
     TRAININGS,
 )
 
-ID_DROPOUT: Final = 0.4
+ID_DROPOUT: Final = 0.3
 """Share of items whose identity is hidden where the teacher is learnt too."""
 _ID_DROPOUT_ALONE: Final = 0.1
 
