@@ -29,9 +29,22 @@ def mtmh(*arguments, check=True):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
+    """A run that is killed when it begins to train, and the same command again; the kills of `make test-all` in small."""
     workdir = tmp_path_factory.mktemp("run")
+    kill_in_training("run", *INPUTS, "--workdir", workdir, *QUICK)
+    assert not (workdir / "serving").exists()
     result = mtmh("run", *INPUTS, "--workdir", workdir, *QUICK)
+    assert "an earlier run was cut off" in result.stderr
+    assert "Preprocess: kept" in result.stderr
     return workdir, result
+
+
+def kill_in_training(*arguments):
+    command = [sys.executable, "-m", "tfx_pipeline.cli", *map(str, arguments)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    assert any("Trainer: runs, for it has not run before" in line for line in process.stderr)
+    process.kill()
+    process.communicate(timeout=60)
 
 
 @pytest.fixture(scope="module")
