@@ -26,6 +26,7 @@ REQUIREMENTS = [
     "grpcio>=1.60",  # server and client
     "grpcio-health-checking>=1.48.2,<1.49",  # health service; its later ones need protobuf 4
     "aiohttp>=3.9,<4",  # REST
+    "prometheus-client>=0.20,<1",  # the model server's metrics
     "kfp>=2.5,<2.6",  # submitting to Kubeflow Pipelines; TFX 1.16 admits no newer one
     "kfp-server-api>=2.0.5,<2.1",  # its errors
     "urllib3>=1.26,<3",  # its errors, too
@@ -55,11 +56,13 @@ REQUIREMENTS = [
 ]
 
 DEVELOPMENT = [
+    "cryptography>=42",  # certificates for the tests of TLS
     "flask>=3,<4",  # moto's server
     "flask-cors>=6,<7",  # moto's server
     "gcp-storage-emulator>=2026",  # a local server of GCS' protocol
     "grpc-stubs>=1.53",
     "hypothesis>=6.100,<7",
+    "kubernetes-validate>=1.31",  # the schemas that serving/deploy's manifests are checked against
     "moto[s3]>=5.1,<6",  # a local server of S3's protocol
     "mypy>=1.10",
     "packaging>=24",
@@ -72,6 +75,12 @@ DEVELOPMENT = [
     "types-PyYAML>=6,<7",
     "types-tqdm>=4.66,<5",
     "uv>=0.5",
+]
+
+# Not in the lock: hnswlib comes as source alone.
+BENCHMARKS = [
+    "hnswlib>=0.8,<0.9",  # the same vectors in other libraries, see benchmarks/rivals.py
+    "faiss-cpu>=1.8,<2",
 ]
 
 README = Path(__file__).with_name("README.md")
@@ -95,9 +104,9 @@ setup(
     keywords="recommender retrieval item-to-item tensorflow tfx scann",
     python_requires="==3.10.*",
     packages=find_packages(include=[pattern for name in PACKAGES for pattern in (name, f"{name}.*")]),
-    package_data={"tfx_pipeline": ["templates/*.j2", "schemas/*.pbtxt"]},
+    package_data={"serving.server": ["explorer_page/*"], "tfx_pipeline": ["templates/*.j2", "schemas/*.pbtxt"]},
     install_requires=REQUIREMENTS,
-    extras_require={"dev": DEVELOPMENT},
+    extras_require={"dev": DEVELOPMENT, "bench": BENCHMARKS},
     entry_points={"console_scripts": ["mtmh = tfx_pipeline.cli:main"]},
     zip_safe=False,
 )

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Gets Chromium for the test of the report's page, where apt can: as root, on Debian and its kin. Never a failure:
-# without it that test says what is missing and is skipped.
+# Gets Chromium for the tests of pages, the report and the explorer, where apt can: as root, on Debian and its kin. Never a failure:
+# without it those tests say what is missing and are skipped.
 set -u
 
 say() { printf 'browser: %s\n' "$*"; }
@@ -9,11 +9,11 @@ for name in chromium chromium-browser google-chrome; do
   command -v "$name" >/dev/null && exit 0
 done
 if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
-  say "no chromium on PATH; the report's page stays unseen by a browser (apt install chromium, then run again)"
+  say "no chromium on PATH; the report and the explorer stay unseen by a browser (apt install chromium, then run again)"
   exit 0
 fi
-say "installing chromium, for the test of the report's page"
+say "installing chromium, for the tests of pages (report, explorer)"
 export DEBIAN_FRONTEND=noninteractive
 get() { timeout 600 apt-get install -y --no-install-recommends chromium >/dev/null 2>&1; }
-get || { timeout 300 apt-get update >/dev/null 2>&1 && get; } || say "apt cannot install it; that test is skipped"
+get || { timeout 300 apt-get update >/dev/null 2>&1 && get; } || say "apt cannot install it; those tests are skipped"
 exit 0

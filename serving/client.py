@@ -4,57 +4,81 @@
         for result in client.retrieve(["1"], k=10, relevance_weight=0.3).results:
             print(result.item_id, result.score, result.source)
 
-It needs no TensorFlow, and lives beside it where a process has both.
+`serving.async_client` has the same for asyncio. It needs no TensorFlow, and lives beside it where a process has both.
 """
 
-import math
+import queue
+import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import grpc
-import numpy as np
-from google.protobuf.message import DecodeError
 
-from preprocessing.errors import UserError
-from serving import wire
-from serving.results import Answer, Description, Embeddings, ModelVersion, first_row, text
-from serving.signatures import DESCRIBE, EMBED, MAX_EXCLUSIONS, RETRIEVE, RETRIEVE_BY_CONTENT
-from serving.tensors import Array, TensorError, fill, to_array
+from serving import questions, wire
+from serving.client_errors import MissingSignatureError, ServerError
+from serving.connection import Tls, open_channel
+from serving.questions import Question
+from serving.results import Answer, Description, Embeddings, ModelVersion
+from serving.retry import NEVER, Retries, Retry
+from serving.target import Target
+from serving.tensors import Array
+
+__all__ = [
+    "DEFAULT_ADDRESS",
+    "DEFAULT_MODEL",
+    "NEVER",
+    "Client",
+    "MissingSignatureError",
+    "Retry",
+    "ServerError",
+    "Tls",
+]
+
+T = TypeVar("T")
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:8500"
 DEFAULT_MODEL: Final = "mtmh"
-_DEFAULT_K: Final = -1
-"""The graph reads a negative k as the exported default."""
-_MAX_K: Final = 2**31 - 1
-_NO_SIGNATURE: Final = ("not found in signature def", "Serving signature key")
-"""TF Serving's two ways to say that a model lacks a signature."""
-
-
-class MissingSignatureError(UserError):
-    """The served model has no such signature."""
+_ALWAYS: Final = Retry()
 
 
 class Client:
     """A connection to one model on one server; any number of threads may share it."""
 
-    def __init__(self, address: str = DEFAULT_ADDRESS, model_name: str = DEFAULT_MODEL, timeout: float = 5.0) -> None:
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        model_name: str = DEFAULT_MODEL,
+        timeout: float = 5.0,
+        *,
+        tls: Tls | None = None,
+        retry: Retry = _ALWAYS,
+        hedge_seconds: float | None = None,
+        version: int | None = None,
+        label: str = "",
+    ) -> None:
         """Prepares the connection; it is made with the first call.
 
         Args:
             address: ``host:port`` of the gRPC API.
             model_name: the model's name on the server.
-            timeout: seconds that a call may take.
+            timeout: seconds that a call may take, its retries included; each method takes another for one call.
+            tls: None for a connection in the clear.
+            retry: when a call is made again; `NEVER` for never.
+            hedge_seconds: after so long without an answer the same is asked a second time, and what comes first
+                counts; None for never. It cuts the slowest answers where several servers stand behind the address, and
+                costs them work: choose about the 95th percentile of the latency, or more.
+            version: the version to ask; None for the latest.
+            label: the label of the version to ask, as ``canary``; TF Serving alone has labels.
+
+        Raises:
+            UserError: an argument is out of its range, or a file of ``tls`` cannot be read.
         """
-        self._address, self._model, self._timeout = address, model_name, timeout
-        self._channel: Any = grpc.insecure_channel(
-            address,
-            options=(
-                ("grpc.max_receive_message_length", -1),
-                # A proxy from the environment is for the web, not for a model server.
-                ("grpc.enable_http_proxy", 0),
-            ),
-        )
+        self._target = Target(address, model_name, version, label)
+        self._timeout, self._hedge = timeout, hedge_seconds
+        self._retries = Retries(retry)
+        self._channel: Any = open_channel(address, tls)
+        self._methods = {method: self._channel.unary_unary(method) for method in (wire.PREDICT, wire.GET_MODEL_STATUS)}
 
     def __enter__(self) -> "Client":
         return self
@@ -74,6 +98,8 @@ class Client:
         k: int | None = None,
         relevance_weight: float | None = None,
         exclude: Sequence[str] = (),
+        *,
+        timeout: float | None = None,
     ) -> Answer:
         """What to show after these items.
 
@@ -83,17 +109,13 @@ class Client:
             k: most answers; None for the exported default.
             relevance_weight: the dial, 0 (engagement) to 1 (relevance); None for the exported default.
             exclude: ids that must not be among the answers.
+            timeout: seconds for this call; None for the client's.
 
         Raises:
-            UserError: the server cannot be reached or refuses, or an argument is out of its range.
+            ServerError: the server cannot be reached or refuses.
+            UserError: an argument is out of its range.
         """
-        inputs = {
-            "item_id": _row(item_ids, "item_ids"),
-            "relevance_weight": _weight(relevance_weight),
-            "k": _k(k),
-            "exclude_id": _row(exclude, "exclude", MAX_EXCLUSIONS),
-        }
-        return self._answer(RETRIEVE, inputs)
+        return self.ask(questions.retrieve(item_ids, k, relevance_weight, exclude), timeout)
 
     def retrieve_by_content(
         self,
@@ -103,6 +125,8 @@ class Client:
         content_vector: Sequence[float] | None = None,
         k: int | None = None,
         relevance_weight: float | None = None,
+        *,
+        timeout: float | None = None,
     ) -> Answer:
         """What to show after an item that the model never saw, from its words.
 
@@ -113,163 +137,112 @@ class Client:
             content_vector: the teacher's vector of it, [D]; None for none.
             k: most answers; None for the exported default.
             relevance_weight: the dial, 0 (engagement) to 1 (relevance); None for the exported default.
+            timeout: seconds for this call; None for the client's.
 
         Raises:
-            UserError: the server cannot be reached or refuses, or an argument is out of its range.
+            ServerError: the server cannot be reached or refuses.
+            UserError: an argument is out of its range.
         """
-        inputs = {
-            "title": _strings([title], "title"),
-            "description": _strings([description], "description"),
-            "categories": _strings(["|".join(categories)], "categories"),
-            # A row of zeros stands for no vector.
-            "content_vector": np.array([[0.0] if content_vector is None else content_vector], np.float32),
-            "relevance_weight": _weight(relevance_weight),
-            "k": _k(k),
-        }
-        return self._answer(RETRIEVE_BY_CONTENT, inputs)
+        question = questions.retrieve_by_content(title, description, categories, content_vector, k, relevance_weight)
+        return self.ask(question, timeout)
 
-    def describe(self, item_ids: Sequence[str]) -> list[Description]:
+    def describe(self, item_ids: Sequence[str], *, timeout: float | None = None) -> list[Description]:
         """Titles and categories of items, in the order asked.
 
         Raises:
             MissingSignatureError: the model was exported without titles.
-            UserError: the server cannot be reached or refuses.
+            ServerError: the server cannot be reached or refuses.
         """
-        if not item_ids:
-            return []
-        outputs, _ = self.predict(DESCRIBE, {"item_id": _strings(item_ids, "item_ids")})
-        rows = zip(self._output(outputs, "title"), self._output(outputs, "categories"), strict=True)
-        return [
-            Description(text(title), tuple(part for part in text(categories).split("|") if part))
-            for title, categories in rows
-        ]
+        return self.ask(questions.describe(item_ids), timeout) if item_ids else []
 
-    def embed(self, item_ids: Sequence[str]) -> Embeddings:
+    def embed(self, item_ids: Sequence[str], *, timeout: float | None = None) -> Embeddings:
         """Both heads' vectors of items, in the order asked.
 
         Raises:
-            UserError: the server cannot be reached or refuses.
+            ServerError: the server cannot be reached or refuses.
         """
-        outputs, _ = self.predict(EMBED, {"item_id": _strings(item_ids, "item_ids")})
-        names = ("engagement_trigger", "engagement_candidate", "relevance")
-        return Embeddings(*(self._output(outputs, name) for name in names))
+        return self.ask(questions.embed(item_ids), timeout)
 
-    def status(self) -> list[ModelVersion]:
+    def status(self, *, timeout: float | None = None) -> list[ModelVersion]:
         """The model's versions on the server.
 
         Raises:
-            UserError: the server cannot be reached or does not know the model.
+            ServerError: the server cannot be reached or does not know the model.
         """
-        request = wire.GetModelStatusRequest()
-        request.model_spec.name = self._model
-        response = self._call(wire.GET_MODEL_STATUS, request, wire.GetModelStatusResponse)
-        return [
-            ModelVersion(each.version, wire.STATES.get(each.state, "UNKNOWN"), each.status.error_message)
-            for each in response.model_version_status
-        ]
+        return self._target.read_status(self._call(wire.GET_MODEL_STATUS, self._target.status_request(), timeout))
 
-    def predict(self, signature: str, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], int]:
+    def predict(
+        self, signature: str, inputs: Mapping[str, Array], *, timeout: float | None = None
+    ) -> tuple[dict[str, Array], int]:
         """Asks any signature.
 
         Args:
             signature: its name.
             inputs: an array for every input.
+            timeout: seconds for this call; None for the client's.
 
         Returns:
             An array for every output (strings as ``bytes``), and the version that answered.
 
         Raises:
             MissingSignatureError: the model has no such signature.
-            UserError: the server cannot be reached or refuses.
+            ServerError: the server cannot be reached or refuses.
         """
-        request = wire.PredictRequest()
-        request.model_spec.name = self._model
-        request.model_spec.signature_name = signature
-        for name, array in inputs.items():
-            fill(request.inputs[name], array)
-        response = self._call(wire.PREDICT, request, wire.PredictResponse)
+        request = self._target.predict_request(signature, inputs)
+        return self._target.read_predict(self._call(wire.PREDICT, request, timeout))
+
+    def ask(self, question: Question[T], timeout: float | None = None) -> T:
+        """Puts a question of `serving.questions`.
+
+        Raises:
+            ServerError: the server cannot be reached or refuses.
+            UserError: it does not answer as an MTMH model does.
+        """
+        outputs, version = self.predict(question.signature, question.inputs, timeout=timeout)
+        return self._target.read_answer(question, outputs, version)
+
+    def _call(self, method: str, request: bytes, timeout: float | None) -> bytes:
+        """One answer within the deadline, by as many attempts as it takes and `Retry` allows."""
+        seconds = self._timeout if timeout is None else timeout
+        deadline, attempt = time.monotonic() + seconds, 0
+        while True:
+            try:
+                response = self._attempt(method, request, deadline - time.monotonic())
+            except grpc.RpcError as error:
+                attempt += 1
+                wait = self._retries.wait(error, attempt, deadline - time.monotonic())
+                if wait is None:
+                    raise self._target.error(error, seconds) from error
+                time.sleep(wait)
+            else:
+                self._retries.answered()
+                return response
+
+    def _attempt(self, method: str, request: bytes, seconds: float) -> bytes:
+        if self._hedge is None:
+            return bytes(self._methods[method](request, timeout=seconds))
+        return self._hedged(method, request, seconds, self._hedge)
+
+    def _hedged(self, method: str, request: bytes, seconds: float, after: float) -> bytes:
+        """The first answer of two calls, of which the second begins after a while; its failure alone is none."""
+        ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        deadline = time.monotonic() + seconds
+        calls = [self._begin(method, request, seconds, ended)]
         try:
-            outputs = {name: to_array(tensor) for name, tensor in response.outputs.items()}
-        except TensorError as error:
-            raise UserError(f"the server at {self._address} sent an answer that cannot be read: {error}") from error
-        return outputs, int(response.model_spec.version.value)
+            try:
+                first = ended.get(timeout=after)
+            except queue.Empty:
+                if self._retries.spend():
+                    calls.append(self._begin(method, request, deadline - time.monotonic(), ended))
+                first = ended.get()
+            if first.code() != grpc.StatusCode.OK and len(calls) > 1:
+                first = ended.get()
+            return bytes(first.result())
+        finally:
+            for call in calls:
+                call.cancel()
 
-    def _answer(self, signature: str, inputs: Mapping[str, Array]) -> Answer:
-        outputs, version = self.predict(signature, inputs)
-        try:
-            return first_row(outputs, version)
-        except (KeyError, IndexError, ValueError) as error:
-            raise self._not_mtmh(signature) from error
-
-    def _output(self, outputs: Mapping[str, Array], name: str) -> Array:
-        if name not in outputs:
-            raise self._not_mtmh(name)
-        return outputs[name]
-
-    def _not_mtmh(self, what: str) -> UserError:
-        return UserError(
-            f"model {self._model} at {self._address} does not answer `{what}` as an MTMH model does: was it exported "
-            "by `mtmh export`?"
-        )
-
-    def _call(self, method: str, request: Any, response: Any) -> Any:
-        call = self._channel.unary_unary(method)
-        try:
-            return response.FromString(call(request.SerializeToString(), timeout=self._timeout))
-        except grpc.RpcError as error:
-            raise self._user_error(error) from error
-        except DecodeError as error:
-            raise UserError(f"the server at {self._address} does not speak TF Serving's gRPC API") from error
-
-    def _user_error(self, error: Any) -> UserError:
-        code, details = error.code(), error.details() or ""
-        if code == grpc.StatusCode.UNAVAILABLE:
-            return UserError(
-                f"no server is reachable at {self._address}: is `mtmh serve` running there, and is that its gRPC port?"
-            )
-        if code == grpc.StatusCode.DEADLINE_EXCEEDED:
-            return UserError(
-                f"the server at {self._address} did not answer within {self._timeout:g} s: try again or allow more"
-            )
-        if code == grpc.StatusCode.NOT_FOUND:
-            return self._unknown_model(dict(error.trailing_metadata() or ()).get(wire.MODELS_KEY, ""), details)
-        if any(words in details for words in _NO_SIGNATURE):
-            return MissingSignatureError(f"model {self._model} at {self._address}: {details}")
-        return UserError(f"the server at {self._address} refused: {details} ({code.name})")
-
-    def _unknown_model(self, served: str, details: str) -> UserError:
-        if served == self._model:
-            return UserError(f"model {self._model} at {self._address} has no version to answer with yet: {details}")
-        hint = f"it serves {served}" if served else "ask with the name that it serves"
-        return UserError(f"the server at {self._address} has no model {self._model}: {hint} ({details})")
-
-
-def _strings(values: Sequence[str], what: str) -> Array:
-    if isinstance(values, str):
-        raise UserError(f"{what}: expected a list of ids, not the string {values[:80]!r}")
-    array = np.empty(len(values), object)
-    try:
-        # Arguments of a command line that are no UTF-8 come as lone surrogates: send the bytes that they were.
-        array[:] = [value.encode(errors="surrogateescape") for value in values]
-    except UnicodeEncodeError as error:
-        raise UserError(f"{what}: {str(error.object)[:80]!r} is not valid Unicode text") from error
-    return array
-
-
-def _row(values: Sequence[str], what: str, most: int | None = None) -> Array:
-    """One row of strings after an empty one: TF Serving pads a batch with a tensor's first element."""
-    if most is not None and len(values) >= most:
-        raise UserError(f"{what}: {len(values)} ids given, at most {most - 1} are allowed")
-    return np.concatenate([_strings([""], what), _strings(values, what)])[None, :]
-
-
-def _weight(value: float | None) -> Array:
-    if value is not None and not 0.0 <= value <= 1.0:
-        raise UserError(f"relevance weight {value:g}: expected a number from 0 (engagement) to 1 (relevance)")
-    return np.array([math.nan if value is None else value], np.float32)
-
-
-def _k(value: int | None) -> Array:
-    if value is not None and not 0 <= value <= _MAX_K:
-        raise UserError(f"k {value}: expected a number from 0 to {_MAX_K}")
-    return np.array([_DEFAULT_K if value is None else value], np.int32)
+    def _begin(self, method: str, request: bytes, seconds: float, ended: "queue.SimpleQueue[Any]") -> Any:
+        call = self._methods[method].future(request, timeout=seconds)
+        call.add_done_callback(ended.put)
+        return call

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from preprocessing.errors import UserError
 from serving.candidate import NAME, CandidateError, CandidateServer, running
-from serving.client import Client
+from serving.client import NEVER, Client
 from serving.config import ValidatorConfig
 from serving.results import Answer
 
@@ -96,7 +96,7 @@ def examine(
     """
     rows = np.sort(np.random.default_rng(seed).permutation(len(expected.ids))[: config.requests])
     try:
-        with Client(server.address, NAME, timeout=config.request_seconds) as client:
+        with Client(server.address, NAME, config.request_seconds, retry=NEVER) as client:
             reasons = replay(client, expected, rows, config, figures)
             reasons += _agreement(client, expected, rows, config, figures)
             reasons += _odd_requests(client, expected)

@@ -94,8 +94,13 @@ def describe(directory: Path) -> VersionManifest:
     for path in _walk(directory):
         name = path.relative_to(directory).as_posix()
         if name != MANIFEST:
-            files.append(digest_of(name, _chunks(path)))
+            files.append(digest_of_file(path, name))
     return VersionManifest(tuple(sorted(files, key=lambda file: file.path)))
+
+
+def digest_of_file(path: Path, name: str) -> VersionFile:
+    """The entry of a file on this machine."""
+    return digest_of(name, _chunks(path))
 
 
 def digest_of(name: str, chunks: Iterable[bytes]) -> VersionFile:

@@ -127,6 +127,28 @@ _SERVING_FILE: Final = _file(
             _F("model_spec", 1, f"{_SERVING}.ModelSpec"),
             _F("metadata", 2, "google.protobuf.Any", key=True),
         ),
+        "Latest": (_F("num_versions", 1, "int32"),),
+        "All": (),
+        "Specific": (_F("versions", 1, "int64", repeated=True),),
+        "ServableVersionPolicy": (
+            _F("latest", 100, f"{_SERVING}.Latest", oneof="policy_choice"),
+            _F("all", 101, f"{_SERVING}.All", oneof="policy_choice"),
+            _F("specific", 102, f"{_SERVING}.Specific", oneof="policy_choice"),
+        ),
+        "ModelConfig": (
+            _F("name", 1, "string"),
+            _F("base_path", 2, "string"),
+            _F("model_platform", 4, "string"),
+            _F("model_version_policy", 7, f"{_SERVING}.ServableVersionPolicy"),
+            _F("version_labels", 8, "int64", key=True),
+        ),
+        "ModelConfigList": (_F("config", 1, f"{_SERVING}.ModelConfig", repeated=True),),
+        "ModelServerConfig": (
+            _F("model_config_list", 1, f"{_SERVING}.ModelConfigList", oneof="config"),
+            _F("custom_model_config", 2, "google.protobuf.Any", oneof="config"),
+        ),
+        "ReloadConfigRequest": (_F("config", 1, f"{_SERVING}.ModelServerConfig"),),
+        "ReloadConfigResponse": (_F("status", 1, f"{_SERVING}.StatusProto"),),
     },
 )
 
@@ -160,10 +182,13 @@ GetModelStatusRequest: Any = _message(f"{_SERVING}.GetModelStatusRequest")
 GetModelStatusResponse: Any = _message(f"{_SERVING}.GetModelStatusResponse")
 GetModelMetadataRequest: Any = _message(f"{_SERVING}.GetModelMetadataRequest")
 GetModelMetadataResponse: Any = _message(f"{_SERVING}.GetModelMetadataResponse")
+ReloadConfigRequest: Any = _message(f"{_SERVING}.ReloadConfigRequest")
+ReloadConfigResponse: Any = _message(f"{_SERVING}.ReloadConfigResponse")
 
 PREDICT: Final = "/tensorflow.serving.PredictionService/Predict"
 GET_MODEL_METADATA: Final = "/tensorflow.serving.PredictionService/GetModelMetadata"
 GET_MODEL_STATUS: Final = "/tensorflow.serving.ModelService/GetModelStatus"
+RELOAD_CONFIG: Final = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 
 MODELS_KEY: Final = "mtmh-models"
 """Trailing metadata that the embedded server adds to NOT_FOUND: the name that it serves."""

@@ -318,6 +318,8 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
         doc = field.metadata["doc"].replace("%", "%%")
         if isinstance(field.default, bool):
             parser.add_argument(flag, action="store_true", help=doc)
+        elif isinstance(field.default, tuple):
+            parser.add_argument(flag, action="append", default=[], metavar=field.name.upper(), help=doc)
         else:
             parser.add_argument(
                 flag,
@@ -573,7 +575,9 @@ def _serve_verb(arguments: argparse.Namespace) -> int:
 
     from serving.server.config import ServerConfig
 
-    config = ServerConfig(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(ServerConfig)})
+    given: dict[str, Any] = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(ServerConfig)}
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    config = ServerConfig(**given)
     from serving.server.serve import serve
 
     return serve(config)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from serving.version_manifest import MANIFEST, SAVED_MODEL, VersionManifest, version_number
+from serving.version_manifest import MANIFEST, SAVED_MODEL, VersionManifest, digest_of_file, version_number
 
 Fingerprint = tuple[tuple[str, int, int], ...]
 """Path, size in bytes and modification time in nanoseconds of every file."""
@@ -18,17 +18,26 @@ def find_versions(base: Path) -> dict[int, Path]:
     return {number: child for number, child in numbers if number is not None and (child / SAVED_MODEL).is_file()}
 
 
-def what_is_missing(path: Path) -> str:
-    """What a version's manifest lists and has not arrived, in words; empty where all is there, or nothing is listed.
+def read_manifest(path: Path) -> VersionManifest | None:
+    """The manifest of a version's push; None where it brings none.
 
-    For versions that come by a copy from elsewhere, which may pause for longer than two looks at it.
+    Raises:
+        ValueError: it cannot be read.
     """
     try:
-        manifest = VersionManifest.from_json((path / MANIFEST).read_bytes())
+        return VersionManifest.from_json((path / MANIFEST).read_bytes())
     except FileNotFoundError:
-        return ""
+        return None
     except (OSError, ValueError) as error:
-        return f"{MANIFEST} cannot be read ({error})"
+        raise ValueError(f"{MANIFEST} cannot be read ({error})") from error
+
+
+def what_is_wrong(path: Path, manifest: VersionManifest) -> str:
+    """What a version's manifest lists and is not there as listed, in words; empty where all is.
+
+    For versions that come by a copy from elsewhere: it may pause for longer than two looks at it, or give a file its
+    full size first. Sizes are looked at first, contents only where they all fit.
+    """
     for file in manifest.files:
         try:
             size = (path / file.path).stat().st_size
@@ -36,6 +45,13 @@ def what_is_missing(path: Path) -> str:
             return f"{file.path} is missing"
         if size != file.size:
             return f"{file.path} has {size:,} bytes of {file.size:,}"
+    for file in manifest.files:
+        try:
+            found = digest_of_file(path / file.path, file.path)
+        except OSError as error:
+            return f"{file.path} cannot be read ({error.strerror})"
+        if found != file:
+            return f"{file.path} has another SHA-256 than its manifest says"
     return ""
 
 

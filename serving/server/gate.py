@@ -2,21 +2,48 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
 
 import grpc
 
 from serving.server.errors import RequestError
 
+_SMOOTHING: Final = 0.05
+"""Weight of the newest request in the mean time that a request takes."""
+
 
 class Gate:
-    """Lets a bounded number of requests run and a bounded number wait; refuses the rest at once."""
+    """Lets a bounded number of requests run and few enough wait that the wait is short; refuses the rest at once.
 
-    def __init__(self, running: int, waiting: int) -> None:
+    A queue that is bounded by a number alone is either too short for quick requests or, once it is full, adds its whole
+    length to every answer. So a request is refused when those before it would make it wait longer than it may, as the
+    mean of the last requests tells. One for each that runs may always wait, or slow models could not be asked twice.
+    """
+
+    def __init__(
+        self, running: int, waiting: int, patience: float, on_enter: Callable[[float], object] | None = None
+    ) -> None:
+        """Opens.
+
+        Args:
+            running: most requests that run at a time.
+            waiting: most that wait.
+            patience: seconds that a request may be expected to wait.
+            on_enter: called with the seconds that a request waited.
+        """
         self.capacity = running + waiting
+        self._running, self._patience, self._on_enter = running, patience, on_enter
         self._slots = threading.Semaphore(running)
         self._lock = threading.Lock()
         self._inside = 0
+        self._mean = 0.0
+
+    @property
+    def inside(self) -> int:
+        """Requests that run or wait."""
+        return self._inside
 
     @contextlib.contextmanager
     def enter(self, seconds: float | None = None) -> Iterator[None]:
@@ -29,19 +56,29 @@ class Gate:
             RequestError: RESOURCE_EXHAUSTED when too many wait, DEADLINE_EXCEEDED when ``seconds`` are over.
         """
         with self._lock:
-            if self._inside >= self.capacity:
+            if self._inside >= self.capacity or self._expected_wait() > self._patience:
                 raise RequestError(
-                    grpc.StatusCode.RESOURCE_EXHAUSTED, f"the server is busy with {self.capacity} requests: retry later"
+                    grpc.StatusCode.RESOURCE_EXHAUSTED, f"the server is busy with {self._inside} requests: retry later"
                 )
             self._inside += 1
         try:
             timeout = None if seconds is None else min(max(seconds, 0.0), threading.TIMEOUT_MAX)
+            arrived = time.perf_counter()
             if not self._slots.acquire(timeout=timeout):
                 raise RequestError(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed while the request waited")
+            entered = time.perf_counter()
             try:
+                if self._on_enter:
+                    self._on_enter(entered - arrived)
                 yield
             finally:
                 self._slots.release()
+                with self._lock:
+                    self._mean += _SMOOTHING * (time.perf_counter() - entered - self._mean)
         finally:
             with self._lock:
                 self._inside -= 1
+
+    def _expected_wait(self) -> float:
+        ahead = self._inside + 1 - self._running
+        return 0.0 if ahead <= self._running else ahead * self._mean / self._running

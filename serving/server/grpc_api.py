@@ -9,6 +9,7 @@ and for status calls beside them.
 
 import functools
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
@@ -20,7 +21,11 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from serving import wire
 from serving.server.errors import RequestError, invalid, unimplemented
 from serving.server.gate import Gate
+from serving.server.metrics import Metrics
+from serving.server.policy import read_reload_request, reload_response
 from serving.server.predict import predict
+from serving.server.roster import Choice
+from serving.server.tls import TlsFiles
 from serving.server.versions import Versions
 
 _log = logging.getLogger("mtmh.serving")
@@ -32,17 +37,9 @@ _SIGNATURE_DEF: Final = "signature_def"
 Handler = Callable[[bytes, Any], bytes]
 
 
-def asked_version(spec: Any) -> int | None:
-    """The version of a ``ModelSpec``; None for the latest.
-
-    Raises:
-        RequestError: FAILED_PRECONDITION where the spec has a label, of which the embedded server has none.
-    """
-    if spec.version_label:
-        raise RequestError(
-            grpc.StatusCode.FAILED_PRECONDITION, f"Unrecognized servable version label: {spec.version_label}"
-        )
-    return int(spec.version.value) if spec.HasField("version") else None
+def asked_for(spec: Any) -> Choice:
+    """What a ``ModelSpec`` asks for."""
+    return Choice(spec.name, int(spec.version.value) if spec.HasField("version") else None, spec.version_label)
 
 
 def parse(message: Any, data: bytes) -> Any:
@@ -60,8 +57,8 @@ def parse(message: Any, data: bytes) -> Any:
 class ModelApi:
     """The methods of PredictionService and ModelService, from request bytes to response bytes."""
 
-    def __init__(self, versions: Versions, gate: Gate, name: str) -> None:
-        self._versions, self._gate, self._name = versions, gate, name
+    def __init__(self, versions: Versions, gate: Gate, metrics: Metrics, name: str) -> None:
+        self._versions, self._gate, self._metrics, self._name = versions, gate, metrics, name
 
     def predict(self, data: bytes, context: Any) -> bytes:
         """PredictionService.Predict."""
@@ -70,8 +67,13 @@ class ModelApi:
                 raise RequestError(grpc.StatusCode.CANCELLED, "the caller has gone")
             request = parse(wire.PredictRequest, data)
             spec = _spec(request)
-            with self._versions.acquire(spec.name, asked_version(spec)) as loaded:
-                return bytes(predict(loaded, request).SerializeToString())
+            started = time.perf_counter()
+            with self._versions.roster.acquire(asked_for(spec)) as loaded:
+                response = predict(loaded, request)
+                answer = bytes(response.SerializeToString())
+            seconds = time.perf_counter() - started
+            self._metrics.answer(loaded.version, response.model_spec.signature_name, seconds)
+            return answer
 
     def get_model_metadata(self, data: bytes, context: Any) -> bytes:
         """PredictionService.GetModelMetadata, field ``signature_def``."""
@@ -83,7 +85,7 @@ class ModelApi:
             if field != _SIGNATURE_DEF:
                 raise invalid(f"Metadata field {field} is not supported")
         response = wire.GetModelMetadataResponse()
-        with self._versions.acquire(spec.name, asked_version(spec)) as loaded:
+        with self._versions.roster.acquire(asked_for(spec)) as loaded:
             response.model_spec.name = spec.name
             response.model_spec.version.value = loaded.version
             packed = response.metadata[_SIGNATURE_DEF]
@@ -95,24 +97,34 @@ class ModelApi:
         """ModelService.GetModelStatus."""
         spec = _spec(parse(wire.GetModelStatusRequest, data))
         response = wire.GetModelStatusResponse()
-        for status in self._versions.statuses(spec.name, asked_version(spec)):
+        for status in self._versions.roster.statuses(asked_for(spec)):
             entry = response.model_version_status.add(version=status.version, state=status.state)
             entry.status.error_code = status.code.value[0]
             entry.status.error_message = status.message
         return bytes(response.SerializeToString())
 
-    def answered(self, handler: Handler) -> Handler:
-        """A handler whose refusals become gRPC statuses and whose faults become INTERNAL, told to the log only."""
+    def reload_config(self, data: bytes, context: Any) -> bytes:
+        """ModelService.HandleReloadConfigRequest: the one model's version policy and labels."""
+        self._versions.reconfigure(read_reload_request(parse(wire.ReloadConfigRequest, data), self._name))
+        return bytes(reload_response().SerializeToString())
+
+    def answered(self, method: str, handler: Handler) -> Handler:
+        """A handler that is counted, whose refusals become gRPC statuses and whose faults INTERNAL, told to the log."""
 
         @functools.wraps(handler)
         def answer(data: bytes, context: Any) -> bytes:
+            started = time.perf_counter()
             try:
-                return handler(data, context)
+                response = handler(data, context)
             except RequestError as error:
                 refusal = error
             except Exception:
                 _log.exception("a request failed")
                 refusal = RequestError(grpc.StatusCode.INTERNAL, "internal error: see the server's log")
+            else:
+                self._metrics.request("grpc", method, "OK", time.perf_counter() - started)
+                return response
+            self._metrics.request("grpc", method, refusal.code.name, time.perf_counter() - started)
             if refusal.code == grpc.StatusCode.NOT_FOUND:
                 context.set_trailing_metadata(((wire.MODELS_KEY, self._name),))
             context.abort(refusal.code, refusal.message)
@@ -139,8 +151,17 @@ def _refuse(method: str) -> Handler:
 class GrpcServer:
     """The listening server: PredictionService, ModelService and grpc.health.v1.Health."""
 
-    def __init__(self, versions: Versions, gate: Gate, name: str, max_message_bytes: int) -> None:
-        api = ModelApi(versions, gate, name)
+    def __init__(
+        self,
+        versions: Versions,
+        gate: Gate,
+        metrics: Metrics,
+        name: str,
+        max_message_bytes: int,
+        tls: TlsFiles | None = None,
+    ) -> None:
+        api = ModelApi(versions, gate, metrics, name)
+        self._tls = tls
         services: dict[str, dict[str, Handler]] = {
             PREDICTION_SERVICE: {
                 "Predict": api.predict,
@@ -149,21 +170,26 @@ class GrpcServer:
             },
             MODEL_SERVICE: {
                 "GetModelStatus": api.get_model_status,
-                "HandleReloadConfigRequest": _refuse("HandleReloadConfigRequest"),
+                "HandleReloadConfigRequest": api.reload_config,
             },
         }
+        threads = gate.capacity + _SPARE_THREADS
         self._server = grpc.server(
-            ThreadPoolExecutor(gate.capacity + _SPARE_THREADS, thread_name_prefix="mtmh-grpc"),
+            ThreadPoolExecutor(threads, thread_name_prefix="mtmh-grpc"),
+            # A call for which no thread is left is refused: the pool's own queue has no end.
+            maximum_concurrent_rpcs=threads,
             options=(
                 ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.max_send_message_length", -1),
+                # Clients may look every ten seconds whether an idle connection still stands.
+                ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
                 # Without it a second server would share the port silently.
                 ("grpc.so_reuseport", 0),
             ),
         )
         for service, methods in services.items():
             handlers = {
-                method: grpc.unary_unary_rpc_method_handler(api.answered(handler))
+                method: grpc.unary_unary_rpc_method_handler(api.answered(method, handler))
                 for method, handler in methods.items()
             }
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
@@ -179,10 +205,14 @@ class GrpcServer:
 
         Raises:
             OSError: the address is taken or not this machine's.
+            UserError: the files of TLS cannot be used.
         """
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            bound = self._server.add_insecure_port(address)
+            if self._tls:
+                bound = self._server.add_secure_port(address, self._tls.grpc_credentials())
+            else:
+                bound = self._server.add_insecure_port(address)
         except RuntimeError as error:
             raise OSError(str(error)) from error
         if not bound:
@@ -196,11 +226,15 @@ class GrpcServer:
         for service in ("", PREDICTION_SERVICE, MODEL_SERVICE):
             self._health.set(service, response.SERVING if ready else response.NOT_SERVING)
 
+    def announce_stop(self) -> None:
+        """Health says from now on that this server does not serve; calls are still taken."""
+        self._health.enter_graceful_shutdown()
+
     def stop(self, grace_seconds: float) -> Any:
         """Accepts nothing new, and gives calls in flight that long.
 
         Returns:
             A ``threading.Event`` that is set when the last has ended.
         """
-        self._health.enter_graceful_shutdown()
+        self.announce_stop()
         return self._server.stop(grace_seconds)

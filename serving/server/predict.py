@@ -5,7 +5,7 @@ from typing import Any
 
 from serving import wire
 from serving.server.errors import invalid
-from serving.server.servable import LoadedVersion, SignatureInfo, TensorInfo
+from serving.server.servable import Servable, SignatureInfo, TensorInfo
 from serving.tensors import Array, TensorError, fill, numpy_dtype, to_array, type_name
 
 
@@ -87,7 +87,7 @@ def _arrays(signature: SignatureInfo, inputs: Mapping[str, Any]) -> dict[str, Ar
     return arrays
 
 
-def predict(loaded: LoadedVersion, request: Any) -> Any:
+def predict(loaded: Servable, request: Any) -> Any:
     """Answers a ``wire.PredictRequest`` with a ``wire.PredictResponse``.
 
     Raises:

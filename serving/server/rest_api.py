@@ -8,18 +8,23 @@ import functools
 import json
 import logging
 import re
+import ssl
 import threading
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-import grpc
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from serving import wire
 from serving.server import rest_json
 from serving.server.errors import RequestError, invalid, unimplemented
 from serving.server.gate import Gate
+from serving.server.metrics import Metrics
+from serving.server.roster import Choice
+from serving.server.tls import TlsFiles
 from serving.server.versions import Versions
 
 _log = logging.getLogger("mtmh.serving")
@@ -30,16 +35,17 @@ _PATH: Final = re.compile(
 )
 _MAX_VERSION: Final = 2**63 - 1
 _READ_SECONDS: Final = 30.0
+_RENEWAL_SECONDS: Final = 10.0
 _SPARE_THREADS: Final = 4
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_Result = TypeVar("_Result")
 
 
 class RestApi:
     """What is answered, without HTTP: from a path and a body to JSON bytes."""
 
-    def __init__(self, versions: Versions, gate: Gate) -> None:
-        self._versions, self._gate = versions, gate
+    def __init__(self, versions: Versions, gate: Gate, metrics: Metrics) -> None:
+        self._versions, self._gate, self._metrics = versions, gate, metrics
 
     def answer(self, method: str, path: str, body: bytes) -> bytes:
         """Answers one request.
@@ -56,25 +62,26 @@ class RestApi:
             raise invalid("Missing model name in request.")
         if version is not None and version > _MAX_VERSION:
             raise invalid(f"Failed to convert version: {match['version'][:40]} to numeric.")
-        if match["label"]:
-            raise RequestError(
-                grpc.StatusCode.FAILED_PRECONDITION, f"Unrecognized servable version label: {match['label']}"
-            )
+        choice = Choice(name, version, match["label"] or "")
         if verb == "predict":
-            return self._predict(name, version, body)
+            return self._predict(choice, body)
         if verb:
             raise unimplemented(f"{verb} is not offered by the embedded server: use predict")
-        return _pretty(self._metadata(name, version) if match["metadata"] else self._status(name, version))
+        return _pretty(self._metadata(choice) if match["metadata"] else self._status(choice))
 
-    def _predict(self, name: str, version: int | None, body: bytes) -> bytes:
-        with self._gate.enter(), self._versions.acquire(name, version) as loaded:
-            document = rest_json.parse_body(body)
-            signature = loaded.signature(rest_json.signature_name(document))
-            row_form = rest_json.is_row_form(document)
-            read = rest_json.read_rows if row_form else rest_json.read_columns
-            return rest_json.write(loaded.predict(signature, read(document, signature)), row_form)
+    def _predict(self, choice: Choice, body: bytes) -> bytes:
+        with self._gate.enter():
+            started = time.perf_counter()
+            with self._versions.roster.acquire(choice) as loaded:
+                document = rest_json.parse_body(body)
+                signature = loaded.signature(rest_json.signature_name(document))
+                row_form = rest_json.is_row_form(document)
+                read = rest_json.read_rows if row_form else rest_json.read_columns
+                answer = rest_json.write(loaded.predict(signature, read(document, signature)), row_form)
+            self._metrics.answer(loaded.version, signature.name, time.perf_counter() - started)
+            return answer
 
-    def _status(self, name: str, version: int | None) -> dict[str, Any]:
+    def _status(self, choice: Choice) -> dict[str, Any]:
         return {
             "model_version_status": [
                 {
@@ -82,14 +89,14 @@ class RestApi:
                     "state": wire.STATES[status.state],
                     "status": {"error_code": status.code.name, "error_message": status.message},
                 }
-                for status in self._versions.statuses(name, version)
+                for status in self._versions.roster.statuses(choice)
             ]
         }
 
-    def _metadata(self, name: str, version: int | None) -> dict[str, Any]:
-        with self._versions.acquire(name, version) as loaded:
+    def _metadata(self, choice: Choice) -> dict[str, Any]:
+        with self._versions.roster.acquire(choice) as loaded:
             return {
-                "model_spec": {"name": name, "signature_name": "", "version": str(loaded.version)},
+                "model_spec": {"name": choice.name, "signature_name": "", "version": str(loaded.version)},
                 "metadata": {"signature_def": loaded.metadata},
             }
 
@@ -104,6 +111,28 @@ def _json(body: bytes, status: int = 200) -> web.Response:
 
 def _error(message: str, status: int) -> web.Response:
     return _json(json.dumps({"error": message}, ensure_ascii=False).encode(errors="replace"), status)
+
+
+def _method_of(path: str) -> str:
+    """What a path asks for, in one of few words."""
+    match = _PATH.fullmatch(path)
+    if not match or not match["name"]:
+        return "other"
+    return (match["method"] or "").lower() or ("metadata" if match["metadata"] else "status")
+
+
+def _counted(metrics: Metrics) -> Middleware:
+    @web.middleware
+    async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
+        started, status = time.perf_counter(), "gone"
+        try:
+            response = await handler(request)
+            status = str(response.status)
+            return response
+        finally:
+            metrics.request("rest", _method_of(request.path), status, time.perf_counter() - started)
+
+    return counted
 
 
 @web.middleware
@@ -128,16 +157,51 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
 class RestServer:
     """The listening server."""
 
-    def __init__(self, versions: Versions, gate: Gate, max_message_bytes: int, grace_seconds: float) -> None:
-        self._api = RestApi(versions, gate)
+    def __init__(
+        self,
+        versions: Versions,
+        gate: Gate,
+        metrics: Metrics,
+        max_message_bytes: int,
+        grace_seconds: float,
+        tls: TlsFiles | None = None,
+    ) -> None:
+        self._api = RestApi(versions, gate, metrics)
+        self._metrics, self._tls = metrics, tls
         self._pool = ThreadPoolExecutor(gate.capacity + _SPARE_THREADS, thread_name_prefix="mtmh-rest")
         self._max_message_bytes, self._grace_seconds = max_message_bytes, grace_seconds
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="mtmh-rest-loop", daemon=True)
-        self._runner: web.AppRunner | None = None
+        self._runners: list[web.AppRunner] = []
 
-    def listen(self, host: str, port: int) -> int:
-        """Binds and serves.
+    def listen(self, host: str, port: int, routes: Iterable[web.AbstractRouteDef] = ()) -> int:
+        """Binds and serves the API.
+
+        Args:
+            host: address.
+            port: 0 for a free one.
+            routes: what is answered beside it; they come before the API's.
+
+        Returns:
+            The port.
+
+        Raises:
+            OSError: the address is taken or not this machine's.
+            UserError: the files of TLS cannot be used.
+        """
+        app = web.Application(
+            client_max_size=self._max_message_bytes, middlewares=[_counted(self._metrics), _errors_as_json]
+        )
+        app.router.add_routes(routes)
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        context = self._tls.context() if self._tls else None
+        bound = self._call(self._listen(app, host, port, context))
+        if self._tls and context:
+            asyncio.run_coroutine_threadsafe(self._renew(self._tls, context), self._loop)
+        return bound
+
+    def listen_plain(self, host: str, port: int, routes: Iterable[web.AbstractRouteDef]) -> int:
+        """Binds another port and serves these routes alone, without TLS.
 
         Returns:
             The port.
@@ -145,31 +209,45 @@ class RestServer:
         Raises:
             OSError: the address is taken or not this machine's.
         """
-        self._thread.start()
-        return asyncio.run_coroutine_threadsafe(self._listen(host, port), self._loop).result()
+        app = web.Application()
+        app.router.add_routes(routes)
+        return self._call(self._listen(app, host, port, None))
 
-    async def _listen(self, host: str, port: int) -> int:
-        app = web.Application(client_max_size=self._max_message_bytes, middlewares=[_errors_as_json])
-        app.router.add_route("*", "/{path:.*}", self._handle)
-        self._runner = web.AppRunner(
+    def _call(self, coroutine: Coroutine[Any, Any, _Result]) -> _Result:
+        if not self._thread.is_alive():
+            self._thread.start()
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    async def _listen(self, app: web.Application, host: str, port: int, context: ssl.SSLContext | None) -> int:
+        runner = web.AppRunner(
             app,
             access_log=None,
             handle_signals=False,
             handler_cancellation=True,
             shutdown_timeout=self._grace_seconds,
         )
-        await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
-        return int(self._runner.addresses[0][1])
+        await runner.setup()
+        await web.TCPSite(runner, host, port, ssl_context=context).start()
+        self._runners.append(runner)
+        return int(runner.addresses[0][1])
+
+    async def _renew(self, tls: TlsFiles, context: ssl.SSLContext) -> None:
+        renewed = tls.watch()
+        while True:
+            await asyncio.sleep(_RENEWAL_SECONDS)
+            if renewed():
+                context.load_cert_chain(tls.certificate, tls.key)
 
     async def _handle(self, request: web.Request) -> web.Response:
+        if (request.content_length or 0) > self._max_message_bytes:
+            raise web.HTTPRequestEntityTooLarge(self._max_message_bytes, request.content_length or 0)
         body = await asyncio.wait_for(request.read(), _READ_SECONDS)
         call = functools.partial(self._api.answer, request.method, request.path, body)
         return _json(await asyncio.wrap_future(self._pool.submit(call)))
 
     def stop(self) -> None:
         """Accepts nothing new, gives requests in flight the grace, and ends."""
-        if self._runner:
-            asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result()
+        for runner in self._runners:
+            self._call(runner.cleanup())
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._loop.call_soon_threadsafe(self._loop.stop)

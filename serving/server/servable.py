@@ -8,7 +8,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import grpc
 import numpy as np
@@ -48,6 +48,41 @@ def short(error: BaseException | str) -> str:
     return line if len(line) <= _MAX_MESSAGE else f"{line[:_MAX_MESSAGE]}…"
 
 
+class Servable(Protocol):
+    """What the server asks of a version; see `LoadedVersion` for the members."""
+
+    version: int
+    signatures: Mapping[str, SignatureInfo]
+    signature_def_map: bytes
+    metadata: dict[str, Any]
+
+    def signature(self, name: str) -> SignatureInfo:
+        """The signature of that name; the default one for the empty name."""
+        ...
+
+    def predict(self, signature: SignatureInfo, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Runs a signature."""
+        ...
+
+    def close(self) -> None:
+        """Gives the memory back."""
+        ...
+
+
+def find_signature(signatures: Mapping[str, SignatureInfo], name: str) -> SignatureInfo:
+    """The signature of that name; the default one for the empty name.
+
+    Raises:
+        RequestError: INVALID_ARGUMENT, there is no such signature.
+    """
+    name = name or SERVING_DEFAULT
+    if name not in signatures:
+        raise RequestError(
+            grpc.StatusCode.INVALID_ARGUMENT, f'Serving signature name: "{name}" not found in signature def'
+        )
+    return signatures[name]
+
+
 class LoadedVersion:
     """One version of the model, ready to answer from any thread.
 
@@ -80,7 +115,9 @@ class LoadedVersion:
                 for name, definition in sorted(meta_graph.signature_def.items())
                 if name != _INIT_SIGNATURE
             }
-            self.signatures = {name: _signature_info(name, each) for name, each in definitions.items()}
+            self.signatures: Mapping[str, SignatureInfo] = {
+                name: _signature_info(name, each) for name, each in definitions.items()
+            }
             self._callables = {name: self._callable(each) for name, each in definitions.items()}
             self.signature_def_map, self.metadata = _metadata(definitions)
         except BaseException:
@@ -104,12 +141,7 @@ class LoadedVersion:
         Raises:
             RequestError: INVALID_ARGUMENT, the model has no such signature.
         """
-        name = name or SERVING_DEFAULT
-        if name not in self.signatures:
-            raise RequestError(
-                grpc.StatusCode.INVALID_ARGUMENT, f'Serving signature name: "{name}" not found in signature def'
-            )
-        return self.signatures[name]
+        return find_signature(self.signatures, name)
 
     def predict(self, signature: SignatureInfo, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Runs a signature.

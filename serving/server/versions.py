@@ -1,63 +1,44 @@
-"""Which version answers: loading in the background, swapping without a gap, draining what was replaced.
+"""Which versions are in memory: loading in the background, swapping without a gap, draining what was replaced.
 
-TF Serving's *latest* policy: the highest version is served, and the one before it until the new one is loaded and
-warm. Beyond it, a version that cannot be loaded does not hide a lower one that can, and is tried again when its files
-change; a version is loaded once its files kept still between two looks and are all that its manifest lists, so that a
-copy in progress is not taken.
+TF Serving's policies: the highest version is served (or as many as the policy says), and what was served before it
+until the new one is loaded and warm. Beyond that, a version that cannot be loaded does not hide a lower one that can,
+and is tried again when its files change; a version with a label stays while it has it; and no version is taken before
+it is all there. One that brings a manifest of its push is all there once its files are those that it lists, one that
+brings none once its files kept still between two looks.
 """
 
-import contextlib
-import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 import grpc
 
-from serving.server.directories import Fingerprint, find_versions, fingerprint, what_is_missing
-from serving.server.errors import RequestError, not_found
-from serving.server.servable import LoadedVersion, short
+from serving.server.directories import Fingerprint, find_versions, fingerprint, read_manifest, what_is_wrong
+from serving.server.errors import RequestError
+from serving.server.metrics import Metrics
+from serving.server.policy import ModelSettings, VersionPolicy
+from serving.server.roster import END, LOADING, Roster, VersionStatus
+from serving.server.servable import LoadedVersion, Servable, short
 from serving.server.warmup import replay
 
 _log = logging.getLogger("mtmh.serving")
-_KEPT_ENDED: Final = 32
-
-LOADING: Final = 20
-AVAILABLE: Final = 30
-UNLOADING: Final = 40
-END: Final = 50
-
-
-@dataclasses.dataclass(frozen=True)
-class VersionStatus:
-    """Where a version stands: a number of ``serving.wire.STATES`` and, where it failed, a gRPC code and a line."""
-
-    version: int
-    state: int
-    code: grpc.StatusCode = grpc.StatusCode.OK
-    message: str = ""
-
-
-@dataclasses.dataclass
-class _Slot:
-    loaded: LoadedVersion
-    users: int = 0
-    retired: bool = False
 
 
 class Versions:
-    """The versions of one model, kept in step with its directory by a thread of its own."""
+    """Keeps the roster of one model in step with its directory, by a thread of its own."""
 
     def __init__(
         self,
         base: Path,
         name: str,
         poll_seconds: float,
-        on_available: Callable[[int], None],
+        settings: ModelSettings,
+        metrics: Metrics,
+        on_ready: Callable[[int], None],
         on_nothing: Callable[[], None],
+        load: Callable[[int, Path], Servable] = LoadedVersion,
     ) -> None:
         """Prepares; ``start`` begins to load.
 
@@ -65,19 +46,24 @@ class Versions:
             base: the directory of version directories.
             name: the model's name.
             poll_seconds: how often the directory is looked at.
-            on_available: called with the number of a version when it begins to answer.
+            settings: policy and labels to begin with; labelled versions need not be there yet.
+            metrics: where loads are counted.
+            on_ready: called with the highest version after a look that changed what answers.
             on_nothing: called after a look that leaves nothing to serve and nothing to wait for.
+            load: makes a version of its number and directory.
         """
         self._base, self._name, self._poll = base, name, poll_seconds
-        self._on_available, self._on_nothing = on_available, on_nothing
-        self._lock = threading.Lock()
+        self._on_ready, self._on_nothing = on_ready, on_nothing
+        self._load_version, self._metrics = load, metrics
         self._wake = threading.Event()
+        self.roster = Roster(name, self._wake.set)
+        self.roster.relabel(settings.labels, checked=False)
+        self._policy = settings.policy
         self._stopping = False
-        self._current: _Slot | None = None
-        self._retired: list[_Slot] = []
-        self._statuses: dict[int, VersionStatus] = {}
         self._failed: dict[int, Fingerprint] = {}
         self._seen: dict[int, Fingerprint] = {}
+        self._wrong: dict[int, tuple[Fingerprint, str]] = {}
+        self._unsettled = False
         self._said = ""
         self._thread = threading.Thread(target=self._run, name="mtmh-versions", daemon=True)
 
@@ -97,51 +83,20 @@ class Versions:
             self._thread.join(seconds)
         if self._thread.is_alive():
             return False
-        with self._lock:
-            if self._current:
-                self._retire(self._current)
-                self._current = None
-        self._reap()
-        return not self._retired
+        self.roster.keep_none()
+        self.roster.reap()
+        return not self.roster.held
 
-    @contextlib.contextmanager
-    def acquire(self, name: str, version: int | None = None) -> Iterator[LoadedVersion]:
-        """Holds the version that answers a request, so that it is not closed meanwhile.
-
-        Args:
-            name: the model's name in the request.
-            version: the version asked for; None for the latest.
+    def reconfigure(self, settings: ModelSettings) -> None:
+        """Takes another policy and other labels: the labels at once, the policy with the next look.
 
         Raises:
-            RequestError: NOT_FOUND in TF Serving's words.
+            RequestError: FAILED_PRECONDITION, a label is for a version that does not answer; then nothing is changed.
         """
-        with self._lock:
-            slot = self._current
-            if slot is None or name != self._name or (version is not None and version != slot.loaded.version):
-                wanted = f"Latest({name})" if version is None else f"Specific({name}, {version})"
-                raise not_found(f"Servable not found for request: {wanted}")
-            slot.users += 1
-        try:
-            yield slot.loaded
-        finally:
-            with self._lock:
-                slot.users -= 1
-                if slot.retired and not slot.users:
-                    self._wake.set()
-
-    def statuses(self, name: str, version: int | None = None) -> list[VersionStatus]:
-        """Where the versions stand, highest first as TF Serving lists them.
-
-        Raises:
-            RequestError: NOT_FOUND in TF Serving's words.
-        """
-        with self._lock:
-            known = dict(self._statuses) if name == self._name else {}
-        if version is not None and version not in known:
-            raise not_found(f"Could not find version {version} of model {name}")
-        if not known:
-            raise not_found(f"Could not find any versions of model {name}")
-        return [known[each] for each in sorted(known, reverse=True) if version in (None, each)]
+        self.roster.relabel(settings.labels, checked=True)
+        self._policy = settings.policy
+        _log.info("policy %s, labels %s", settings.policy, dict(settings.labels))
+        self._wake.set()
 
     def _run(self) -> None:
         while not self._stopping:
@@ -153,51 +108,90 @@ class Versions:
             self._wake.clear()
 
     def _look(self) -> None:
-        """Loads the best version that is not served yet, if there is one."""
+        """Loads what shall answer and does not yet, then lets go of what shall no longer."""
         self._reap()
         found = find_versions(self._base)
         self._forget(found)
-        serving = self._current.loaded.version if self._current else None
-        unsettled = False
-        for version in sorted(found, reverse=True):
-            if version == serving or self._stopping:
-                return
-            files = fingerprint(found[version])
-            if self._failed.get(version) == files:
-                continue
-            if self._seen.get(version) != files:
-                self._seen[version] = files
-                unsettled = True
-                continue
-            missing = what_is_missing(found[version])
-            if missing:
-                self._say(f"version {version}: {missing}: waiting for the rest of {found[version]}")
-                unsettled = True
-                continue
-            if self._load(version, found[version], files):
-                return
-        if serving is not None and serving not in found:
-            self._say(f"version {serving}: its directory is gone and no other can be served: kept")
-        elif serving is None and not unsettled:
+        before = self.roster.serving
+        self._unsettled = False
+        answering = self._ensure(found, self._policy)
+        if self._stopping:
+            return
+        if answering:
+            self.roster.keep(answering)
+        now = self.roster.serving
+        if now != before:
+            self._said = ""
+            self._metrics.serving(now)
+            self._on_ready(max(now))
+        self._reap()
+        if before and not answering and not self._unsettled:
+            self._say(f"version {max(before)}: its directory is gone and no other can be served: kept")
+        elif not now and not self._unsettled:
             self._say(
                 f"no version under {self._base} can be served: waiting for a numeric directory with saved_model.pb"
             )
             self._on_nothing()
 
+    def _ensure(self, found: dict[int, Path], policy: VersionPolicy) -> frozenset[int]:
+        """Loads by policy and labels; gives those of the policy that answer."""
+        answering: set[int] = set()
+        wanted = sorted(found, reverse=True)
+        most = len(wanted)
+        if policy.specific is not None:
+            wanted = [version for version in wanted if version in policy.specific]
+        elif not policy.every:
+            most = policy.latest
+        for version in wanted:
+            if len(answering) < most and self._answers(version, found[version]):
+                answering.add(version)
+        for version in sorted(set(self.roster.labels.values()) & found.keys(), reverse=True):
+            self._answers(version, found[version])
+        return frozenset(answering)
+
+    def _answers(self, version: int, path: Path) -> bool:
+        """Whether the version answers, loaded now if it can be."""
+        if version in self.roster.serving:
+            return True
+        files = fingerprint(path)
+        if self._stopping or self._failed.get(version) == files:
+            return False
+        if not self._is_whole(version, path, files):
+            self._unsettled = True
+            return False
+        return self._load(version, path, files)
+
+    def _is_whole(self, version: int, path: Path, files: Fingerprint) -> bool:
+        seen, self._seen[version] = self._seen.get(version), files
+        if version in self._wrong and self._wrong[version][0] == files:
+            return False
+        try:
+            manifest = read_manifest(path)
+            if manifest is None:
+                return seen == files
+            wrong = what_is_wrong(path, manifest)
+        except ValueError as error:
+            wrong = str(error)
+        if wrong:
+            self._wrong[version] = files, wrong
+            self._say(f"version {version}: {wrong}: waiting for the rest of {path}")
+        # What was written while it was read is looked at once more.
+        return not wrong and fingerprint(path) == files
+
     def _forget(self, found: dict[int, Path]) -> None:
         for version in [each for each in self._failed if each not in found]:
             del self._failed[version]
-            with self._lock:
-                self._statuses.pop(version, None)
+            self.roster.forget(version)
         self._seen = {version: files for version, files in self._seen.items() if version in found}
+        self._wrong = {version: files for version, files in self._wrong.items() if version in found}
 
     def _load(self, version: int, path: Path, files: Fingerprint) -> bool:
         _log.info("version %d: loading %s", version, path)
-        self._set(VersionStatus(version, LOADING))
+        self.roster.note(VersionStatus(version, LOADING))
         start = time.perf_counter()
         loaded = None
         try:
-            loaded = LoadedVersion(version, path)
+            loaded = self._load_version(version, path)
             warm_start = time.perf_counter()
             requests = replay(loaded, path)
         except Exception as error:
@@ -207,53 +201,26 @@ class Versions:
             code = error.code if isinstance(error, RequestError) else grpc.StatusCode.UNKNOWN
             message = f"version {version} could not be {step}: {short(error)}"
             self._failed[version] = files
-            self._set(VersionStatus(version, END, code, message))
+            self.roster.note(VersionStatus(version, END, code, message))
+            self._metrics.loaded(None)
             _log.error("%s (%s)", message, path)
             return False
+        end = time.perf_counter()
         _log.info(
             "version %d: loaded in %.1f s, %d warm-up requests in %.2f s",
             version,
             warm_start - start,
             requests,
-            time.perf_counter() - warm_start,
+            end - warm_start,
         )
-        self._swap(_Slot(loaded))
+        self._metrics.loaded(end - start)
+        self.roster.add(loaded)
+        _log.info("version %d: available", version)
         return True
 
-    def _swap(self, new: _Slot) -> None:
-        with self._lock:
-            old, self._current = self._current, new
-            self._statuses[new.loaded.version] = VersionStatus(new.loaded.version, AVAILABLE)
-            if old:
-                self._retire(old)
-        self._said = ""
-        _log.info("version %d: available", new.loaded.version)
-        self._on_available(new.loaded.version)
-        self._reap()
-
-    def _retire(self, slot: _Slot) -> None:
-        slot.retired = True
-        self._retired.append(slot)
-        self._statuses[slot.loaded.version] = VersionStatus(slot.loaded.version, UNLOADING)
-
     def _reap(self) -> None:
-        """Closes replaced versions that no request uses any more."""
-        with self._lock:
-            idle = [slot for slot in self._retired if not slot.users]
-            self._retired = [slot for slot in self._retired if slot.users]
-        for slot in idle:
-            slot.loaded.close()
-            # The same number may have come back meanwhile.
-            if self._statuses[slot.loaded.version].state == UNLOADING:
-                self._set(VersionStatus(slot.loaded.version, END))
-            _log.info("version %d: unloaded", slot.loaded.version)
-
-    def _set(self, status: VersionStatus) -> None:
-        with self._lock:
-            self._statuses[status.version] = status
-            ended = sorted(each for each, known in self._statuses.items() if known.state == END)
-            for version in ended[:-_KEPT_ENDED]:
-                del self._statuses[version]
+        for version in self.roster.reap():
+            _log.info("version %d: unloaded", version)
 
     def _say(self, line: str) -> None:
         if line != self._said:

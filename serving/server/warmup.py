@@ -11,14 +11,14 @@ from google.protobuf.message import DecodeError
 from serving import wire
 from serving.server.predict import predict
 from serving.server.runtime import tensorflow
-from serving.server.servable import LoadedVersion
+from serving.server.servable import Servable
 
 WARMUP_FILE: Final = Path("assets.extra", "tf_serving_warmup_requests")
 MAX_RECORDS: Final = 1000
 """TF Serving's own bound."""
 
 
-def replay(loaded: LoadedVersion, path: Path) -> int:
+def replay(loaded: Servable, path: Path) -> int:
     """Answers every recorded request once.
 
     Args:

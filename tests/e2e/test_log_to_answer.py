@@ -29,7 +29,7 @@ def mtmh(*arguments, check=True):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run that is killed when it begins to train, and the same command again; the kills of `make test-all` in small."""
+    """A run that is killed when it begins to train, and the same command again: the kills of `make test-all`, one."""
     workdir = tmp_path_factory.mktemp("run")
     kill_in_training("run", *INPUTS, "--workdir", workdir, *QUICK)
     assert not (workdir / "serving").exists()

@@ -1,31 +1,18 @@
 """The report as a browser shows it: nothing to complain of, nothing asked of the network, and it fits the screen."""
 
 import io
-import shutil
 
 import numpy as np
 import pytest
 
+from tests.browsers import chromium
 from tests.tfx_pipeline.report_toys import HOSTILE, SECTIONS
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def browser():
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip("no chromium on PATH (scripts/browser.sh installs it): the report was not seen by a browser")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=found, args=FLAGS, timeout=120_000)
-        yield chromium
-        chromium.close()
+    with chromium("the report") as started:
+        yield started
 
 
 @pytest.fixture

@@ -22,6 +22,6 @@ def server(exported: Path, tmp_path_factory: pytest.TempPathFactory):
     base = tmp_path_factory.mktemp("base") / "mtmh"
     base.mkdir()
     toy_model.copy(exported, base / "1")
-    process = ServerProcess.start(base, max_message_bytes=1 << 20).wait_ready()
+    process = ServerProcess.start(base, max_message_bytes=1 << 20, monitoring_port=0).wait_ready()
     yield process
     assert process.stop() == 0

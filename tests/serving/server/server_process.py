@@ -23,7 +23,7 @@ except UserError as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)
 """
-_LISTENING = re.compile(r"listening on gRPC (\S+), REST (\S+)")
+_LISTENING = re.compile(r"listening on gRPC ([^\s,]+), REST ([^\s,]+)(?:, monitoring ([^\s,]+))?")
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60.0, what: str = "the condition") -> None:
@@ -73,6 +73,12 @@ class ServerProcess:
         """Base URL of REST."""
         wait_for(self._listening)
         return self._listening()[2]
+
+    @property
+    def monitoring(self) -> str:
+        """Base URL of health and metrics, where they have a port of their own."""
+        wait_for(self._listening)
+        return self._listening()[3]
 
     def wait_ready(self) -> "ServerProcess":
         """Waits for the ready line."""

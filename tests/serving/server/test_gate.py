@@ -14,11 +14,11 @@ def enter(gate, seconds=None):
 
 
 def test_the_excess_is_refused_at_once_and_places_come_back():
-    gate = Gate(running=1, waiting=1)
+    gate = Gate(running=1, waiting=1, patience=60.0)
     with gate.enter():
         waiting = threading.Thread(target=enter, args=(gate,))
         waiting.start()
-        wait_for(lambda: gate._inside == 2, what="a waiting request")
+        wait_for(lambda: gate.inside == 2, what="a waiting request")
         with pytest.raises(RequestError) as caught:
             enter(gate)
         assert caught.value.code == grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -27,7 +27,7 @@ def test_the_excess_is_refused_at_once_and_places_come_back():
 
 
 def test_the_deadline_bounds_the_wait():
-    gate = Gate(running=1, waiting=1)
+    gate = Gate(running=1, waiting=1, patience=60.0)
     with gate.enter():
         for _ in range(3):
             with pytest.raises(RequestError) as caught:
@@ -37,7 +37,55 @@ def test_the_deadline_bounds_the_wait():
 
 
 def test_a_fault_inside_gives_the_place_back():
-    gate = Gate(running=1, waiting=0)
+    gate = Gate(running=1, waiting=0, patience=60.0)
     with pytest.raises(ZeroDivisionError), gate.enter():
         raise ZeroDivisionError
     enter(gate)
+
+
+def hold(gate, seconds, done):
+    with gate.enter():
+        done.wait(seconds)
+
+
+def test_nobody_waits_longer_than_may_be_expected():
+    gate = Gate(running=1, waiting=100, patience=0.1)
+    never, release = threading.Event(), threading.Event()
+    for _ in range(60):
+        hold(gate, 0.005, never)
+    codes = []
+
+    def ask():
+        try:
+            hold(gate, 60.0, release)
+        except RequestError as error:
+            codes.append(error.code)
+
+    threads = [threading.Thread(target=ask) for _ in range(60)]
+    for thread in threads:
+        thread.start()
+    # Requests took some 5 ms: about twenty may be before one, not sixty.
+    wait_for(lambda: gate.inside + len(codes) == len(threads))
+    assert 5 < gate.inside < 25
+    assert set(codes) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    release.set()
+    for thread in threads:
+        thread.join()
+    assert gate.inside == 0
+
+
+def test_one_may_always_wait_for_a_slow_one():
+    gate = Gate(running=1, waiting=100, patience=0.001)
+    never = threading.Event()
+    for _ in range(20):
+        hold(gate, 0.02, never)
+    release = threading.Event()
+    threads = [threading.Thread(target=hold, args=(gate, 60.0, release)) for _ in range(2)]
+    for number, thread in enumerate(threads, 1):
+        thread.start()
+        wait_for(lambda number=number: gate.inside == number, what="a request inside")
+    with pytest.raises(RequestError, match="busy with 2 requests"):
+        enter(gate)
+    release.set()
+    for thread in threads:
+        thread.join()

@@ -11,7 +11,6 @@ from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     inference_pb2,
-    model_management_pb2,
     model_service_pb2_grpc,
     prediction_service_pb2_grpc,
     regression_pb2,
@@ -171,8 +170,6 @@ def test_methods_not_offered(channel, stub, model_stub):
     assert refusal(stub.Classify, classification_pb2.ClassificationRequest())[0] == unimplemented
     assert refusal(stub.Regress, regression_pb2.RegressionRequest())[0] == unimplemented
     assert refusal(stub.MultiInference, inference_pb2.MultiInferenceRequest())[0] == unimplemented
-    reload_config = model_management_pb2.ReloadConfigRequest()
-    assert refusal(model_stub.HandleReloadConfigRequest, reload_config)[0] == unimplemented
     assert refusal(channel.unary_unary("/tensorflow.serving.PredictionService/Nothing"), b"")[0] == unimplemented
 
 

@@ -16,6 +16,7 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc
 from preprocessing.errors import UserError
 from serving.client import Client
 from serving.server.config import ServerConfig
+from serving.version_manifest import MANIFEST, describe
 from tests.serving.server import toy_model
 from tests.serving.server.conftest import WARMUP_REQUESTS
 from tests.serving.server.server_process import ServerProcess, wait_for
@@ -140,6 +141,25 @@ def test_what_is_no_version_is_ignored_until_it_is_one(swapping, exported):
         shutil.rmtree(swapping.base / name)
 
 
+def test_a_version_with_a_manifest_is_taken_when_it_is_whole(swapping, exported):
+    """A copy may give a file its full size first, and pause: neither is taken for the end."""
+    serving, version = swapping.answering(), swapping.next()
+    target = swapping.base.with_name("incoming")
+    shutil.copytree(exported, target)
+    (target / MANIFEST).write_text(describe(target).stamped().to_json())
+    content = (target / "saved_model.pb").read_bytes()
+    (target / "saved_model.pb").write_bytes(content[:-1])
+    target.rename(swapping.base / str(version))
+    target = swapping.base / str(version)
+    wait_for(lambda: "saved_model.pb has " in swapping.server.log(), what="a line that a file is short")
+    (target / "saved_model.pb").write_bytes(content[:-1] + b"?")
+    wait_for(lambda: "saved_model.pb has another SHA-256" in swapping.server.log(), what="a line about its content")
+    assert swapping.answering() == serving
+    assert swapping.state(version) == ""
+    (target / "saved_model.pb").write_bytes(content)
+    swapping.wait_state(version, "AVAILABLE")
+
+
 def test_removing_the_served_version_rolls_back(swapping):
     lower, upper = swapping.push(), swapping.push()
     swapping.wait_state(upper, "AVAILABLE")
@@ -165,7 +185,11 @@ def late(tmp_path_factory):
     root = tmp_path_factory.mktemp("late")
     base = root / "mtmh"
     base.mkdir()
-    return ServerProcess.start(base, threads=1, queue=2), toy_model.export(root / "1", busy=200), base
+    return (
+        ServerProcess.start(base, threads=1, queue=2, queue_milliseconds=60_000),
+        toy_model.export(root / "1", busy=200),
+        base,
+    )
 
 
 def _health(address: str) -> int:

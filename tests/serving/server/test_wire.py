@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as npst
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
+    model_management_pb2,
     model_pb2,
     predict_pb2,
     prediction_log_pb2,
@@ -26,6 +27,8 @@ REAL = {
     "GetModelStatusResponse": get_model_status_pb2.GetModelStatusResponse,
     "GetModelMetadataRequest": get_model_metadata_pb2.GetModelMetadataRequest,
     "GetModelMetadataResponse": get_model_metadata_pb2.GetModelMetadataResponse,
+    "ReloadConfigRequest": model_management_pb2.ReloadConfigRequest,
+    "ReloadConfigResponse": model_management_pb2.ReloadConfigResponse,
     "TensorProto": tf.make_tensor_proto(0).__class__,
 }
 
@@ -44,7 +47,9 @@ def _fields(private, real):
     """Compares number, label and wire type of every private field with the real one, into nested messages."""
     for field in private.fields:
         twin = real.fields_by_name[field.name]
-        same_type = field.type == twin.type or (field.type == field.TYPE_INT32 and twin.type == twin.TYPE_ENUM)
+        same_type = field.type == twin.type or (
+            field.type == field.TYPE_INT32 and twin.type in (twin.TYPE_ENUM, twin.TYPE_UINT32)
+        )
         assert (field.number, field.label) == (twin.number, twin.label), field.full_name
         assert same_type, field.full_name
         if field.message_type and field.message_type is not private:
