@@ -13,6 +13,10 @@ REQUIREMENTS = [
     "tensorflow-recommenders>=0.7.7,<0.8",  # tasks, retrieval layers
     "scann>=1.3.2,<1.3.3",  # the index; 1.3.3 is built on TensorFlow 2.17
     "tfx[kfp]>=1.16.0,<1.17",  # the pipeline, here and on Kubeflow
+    "tensorflow-data-validation>=1.16.1,<1.17",  # drift and schema of the data gate
+    "tensorflow-metadata>=1.16.1,<1.17",  # its schemas and statistics
+    "tensorflow-transform>=1.16,<1.17",  # the features' graph
+    "ml-metadata>=1.16,<1.17",  # what the local runner knows of earlier runs
     "tensorflow-serving-api>=2.16.1,<2.17",  # messages of PredictionService and ModelService
     "apache-beam[dill,gcp]>=2.74.0,<2.75",  # the preprocessing; dill, which TFX's libraries expect of Beam
     "setuptools<81",  # pkg_resources, which TFX's libraries import

@@ -121,7 +121,7 @@ class PushConfig:
 
     keep_versions: int | None = option(
         5,
-        "versions that stay, so that a rollback finds them; older ones are removed, never the highest; null keeps all",
+        "versions that stay, so that a rollback finds them; those before are removed, not the highest; null keeps all",
         minimum=2,
     )
 
@@ -132,7 +132,7 @@ class RefreshConfig:
 
     min_kept: float = option(
         0.5,
-        "share of the items engaged with in training that the catalogue has to hold still: less is taken for a mistake",
+        "share of the items engaged with in training that the catalogue still has to have: less is taken for a mistake",
         minimum=0,
         maximum=1,
     )

@@ -93,8 +93,9 @@ class BucketFilesystem(filesystem.Filesystem):
     @staticmethod
     def listdir(path: Any) -> list[str]:
         """Names of what is directly below."""
-        _, directories, files = next(BucketFilesystem._levels(path))
-        return sorted([*directories, *files])
+        for _, directories, files in BucketFilesystem._levels(path):
+            return sorted([*directories, *files])
+        raise filesystem.NotFoundError(f"{_text(path)} is not there")
 
     @staticmethod
     def makedirs(path: Any) -> None:
@@ -149,7 +150,7 @@ class BucketFilesystem(filesystem.Filesystem):
     def walk(
         top: Any, topdown: bool = True, onerror: Callable[..., None] | None = None
     ) -> Iterable[tuple[str, list[str], list[str]]]:
-        """Directories with the names in them."""
+        """Directories with the names in them; none where there is nothing."""
         levels = BucketFilesystem._levels(top)
         return levels if topdown else reversed(list(levels))
 
@@ -164,8 +165,6 @@ class BucketFilesystem(filesystem.Filesystem):
             for depth, parent in enumerate(parents):
                 levels.setdefault("/".join(parents[:depth]), (set(), []))[0].add(parent)
             levels.setdefault("/".join(parents), (set(), []))[1].append(file)
-        if not levels:
-            raise filesystem.NotFoundError(f"{base} is not there")
         for level in sorted(levels, key=lambda path: path.split("/") if path else []):
             directories, files = levels[level]
             yield f"{base}/{level}".rstrip("/"), sorted(directories), sorted(files)

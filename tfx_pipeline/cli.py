@@ -589,8 +589,9 @@ def _serve_verb(arguments: argparse.Namespace) -> int:
 
     from serving.server.config import ServerConfig
 
-    given = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(ServerConfig)}
-    config = ServerConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+    given: dict[str, Any] = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(ServerConfig)}
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    config = ServerConfig(**given)
     from serving.server.serve import serve
 
     return serve(config)

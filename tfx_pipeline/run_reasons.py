@@ -33,6 +33,8 @@ def reasons(
     if before is None:
         return FIRST
     found = list(_changed_parameters(now, before))
+    # An option that is also a parameter of its own would be told twice.
+    found = [line for line in found if not any(other.endswith(f".{line}") for other in found)]
     fresh = [name for name in sorted(inputs_now) if list(inputs_now[name]) != list(inputs_before.get(name, ()))]
     if fresh:
         found.append(f"new {', '.join(name.replace('_', ' ') for name in fresh)}")

@@ -95,4 +95,4 @@ def make_batches(config: TrainerConfig, pairs: PairSummary, files: Sequence[str]
 
 def _rate(events: float) -> float:
     """The noise of a step falls with the square root of the events that it sums up."""
-    return min(_LARGEST_RATE, max(1.0, events / _USUAL_EVENTS) ** 0.5)
+    return min(_LARGEST_RATE, math.sqrt(max(1.0, events / _USUAL_EVENTS)))

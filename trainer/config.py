@@ -26,7 +26,7 @@ class ModelConfig:
     text_tokens: int = option(32, "longest text that the encoder reads, in n-grams", minimum=1)
     id_dropout: float | None = option(
         None,
-        "share of items whose id embedding is hidden in a training step; by default 0.4 where the teacher is learnt "
+        "share of items whose id embedding is hidden in a training step; by default 0.3 where the teacher is learnt "
         "too, 0.1 in models of co-engagement alone, which need the identity",
         minimum=0,
         maximum=1,
@@ -46,7 +46,7 @@ class LossConfig:
     relevance: float = option(0.5, "λ, weight of the relevance head's distillation loss; 0 leaves it out", minimum=0)
     align: float | None = option(
         None,
-        "μ, weight of the same target on the engagement head's logits; 0 leaves it out; by default at most 0.1 and "
+        "μ, weight of the same target on the engagement head's logits; 0 leaves it out; by default at most 0.25 and "
         "less the more trigger events an item has: what is rarely seen is guessed from what is like it",
         minimum=0,
     )

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from preprocessing.backend import tf, tfrs
 
-MOST_ALIGN: Final = 0.1
+MOST_ALIGN: Final = 0.25
 """μ on sparse data."""
 
-_SPARSE_TRIGGERS: Final = 12.0
+_SPARSE_TRIGGERS: Final = 5.0
 """Trigger events an item up to which data is sparse."""
 _MASKED = -1e9
 
@@ -45,7 +45,7 @@ def align_weight(triggers_per_item: float) -> float:
     """Default of μ: full where items are rarely seen, and the less the more trigger events they have.
 
     >>> align_weight(5.0), round(align_weight(150.0), 3)
-    (0.1, 0.008)
+    (0.25, 0.008)
     """
     return min(MOST_ALIGN, MOST_ALIGN * _SPARSE_TRIGGERS / max(triggers_per_item, 1e-9))
 

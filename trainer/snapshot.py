@@ -6,6 +6,7 @@ does: of items that it knows, with items that it knows; a trigger that it doesn'
 
 import dataclasses
 import json
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -102,5 +103,5 @@ def load_snapshot(directory: Path) -> Snapshot:
                 interaction_count=arrays["interaction_count"],
                 **document,
             )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(f"{directory} holds no usable snapshot of a blessed model ({error}); remove it") from error

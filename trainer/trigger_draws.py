@@ -66,7 +66,9 @@ class TriggerTable:
         held = np.where(
             self._length[row] <= self._targets, 1.0, np.minimum(1.0, self._targets * self._weight / self._total[row])
         )
-        return np.bincount(self._target, weights=held * self._share[row], minlength=num_items)
+        chance: NDArray[np.float64] = np.zeros(num_items)
+        np.add.at(chance, self._target, held * self._share[row])
+        return chance
 
     def batches(self, size: int, *, steps: int, seed: tuple[int, ...]) -> Any:
         """So many batches, each of at most ``size`` distinct triggers; the same for the same seed.

@@ -20,20 +20,20 @@ from trainer.losses import MOST_ALIGN
 from trainer.search import Distribution, Objective, Options, PrunedError, Report
 from trainer.tensorboard import LOGS, write_outcome
 from trainer.train import choose
-from trainer.variants import as_variant
+from trainer.variants import ID_DROPOUT, as_variant
 
 SPACE: Final[Mapping[str, Distribution]] = {
     "loss.relevance": FloatDistribution(0.1, 4.0, log=True),
     "loss.align": FloatDistribution(0.005, 0.5, log=True),
     "loss.teacher_temperature": FloatDistribution(0.02, 0.2, log=True),
     "model.dimension": IntDistribution(32, 128, step=16),
-    "model.id_dropout": FloatDistribution(0.0, 0.5),
+    "model.id_dropout": FloatDistribution(0.0, 0.8),
     "trainer.learning_rate": FloatDistribution(0.0005, 0.01, log=True),
 }
 """Ranges of the tuned options by full name."""
 
-LEFT_OPEN: Final[Mapping[str, float]] = {"loss.align": MOST_ALIGN}
-"""Where the first trial starts with an option that the configuration leaves to the data."""
+LEFT_OPEN: Final[Mapping[str, float]] = {"loss.align": MOST_ALIGN, "model.id_dropout": ID_DROPOUT}
+"""Where the first trial starts with an option that the configuration leaves open."""
 
 FIGURES: Final = (metrics.RECALL, metrics.RELEVANCE, metrics.TOPIC_MATCH)
 """Metrics at dial 0 that are kept with a trial."""

@@ -1,6 +1,7 @@
 """What distinguishes the trained models of a comparison: what they see, which heads they have, what they learn from."""
 
 import dataclasses
+from typing import Final
 
 from preprocessing.config import FeaturesConfig
 from preprocessing.errors import UserError
@@ -16,7 +17,9 @@ from trainer.names import (
     TRAININGS,
 )
 
-_ID_DROPOUT, _ID_DROPOUT_ALONE = 0.4, 0.1
+ID_DROPOUT: Final = 0.3
+"""Share of items whose identity is hidden where the teacher is learnt too."""
+_ID_DROPOUT_ALONE: Final = 0.1
 
 
 def trainings(name: str) -> tuple[str, ...]:
@@ -59,7 +62,7 @@ def id_dropout(model: ModelConfig) -> float:
     """How often identities are hidden, as configured or what suits the model."""
     if model.id_dropout is not None:
         return model.id_dropout
-    return _ID_DROPOUT_ALONE if model.name in (ONE_HEAD, ONE_HEAD_IDS) else _ID_DROPOUT
+    return _ID_DROPOUT_ALONE if model.name in (ONE_HEAD, ONE_HEAD_IDS) else ID_DROPOUT
 
 
 def has_engagement_head(name: str) -> bool:

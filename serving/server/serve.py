@@ -28,6 +28,7 @@ from serving.server.policy import ModelSettings, VersionPolicy
 from serving.server.rest_api import RestServer
 from serving.server.servable import LoadedVersion, Servable
 from serving.server.versions import Versions
+from serving.stores.objects import is_bucket
 
 _log = logging.getLogger("mtmh.serving")
 
@@ -187,6 +188,11 @@ def serve(config: ServerConfig, load: Loader = LoadedVersion) -> int:
     Raises:
         UserError: the base path is no directory, a port is taken, or ``require_version`` is on and there is none.
     """
+    if is_bucket(config.model_base_path):
+        raise UserError(
+            f"--model-base-path {config.model_base_path} is a bucket, which this server does not read: bring versions "
+            f"to a directory with `mtmh mirror --source {config.model_base_path} --model-base-path DIR --every 30`"
+        )
     if not config.model_base_path or not Path(config.model_base_path).is_dir():
         raise UserError(
             f"--model-base-path {config.model_base_path or '(empty)'}: no such directory; expected the directory whose "

@@ -104,7 +104,10 @@ def test_what_changes_runs_again_and_nothing_else(shop, finished, tmp_path):
     ("poison", "words"),
     [
         (lambda text: text.replace("item_id", "item", 1), ["no column", "item_id"]),
-        (lambda text: text.replace("\n", "000\n").replace("timestamp000", "timestamp"), ["timestamp", "milliseconds"]),
+        (
+            lambda text: text.replace("\n", "000\n").replace("timestamp000", "timestamp"),
+            ["timestamp_in_milliseconds", "dead_letters"],
+        ),
     ],
     ids=["a renamed column", "milliseconds"],
 )
@@ -145,12 +148,14 @@ def test_killed_at_any_moment_a_run_ends_well_when_it_is_started_again(shop, tmp
     reader = threading.Thread(target=poll)
     reader.start()
     try:
-        for _ in range(KILLS):
+        for turn in range(KILLS):
+            # Another λ every few kills, so that there is something left to do.
+            words = command(shop, workdir, f"loss.relevance={0.5 + 0.01 * (turn // 4)}")
             process = subprocess.Popen(
-                command(shop, workdir), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+                words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
             )
             try:
-                process.wait(timeout=rng.uniform(1.0, 90.0))
+                process.wait(timeout=rng.uniform(1.0, 50.0))
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()

@@ -239,7 +239,7 @@ def test_broken_rows_of_ten_kinds_are_all_accounted_for(tmp_path):
         (b"u1,red1", "wrong_field_count"),
         (b"u1,red1,yesterday", "bad_timestamp"),
         (b"u1,red1,-5", "negative_timestamp"),
-        (b"u1,red1,1500000000000", "timestamp_out_of_range"),
+        (b"u1,red1,1500000000000", "timestamp_in_milliseconds"),
         (b"u1,re\0d1,100", "nul_byte"),
         (b"u1,r\xe9d1,100", "bad_encoding"),
         (b"u1,green1,100", "unknown_item"),

@@ -65,7 +65,8 @@ def test_copies_and_moves(root, tmp_path):
 
 
 def test_what_is_not_there(root):
-    for wrong in (fileio.remove, fileio.rmtree, fileio.stat):
+    assert list(fileio.walk(f"{root}/nothing")) == []
+    for wrong in (fileio.remove, fileio.rmtree, fileio.stat, fileio.listdir):
         with pytest.raises(fileio.NotFoundError):
             wrong(f"{root}/nothing")
     with pytest.raises(fileio.NotFoundError):

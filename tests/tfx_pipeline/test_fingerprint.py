@@ -48,6 +48,9 @@ def test_reasons_are_in_words():
     assert reasons(now, before, {}, {}) == (
         "code of trainer has changed; loss.relevance was 0.5, is 0.3; the contents of the input files have changed"
     )
+    doubled = {"config": '{"loss": {"relevance": 0.3}}', "relevance": 0.3}
+    earlier = {"config": '{"loss": {"relevance": 0.5}}', "relevance": 0.5}
+    assert reasons(doubled, earlier, {}, {}) == "loss.relevance was 0.5, is 0.3"
     assert reasons({"model_identity": "b"}, {"model_identity": "a"}, {}, {}) == NOTHING
     many = {f"option{number}": number for number in range(6)}
     assert reasons(many, dict.fromkeys(many, 9), {}, {}).endswith("; and 2 more")

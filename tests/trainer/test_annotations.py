@@ -83,7 +83,7 @@ def test_ndcg_of_held_out_triggers_rises(examples, recommenders):
 
 def test_held_out_annotations_are_never_drawn(examples):
     config = changed(CONFIG, loss={"annotation_pairs": 30})
-    model, _, _ = _build(_read(examples, config), [schema.PAIRS], config)
+    model, _ = _build(_read(examples, config), [schema.PAIRS], config)
     drawn = set()
     for step in range(60):
         trigger, item, grade = model.sampler.for_annotations(tf.constant(step, tf.int64))
@@ -115,7 +115,7 @@ def test_draws_depend_on_the_step_alone_and_few_pairs_are_taken_whole(examples):
 )
 def test_without_anything_to_learn_from_there_is_no_such_loss(tmp_path, annotations, loss, model):
     config = changed(CONFIG, loss=loss, model=model)
-    built, _, _ = _build(_read(write(tmp_path, annotations), config), [schema.PAIRS], config)
+    built, _ = _build(_read(write(tmp_path, annotations), config), [schema.PAIRS], config)
     batch = {
         "trigger": tf.constant([0, 3]),
         "target": tf.constant([[2], [5]]),

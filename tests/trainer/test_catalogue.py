@@ -14,16 +14,16 @@ ITEMS = item_table(
 )
 
 
-def test_vocabulary_goes_by_count_then_name(monkeypatch):
-    assert category_vocabulary(ITEMS) == ("b", "a", "c")
+def test_vocabulary_goes_by_count_then_by_falling_name(monkeypatch):
+    assert category_vocabulary(ITEMS) == ("b", "c", "a")
     monkeypatch.setattr(catalogue_module, "MAX_VOCABULARY", 2)
-    assert category_vocabulary(ITEMS) == ("b", "a")
+    assert category_vocabulary(ITEMS) == ("b", "c")
 
 
 def test_catalogue():
     found = build_catalogue(ITEMS, buckets=1000, tokens=4)
     assert found.num_items == 3
-    assert found.categories.tolist() == [[2, 3], [0, 0], [2, 4]]
+    assert found.categories.tolist() == [[2, 4], [0, 0], [2, 3]]
     assert found.known.tolist() == [True, False, True]
     assert (found.tokens.dtype, found.categories.dtype) == (np.int32, np.int32)
     red, shoe, red_shoe, pad = found.tokens[0]

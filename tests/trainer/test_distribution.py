@@ -149,6 +149,17 @@ def assert_same_training(output, single, stage):
         assert known(left) == pytest.approx(known(right), rel=1e-4)
 
 
+def assert_same_checkpoint(output, single, name):
+    """Adam's moments too: those of a mean of gradients, in place of their sum, would be other ones."""
+    left, right = (tf.train.load_checkpoint(str(directory / "checkpoints" / name)) for directory in (output, single))
+    assert left.get_variable_to_shape_map() == right.get_variable_to_shape_map()
+    numbers = [key for key, kind in right.get_variable_to_dtype_map().items() if kind == tf.float32]
+    assert len(numbers) > 20
+    for key in numbers:
+        expected = right.get_tensor(key)
+        assert left.get_tensor(key) == pytest.approx(expected, abs=0.01 * float(np.abs(expected).max()) + 1e-9), key
+
+
 def assert_same_model(output, single, examples):
     models = [load_model(directory / "model", read_items(str(examples)))[0] for directory in (output, single)]
     left, right = (vars(model.embed_catalogue()) for model in models)
@@ -184,6 +195,7 @@ def test_two_workers_train_as_one(fifty, tmp_path):
         assert status == 0, errors
     assert len(history(outputs[0], "final")) == 5
     assert_same_training(outputs[0], single, "final")
+    assert_same_checkpoint(outputs[0], single, "final/last-5")
     assert_same_model(outputs[0], single, fifty.examples)
     assert not outputs[1].exists()
 

@@ -184,5 +184,5 @@ def test_annotation_task_learns_what_cosines_mean():
 
 
 def test_alignment_weighs_less_the_more_is_known_of_an_item():
-    assert [align_weight(number) for number in (0.0, 1.0, 12.0)] == [MOST_ALIGN] * 3
-    assert align_weight(24.0) == pytest.approx(MOST_ALIGN / 2)
+    assert [align_weight(number) for number in (0.0, 1.0, 5.0)] == [MOST_ALIGN] * 3
+    assert align_weight(10.0) == pytest.approx(MOST_ALIGN / 2)

@@ -68,14 +68,10 @@ def _link(source: str, target: str) -> None:
 
 
 def _copy_tree(source: str, target: str) -> None:
+    """Copies all files below a directory; either side may be remote."""
     for directory, _, names in fileio.walk(source):
         below = os.path.relpath(directory, source)
+        place = target if below == os.curdir else os.path.join(target, below)
+        fileio.makedirs(place)
         for name in names:
-            place = (
-                os.path.normpath(os.path.join(target, below, name))
-                if is_local(target)
-                else ("/".join(part for part in (target.rstrip("/"), "" if below == "." else below, name) if part))
-            )
-            if is_local(place):
-                os.makedirs(os.path.dirname(place), exist_ok=True)
-            fileio.copy(os.path.join(directory, name), place, overwrite=True)
+            fileio.copy(os.path.join(directory, name), os.path.join(place, name), overwrite=True)
