@@ -104,7 +104,11 @@ setup(
     keywords="recommender retrieval item-to-item tensorflow tfx scann",
     python_requires="==3.10.*",
     packages=find_packages(include=[pattern for name in PACKAGES for pattern in (name, f"{name}.*")]),
-    package_data={"serving.server": ["explorer_page/*"], "tfx_pipeline": ["templates/*.j2", "schemas/*.pbtxt"]},
+    package_data={
+        "serving.deploy": ["README.md", "kubernetes/*", "tf_serving_scann/*"],
+        "serving.server": ["explorer_page/*"],
+        "tfx_pipeline": ["templates/*.j2", "schemas/*.pbtxt"],
+    },
     install_requires=REQUIREMENTS,
     extras_require={"dev": DEVELOPMENT, "bench": BENCHMARKS},
     entry_points={"console_scripts": ["mtmh = tfx_pipeline.cli:main"]},
