@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import IO, Any
 
 from preprocessing.errors import UserError
-from serving.client import DEFAULT_ADDRESS, DEFAULT_MODEL, Client, MissingSignatureError
+from serving.client import DEFAULT_ADDRESS, DEFAULT_MODEL, Client, MissingSignatureError, Tls
 from serving.results import Description, Result
 
 
@@ -50,7 +50,13 @@ class Reply:
 
 
 def query(
-    question: Question, address: str = DEFAULT_ADDRESS, model: str = DEFAULT_MODEL, timeout: float = 10.0
+    question: Question,
+    address: str = DEFAULT_ADDRESS,
+    model: str = DEFAULT_MODEL,
+    timeout: float = 10.0,
+    *,
+    tls: Tls | None = None,
+    label: str = "",
 ) -> Reply:
     """Asks a server.
 
@@ -59,6 +65,8 @@ def query(
         address: ``host:port`` of its gRPC API.
         model: the model's name there.
         timeout: seconds that a call may take.
+        tls: None for a connection in the clear.
+        label: of the version to ask; empty for the latest.
 
     Raises:
         UserError: the question is neither of items nor of words or both, the server cannot be reached, or refuses.
@@ -70,7 +78,7 @@ def query(
         raise UserError("--exclude goes with --item only: the signature for --title takes no exclusions")
     if words and (question.allow_categories or question.deny_categories):
         raise UserError("--allow-category and --deny-category go with --item only: --title takes no filters")
-    with Client(address, model, timeout) as client:
+    with Client(address, model, timeout, tls=tls, label=label) as client:
         if words:
             answer = client.retrieve_by_content(
                 question.title,

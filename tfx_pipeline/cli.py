@@ -370,6 +370,11 @@ def _query_arguments(parser: argparse.ArgumentParser) -> None:
         "--address", type=_address, default=DEFAULT_ADDRESS, help="host:port of the server's gRPC API (%(default)s)"
     )
     parser.add_argument("--model", default=DEFAULT_MODEL, help="the model's name there (%(default)s)")
+    parser.add_argument("--label", default="", help="label of the version to ask, such as canary; else the latest")
+    parser.add_argument("--tls", action="store_true", help="speak TLS; any of the following says so too")
+    parser.add_argument("--tls-ca", type=Path, metavar="PEM", help="authority of the server's certificate")
+    parser.add_argument("--tls-certificate", type=Path, metavar="PEM", help="your own certificate, for mutual TLS")
+    parser.add_argument("--tls-key", type=Path, metavar="PEM", help="its key")
     parser.add_argument("--timeout", type=_seconds, default=10.0, metavar="S", help="seconds to wait (%(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
 
@@ -598,6 +603,7 @@ def _serve_verb(arguments: argparse.Namespace) -> int:
 
 
 def _query_verb(arguments: argparse.Namespace) -> int:
+    from serving.client import Tls
     from serving.query import Question, print_json, print_table, query
 
     question = Question(
@@ -611,7 +617,9 @@ def _query_verb(arguments: argparse.Namespace) -> int:
         allow_categories=tuple(arguments.allow_category),
         deny_categories=tuple(arguments.deny_category),
     )
-    reply = query(question, arguments.address, arguments.model, arguments.timeout)
+    files = (arguments.tls_ca, arguments.tls_certificate, arguments.tls_key)
+    tls = Tls(*files) if arguments.tls or any(files) else None
+    reply = query(question, arguments.address, arguments.model, arguments.timeout, tls=tls, label=arguments.label)
     (print_json if arguments.json else print_table)(reply)
     return 0
 

@@ -178,6 +178,25 @@ class ServingContract:
         kept = {result.item_id for result in client.retrieve(known[:1], k=2, exclude=first).results}
         assert not kept & set(first)
 
+    def test_filters_hold_what_they_promise(self, client, known):
+        try:
+            categories = [each.categories for each in client.describe(known)]
+            client.retrieve(known[:1], k=1, allow_categories=["x"])
+        except MissingSignatureError:
+            pytest.skip("the model was exported without titles or without filters")
+        one = next((each[0] for each in categories if each), None)
+        if one is None:
+            pytest.skip("the most popular items have no category")
+        for trigger in (known[:1], ["nobody"]):
+            for allow, deny in (([one], []), ([], [one]), ([one, "no such category"], [])):
+                answer = client.retrieve(trigger, k=20, allow_categories=allow, deny_categories=deny)
+                ids = [result.item_id for result in answer.results]
+                assert len(set(ids)) == len(ids)
+                assert not set(ids) & set(trigger)
+                assert all((one in each.categories) == bool(allow) for each in client.describe(ids))
+            assert client.retrieve(trigger, k=20, allow_categories=["no such category"]).results == ()
+            assert client.retrieve(trigger, k=20, allow_categories=[one], deny_categories=[one]).results == ()
+
     def test_an_item_that_the_model_never_saw(self, client, known):
         try:
             title = client.describe(known[:1])[0].title

@@ -15,6 +15,7 @@ from serving.connection import open_channel
 from serving.retry import Retries
 from tests.serving.server.certificates import Authority
 from tests.serving.server.scripted_server import ScriptedServer, delay, refuse
+from tfx_pipeline.cli import main as cli
 
 UNAVAILABLE, EXHAUSTED = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED
 QUICK = Retry(attempts=4, first_seconds=0.02, most_seconds=0.1)
@@ -200,3 +201,16 @@ def test_wrong_files_are_a_users_mistake(authority, tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             open_channel("127.0.0.1:1", tls)
+
+
+def test_query_speaks_tls(secured, authority, capsys):
+    server, mutual = secured
+    mine = authority.sign("person.test")
+    own = ["--tls-certificate", str(mine.certificate), "--tls-key", str(mine.key)] if mutual else []
+    arguments = ["query", "--item", "a", "--label", "canary", "--address", server.address]
+    # The scripted server answers with titles alone: that much has come through.
+    assert cli([*arguments, "--tls-ca", str(authority.certificate), *own]) != 0
+    assert "does not answer `retrieve`" in capsys.readouterr().err
+    assert server.specs[-1].version_label == "canary"
+    assert cli([*arguments, "--tls"]) != 0
+    assert "no server is reachable" in capsys.readouterr().err
