@@ -28,7 +28,7 @@ def asked(shelf, allow=(), deny=(), k=50, number=40, seed=0):
 @pytest.mark.parametrize("allow", ["half", "twentieth", "rare"])
 @pytest.mark.parametrize("k", [5, 50])
 def test_recall_and_count_at_each_selectivity(shelf, allow, k):
-    """`Shelf.check` asserts that ``count`` is the smaller of k and the matches; the rarest category has fewer than k."""
+    """`Shelf.check` asserts that ``count`` is the smaller of k and the matches; the rarest category has fewer."""
     rows = asked(shelf, [allow], k=k)
     recall = shelf.check(rows, shelf.ask(rows, filtered=True), complete=False)
     assert np.mean(recall) >= 0.95
