@@ -29,7 +29,6 @@ from serving.index_gate import GATE_DIAL, GATE_K, tune_index
 from serving.retriever import RetrievalDefaults, Retriever
 from serving.signatures import RETRIEVE, RETRIEVE_FILTERED, SIGNATURES
 from serving.warmup import write_warmup
-from tfx_pipeline import tables
 from trainer.model import ItemVectors
 
 _FILTERS = ("half", "twentieth", "rare")
@@ -217,6 +216,7 @@ def _replayed(version: Path, item_ids: Sequence[str]) -> dict[str, Any]:
 
 def print_table(rows: Sequence[dict[str, Any]]) -> None:
     """The figures for people."""
+    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -241,7 +241,7 @@ def print_table(rows: Sequence[dict[str, Any]]) -> None:
             f"{row['rss_mib']:,.0f} MiB",
             *(f"{row[name]['p50']:.2f} ms" for name in _FILTERS),
         )
-    tables.console().print(table)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 if __name__ == "__main__":
