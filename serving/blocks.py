@@ -10,7 +10,7 @@ def in_blocks(work: Callable[..., Sequence[Any]], batch: Sequence[Any], rows: An
     """Applies graph code to ``rows`` requests at a time, and joins what it gives.
 
     Args:
-      work: takes the tensors of a block and gives tensors [rows, ...], of the same trailing dimensions for each block.
+      work: takes the tensors of a block and gives tensors [rows, n], of the same n for each block.
       batch: tensors [B, ...]; B may be 0.
       rows: int32 scalar, at least 1.
       dtypes: of what ``work`` gives.
@@ -27,4 +27,4 @@ def in_blocks(work: Callable[..., Sequence[Any]], batch: Sequence[Any], rows: An
     _, *filled = tf.while_loop(
         lambda at, *_: at < number, one, [tf.constant(0), *arrays], parallel_iterations=1, back_prop=False
     )
-    return [array.concat() for array in filled]
+    return [tf.ensure_shape(array.concat(), [None, None]) for array in filled]

@@ -34,11 +34,11 @@ class RetrievalConfig:
 
 @dataclasses.dataclass(frozen=True)
 class IndexConfig:
-    """The ScaNN index."""
+    """The index, of either flavour."""
 
     kind: str = option(
         "auto",
-        "`exact`: ScaNN's brute-force scorer; `tree`: partitions, quantised scoring and exact rescoring; "
+        "`exact`: all items are scored; `tree`: partitions, in ScaNN's with quantised scoring and exact rescoring; "
         "`auto`: exact below 20,000 items, tree from there on; below 16 items always exact",
         choices=("auto", "exact", "tree"),
     )

@@ -13,7 +13,7 @@ from serving import merge, ranking
 from serving.filters import Filter
 from serving.index import IndexPlan
 from serving.ranking import Query
-from serving.search import Search
+from serving.search import Search, whole
 from serving.signatures import MAX_EXCLUSIONS, MAX_FILTERS, MAX_TRIGGERS, SOURCE_POPULAR
 from trainer.model import ItemVectors
 from trainer.names import BLEND
@@ -241,6 +241,6 @@ class Retriever(tf.Module):
         popular: tuple[Any, Any] = tf.cond(
             tf.reduce_all(askable),
             lambda: (tf.zeros(shape), tf.fill(shape, -1)),
-            lambda: self._search.most_popular(query, filters, self._popular, self._popular_share),
+            lambda: self._search.most_popular(query, filters, whole(self._popular), whole(self._popular_share)),
         )
         return popular

@@ -61,8 +61,8 @@ class Search(tf.Module):
         self.merge = merge_by
         self._rank = ranking.quota if merge_by == QUOTA else ranking.blend
         self._plan = plan
-        self.candidate = tf.Variable(vectors.engagement_candidate, trainable=False, name="engagement_candidate")
-        self.relevance = tf.Variable(vectors.relevance, trainable=False, name="relevance")
+        self._candidate = tf.Variable(vectors.engagement_candidate, trainable=False, name="engagement_candidate")
+        self._relevance = tf.Variable(vectors.relevance, trainable=False, name="relevance")
         self.filters = CategoryFilters(categories)
         if self._scans:
             heads = []
@@ -72,6 +72,16 @@ class Search(tf.Module):
             heads = [vectors.engagement_candidate, vectors.relevance]
         self._indexes = _Untracked([build_index(plan, each) for each in heads])
         self._index_states = [index.state for index in self._indexes.items]
+
+    @property
+    def candidate(self) -> Any:
+        """The engagement head's vectors of the items as candidates: float32 [N, d]."""
+        return whole(self._candidate)
+
+    @property
+    def relevance(self) -> Any:
+        """The relevance head's vectors of the items: float32 [N, d]."""
+        return whole(self._relevance)
 
     @property
     def _scans(self) -> bool:
@@ -291,6 +301,15 @@ class Search(tf.Module):
         engagement = _dot(self.candidate, query.engagement, rows)
         relevance = _dot(self.relevance, query.relevance, rows)
         return Finds(rows, engagement, relevance, (engagement, rows), (relevance, rows))
+
+
+def whole(variable: Any) -> Any:
+    """The tensor of a variable, to gather from.
+
+    After a gather from the variable itself TensorFlow copies all of it for whoever reads it whole: at 200,000 items
+    that took 38 of a scan's 50 ms.
+    """
+    return tf.convert_to_tensor(variable)
 
 
 def _top(scores: Any, number: Any) -> tuple[Any, Any]:

@@ -100,6 +100,18 @@ def test_what_changes_runs_again_and_nothing_else(shop, finished, tmp_path):
     assert len(versions(finished)) == 3
 
 
+def test_the_stock_flavour_goes_through_the_same_gates_and_push(shop, tmp_path):
+    result = run(shop, tmp_path, "export.stock=true")
+    assert result.returncode == 0, result.stderr
+    assert len(versions(tmp_path)) == 1
+    (stock,) = (path for path in (tmp_path / "serving" / "mtmh-stock").iterdir() if path.name.isdigit())
+    card = json.loads((stock / "assets.extra" / "mtmh.json").read_text())
+    assert card["index"]["flavour"] == "stock"
+    (blessing,) = (tmp_path / "pipeline" / "ServingValidator" / "blessing").iterdir()
+    figures = json.loads((blessing / "verdict.json").read_text())["figures"]
+    assert figures["stock"]["requests"] == figures["requests"] > 0
+
+
 @pytest.mark.parametrize(
     ("poison", "words"),
     [

@@ -320,6 +320,11 @@ def test_through_a_server(exported, reference, trained):
             with pytest.raises(UserError, match="content_vector must have 6 values a row"):
                 client.retrieve_by_content("red thing", content_vector=[1.0, 2.0])
             assert client.retrieve(["x" * 10_000]).is_fallback
+            red = client.retrieve(["i01"], 30, allow_categories=["red", "nothing"], exclude=["i03"])
+            assert len(red.results) == 28
+            described = client.describe([result.item_id for result in red.results])
+            assert all("red" in each.categories for each in described)
+            assert not client.retrieve(["i01"], deny_categories=["things"]).results
             assert client.describe([ODD_IDS[2]])[0].title == trained.items.titles[ids.index(ODD_IDS[2])]
             assert client.status()[0].version == int(exported.directory.name)
     finally:

@@ -19,8 +19,8 @@ from tests.serving.test_export import retrieve_inputs
 _PROGRAM = """
 import importlib.util, os, sys
 from pathlib import Path
-flavour, path, ids_file, answers = sys.argv[1:]
-scann = Path(importlib.util.find_spec("scann").origin).parent
+stock, scann, ids_file, answers = sys.argv[1:]
+library = Path(importlib.util.find_spec("scann").origin).parent / "scann_ops" / "cc" / "_scann_ops.so"
 sys.modules["scann"] = None  # an import of it fails
 import numpy as np
 import tensorflow as tf
@@ -28,20 +28,17 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import op_def_registry
 from tensorflow_serving.apis import prediction_log_pb2
 
-def ops(saved):
+def foreign_ops(path):
+    saved = saved_model_pb2.SavedModel.FromString((Path(path) / "saved_model.pb").read_bytes())
+    used = set()
     for meta in saved.meta_graphs:
         own = {function.signature.name for function in meta.graph_def.library.function}
         nodes = [*meta.graph_def.node]
         for function in meta.graph_def.library.function:
             nodes += function.node_def
-        yield from (node.op for node in nodes if node.op not in own)
-
-saved = saved_model_pb2.SavedModel.FromString((Path(path) / "saved_model.pb").read_bytes())
-used = set(ops(saved))
-assert len(used) > 50, used
-foreign = sorted(op for op in used if op_def_registry.get(op) is None)
-if flavour == "scann":
-    tf.load_op_library(str(scann / "scann_ops" / "cc" / "_scann_ops.so"))
+        used |= {node.op for node in nodes} - own
+    assert len(used) > 50, used
+    return sorted(op for op in used if op_def_registry.get(op) is None)
 
 ids = Path(ids_file).read_text(encoding="utf-8").split("\\n")[:-1]
 rng = np.random.default_rng(0)
@@ -49,100 +46,109 @@ def names(width, batch=20):
     pool = np.array([*ids, *["", "nobody", "x" * 10_000] * 5], object)
     return pool[rng.integers(0, len(pool), (batch, width))]
 
-with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-    graph = tf.compat.v1.saved_model.loader.load(session, ["serve"], path)
-    def call(signature, inputs):
-        definition = graph.signature_def[signature]
-        assert set(inputs) == set(definition.inputs)
-        feeds = {definition.inputs[name].name: value for name, value in inputs.items()}
-        return session.run({name: info.name for name, info in definition.outputs.items()}, feeds)
+def served(path):
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        graph = tf.compat.v1.saved_model.loader.load(session, ["serve"], path)
+        def call(signature, inputs):
+            definition = graph.signature_def[signature]
+            assert set(inputs) == set(definition.inputs)
+            feeds = {definition.inputs[name].name: value for name, value in inputs.items()}
+            return session.run({name: info.name for name, info in definition.outputs.items()}, feeds)
 
-    replayed = 0
-    for record in tf.compat.v1.io.tf_record_iterator(path + "/assets.extra/tf_serving_warmup_requests"):
-        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
-        call(
-            request.model_spec.signature_name,
-            {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()},
-        )
-        replayed += 1
-    answered = []
-    for turn in range(20):
-        inputs = {
-            "item_id": names(3),
-            "relevance_weight": rng.random(20).astype(np.float32),
-            "k": rng.integers(0, 80, 20).astype(np.int32),
-            "exclude_id": names(1 + turn),
-        }
-        signature = "retrieve"
-        if turn % 2:
-            signature = "retrieve_filtered"
-            categories = np.array(["", "red", "blue", "nothing"], object)
-            inputs["allow_category"] = categories[rng.integers(0, 4, (20, 2))]
-            inputs["deny_category"] = categories[rng.integers(0, 4, (20, 1))]
-        answer = call(signature, inputs)
-        for row in range(20):
-            found = answer["item_id"][row][: answer["count"][row]].tolist()
-            assert len(set(found)) == len(found) == answer["count"][row] <= min(30, inputs["k"][row])
-            banned = {name.encode() for key in ("item_id", "exclude_id") for name in inputs[key][row]}
-            assert not banned & set(found) and set(found) <= {item.encode() for item in ids}
-            assert not any(answer["item_id"][row][len(found):])
-        answered.append((signature, inputs, answer))
+        replayed = 0
+        for record in tf.compat.v1.io.tf_record_iterator(path + "/assets.extra/tf_serving_warmup_requests"):
+            request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+            inputs = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
+            call(request.model_spec.signature_name, inputs)
+            replayed += 1
+        return replayed, [asked(call, turn) for turn in range(20)]
+
+def asked(call, turn):
+    inputs = {
+        "item_id": names(3),
+        "relevance_weight": rng.random(20).astype(np.float32),
+        "k": rng.integers(0, 80, 20).astype(np.int32),
+        "exclude_id": names(1 + turn),
+    }
+    signature = "retrieve"
+    if turn % 2:
+        signature = "retrieve_filtered"
+        categories = np.array(["", "red", "blue", "nothing"], object)
+        inputs["allow_category"] = categories[rng.integers(0, 4, (20, 2))]
+        inputs["deny_category"] = categories[rng.integers(0, 4, (20, 1))]
+    answer = call(signature, inputs)
+    for row in range(20):
+        found = answer["item_id"][row][: answer["count"][row]].tolist()
+        assert len(set(found)) == len(found) == answer["count"][row] <= min(30, inputs["k"][row])
+        banned = {name.encode() for key in ("item_id", "exclude_id") for name in inputs[key][row]}
+        assert not banned & set(found) and set(found) <= {item.encode() for item in ids}
+        assert not any(answer["item_id"][row][len(found):])
+    return signature, inputs, answer
+
+found = {}
+for flavour, path in (("stock", stock), ("scann", scann)):  # stock while there are TensorFlow's own ops alone
+    foreign = foreign_ops(path)
+    if flavour == "scann":
+        tf.load_op_library(str(library))
+    replayed, answered = served(path)
+    found[flavour] = {"foreign": foreign, "replayed": replayed, "answered": answered}
 ours = [name for name in sys.modules if name.split(".")[0] in ("trainer", "serving", "preprocessing")]
 assert not ours and sys.modules["scann"] is None and "tensorflow_recommenders" not in sys.modules, ours
-np.save(answers, {"foreign": foreign, "replayed": replayed, "answered": answered}, allow_pickle=True)
+np.save(answers, found, allow_pickle=True)
 """
 
 
-@pytest.fixture(scope="module", params=[SCANN, STOCK])
-def served(request, exported_tree):
-    """Flavour and its export."""
-    result = exported_tree.result
-    return request.param, result if request.param == SCANN else result.stock
+@pytest.fixture(scope="module")
+def results(exported_tree):
+    """What was exported, by flavour."""
+    return {SCANN: exported_tree.result, STOCK: exported_tree.result.stock}
 
 
 @pytest.fixture(scope="module")
-def session(served, tmp_path_factory, trained):
-    """What a process with TensorFlow's own ops alone, and for `scann` its op library, makes of it."""
-    flavour, result = served
+def sessions(results, tmp_path_factory, trained):
+    """What a process makes of both that has TensorFlow's own ops alone, and for `scann` its op library."""
     directory = tmp_path_factory.mktemp("session")
     ids, answers = directory / "ids", directory / "answers.npy"
     ids.write_text("".join(f"{item_id}\n" for item_id in trained.items.ids), encoding="utf-8")
-    command = [sys.executable, "-c", _PROGRAM, flavour, str(result.directory), str(ids), str(answers)]
+    paths = [results[STOCK].directory, results[SCANN].directory, ids, answers]
+    command = [sys.executable, "-c", _PROGRAM, *map(str, paths)]
     run = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr[-3000:]
     return np.load(answers, allow_pickle=True).item()
 
 
-def test_ops_outside_tensorflow(served, session):
+@pytest.fixture(scope="module")
+def loaded(results):
+    """By flavour."""
+    return {flavour: tf.saved_model.load(str(result.directory)) for flavour, result in results.items()}
+
+
+def test_ops_outside_tensorflow(sessions):
     """In the graph and in the functions that it calls."""
-    flavour, _ = served
-    if flavour == STOCK:
-        assert session["foreign"] == []
-    else:
-        assert session["foreign"]
-        assert all(op.startswith("Scann>") for op in session["foreign"])
+    assert sessions[STOCK]["foreign"] == []
+    assert sessions[SCANN]["foreign"]
+    assert all(op.startswith("Scann>") for op in sessions[SCANN]["foreign"])
 
 
-def test_warm_up_is_replayed_in_full(session, exported_tree):
-    assert session["replayed"] == len(SIGNATURES) * exported_tree.config.export.warmup_requests
+@pytest.mark.parametrize("flavour", [SCANN, STOCK])
+def test_warm_up_is_replayed_in_full(sessions, exported_tree, flavour):
+    assert sessions[flavour]["replayed"] == len(SIGNATURES) * exported_tree.config.export.warmup_requests
 
 
-def test_random_requests_are_answered_alike_by_either_loader(served, session):
-    loaded = tf.saved_model.load(str(served[1].directory))
-    for signature, inputs, answer in session["answered"][:4]:
-        outputs = loaded.signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})
+@pytest.mark.parametrize("flavour", [SCANN, STOCK])
+def test_random_requests_are_answered_alike_by_either_loader(loaded, sessions, flavour):
+    for signature, inputs, answer in sessions[flavour]["answered"][:4]:
+        tensors = {name: tf.constant(value) for name, value in inputs.items()}
+        outputs = loaded[flavour].signatures[signature](**tensors)
         assert outputs["count"].numpy().tolist() == answer["count"].tolist()
         np.testing.assert_allclose(outputs["score"].numpy(), answer["score"], atol=1e-5)
 
 
-def test_both_flavours_answer_alike(exported_tree, trained):
+def test_both_flavours_answer_alike(loaded, trained):
     """A catalogue of sixty is searched whole by either."""
     rows = [Row([item_id], weight, 9) for item_id in trained.items.ids[:10] for weight in (0.0, 0.3, 1.0)]
     inputs = {name: tf.constant(value) for name, value in retrieve_inputs(rows).items()}
-    answers = [
-        tf.saved_model.load(str(result.directory)).signatures[RETRIEVE](**inputs)
-        for result in exported_tree.result.flavours
-    ]
+    answers = [loaded[flavour].signatures[RETRIEVE](**inputs) for flavour in (SCANN, STOCK)]
     for name in ("score", "engagement_score", "relevance_score"):
         np.testing.assert_allclose(answers[0][name].numpy(), answers[1][name].numpy(), atol=1e-5)
 

@@ -11,7 +11,7 @@ import pytest
 from preprocessing.errors import UserError
 from serving.client import Client, MissingSignatureError
 from serving.query import Question, print_json, print_table, query
-from serving.signatures import MAX_EXCLUSIONS
+from serving.signatures import MAX_EXCLUSIONS, MAX_FILTERS
 
 _IMPORT = """
 import sys, time
@@ -48,6 +48,15 @@ def test_default_k_and_exclusions(client):
     assert len(client.retrieve(["item3"]).results) == 5
     answer = client.retrieve(["item3"], k=2, exclude=["item2", "item4"])
     assert [result.item_id for result in answer.results] == ["item1", "item5"]
+
+
+@pytest.mark.parametrize(
+    ("allow", "deny", "count"),
+    [(["drama"], [], 2), (["comedy", "war"], ["comedy"], 2), (["comedy"], [], 0), ([], ["war"], 0), ([], [], 2)],
+)
+def test_filters(client, allow, deny, count):
+    answer = client.retrieve(["item3"], k=2, allow_categories=allow, deny_categories=deny)
+    assert len(answer.results) == count
 
 
 @pytest.mark.parametrize("items", [[], ["nobody"], ["nobody", "é" * 10_000]])
@@ -94,6 +103,8 @@ def test_wrong_arguments(client):
         lambda: client.retrieve(["a"], relevance_weight=float("nan")),
         lambda: client.retrieve(["\ud800"]),
         lambda: client.retrieve(["a"], exclude=["x"] * MAX_EXCLUSIONS),
+        lambda: client.retrieve(["a"], allow_categories=["x"] * MAX_FILTERS),
+        lambda: client.retrieve(["a"], deny_categories="drama"),
     ):
         with pytest.raises(UserError):
             call()
@@ -163,7 +174,13 @@ def test_query_by_title(server):
     assert reply.results[0].item_id == "item6"
 
 
+def test_query_with_filters(server):
+    assert len(ask(server, items=("item3",), k=3, allow_categories=("drama",)).results) == 3
+    assert not ask(server, items=("item3",), k=3, deny_categories=("drama",)).results
+
+
 def test_query_needs_items_or_words(server):
-    for question in ({}, {"items": ("a",), "title": "b"}, {"title": "b", "exclude": ("a",)}):
+    filtered = {"title": "b", "deny_categories": ("a",)}
+    for question in ({}, {"items": ("a",), "title": "b"}, {"title": "b", "exclude": ("a",)}, filtered):
         with pytest.raises(UserError, match="--"):
             ask(server, **question)

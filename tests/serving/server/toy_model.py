@@ -72,8 +72,11 @@ class ToyModel(tf.Module):
         return self._answer(tf.reduce_max(self._table.lookup(item_id), axis=1), k, exclude_id)
 
     def retrieve_filtered(self, item_id, relevance_weight, k, exclude_id, allow_category, deny_category):
-        del allow_category, deny_category
-        return self.retrieve(item_id, relevance_weight, k, exclude_id)
+        known = tf.constant(["drama", "war"])
+        asked = tf.reduce_any(allow_category != "", axis=1)
+        allowed = tf.reduce_any(allow_category[:, :, None] == known, axis=[1, 2]) | ~asked
+        denied = tf.reduce_any(deny_category[:, :, None] == known, axis=[1, 2])
+        return self.retrieve(item_id, relevance_weight, tf.where(allowed & ~denied, k, 0), exclude_id)
 
     def retrieve_by_content(self, title, description, categories, content_vector, relevance_weight, k):
         del description, categories, content_vector, relevance_weight
