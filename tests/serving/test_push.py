@@ -18,7 +18,7 @@ from serving.bucket_shelf import BucketShelf
 from serving.local_shelf import LocalShelf, staged
 from serving.mirror import keep_in_step, mirror
 from serving.push import history, origin, push, rollback, versions
-from serving.server.directories import find_versions, what_is_missing
+from serving.server.directories import find_versions, read_manifest, what_is_wrong
 from serving.stores.objects import open_store, read
 from serving.version_manifest import MANIFEST, VersionManifest, describe
 from tfx_pipeline import cli
@@ -393,15 +393,20 @@ def test_remains_of_the_killed(tmp_path, one):
 
 def test_the_embedded_server_waits_for_what_the_manifest_lists(tmp_path, one):
     version = Path(push(one, tmp_path / "mtmh").path)
-    assert what_is_missing(version) == ""
+    manifest = read_manifest(version)
+    assert what_is_wrong(version, manifest) == ""
+    whole = (version / "variables" / "part-2").read_bytes()
+    (version / "variables" / "part-2").write_bytes(whole[::-1])
+    assert "part-2 has another SHA-256" in what_is_wrong(version, manifest)
     (version / "variables" / "part-2").write_text("half")
-    assert "part-2 has 4 bytes of 2,500" in what_is_missing(version)
+    assert "part-2 has 4 bytes of 2,500" in what_is_wrong(version, manifest)
     (version / "variables" / "part-1").unlink()
-    assert what_is_missing(version) == "variables/part-1 is missing"
+    assert what_is_wrong(version, manifest) == "variables/part-1 is missing"
     (version / MANIFEST).write_text("{")
-    assert "cannot be read" in what_is_missing(version)
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_manifest(version)
     (version / MANIFEST).unlink()
-    assert what_is_missing(version) == ""
+    assert read_manifest(version) is None
 
 
 # --- only in a bucket ---------------------------------------------------------------------------------------------
