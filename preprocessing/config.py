@@ -46,6 +46,13 @@ class InputConfig:
     max_user_rows: int = option(
         1000, "latest rows kept of one user on each side of the split; caps robots and wholesalers", minimum=2
     )
+    spans: int | None = option(
+        None,
+        "a rolling window: of interactions in `{SPAN}`s, or in days `{YYYY}-{MM}-{DD}`, the last so many are read; by "
+        "default all",
+        minimum=1,
+    )
+    span_gaps: bool = option(False, "a span may be missing between others")
     max_bad_share: float = option(
         0.05, "the run fails when a larger share of the rows of a table is bad", minimum=0, maximum=1
     )

@@ -57,8 +57,10 @@ from preprocessing.sources import (
     SourceFile,
     check_headers,
     find_sources,
+    spans_of,
     total_text_bytes,
 )
+from preprocessing.spans import describe
 from preprocessing.statistics import AddCounts
 from preprocessing.table_steps import CheckTable
 
@@ -99,6 +101,9 @@ def preprocess(
     check_config(config)
     options = parse_options(beam_args)
     sources, item_sources, annotation_sources = check_inputs(config, interactions, items, annotations)
+    for table in (sources, item_sources, annotation_sources):
+        if spans := spans_of(table):
+            _LOGGER.info("%s: reading %s", table[0].table, describe(spans))
     with staged(output) as staging:
         # Annotations don't count: all other files are the same with and without them.
         job = Job(config, staging.directory, staging.rejected, count_shards(config, (*item_sources, *sources)))

@@ -15,6 +15,7 @@ from preprocessing.lines import read_lines
 from preprocessing.read_csv import csv_delimiter, parse_header, read_csv
 from preprocessing.read_jsonl import parse_object, read_jsonl
 from preprocessing.rows import FileFault, RawBatch
+from preprocessing.spans import Span, find_spans, has_spans
 
 INTERACTIONS: Final = "interactions"
 ITEM_TABLE: Final = "items"
@@ -47,13 +48,14 @@ _JSON_HEAD_LINES: Final = 100
 
 @dataclasses.dataclass(frozen=True)
 class SourceFile:
-    """One input file: its table, place among the table's sorted files, path, format and size in bytes."""
+    """One input file: its table, place among the table's sorted files, path, format and size in bytes, and its span."""
 
     table: str
     index: int
     path: str
     format: str
     bytes: int
+    span: Span | None = None
 
     @property
     def text_bytes(self) -> int:
@@ -64,13 +66,23 @@ class SourceFile:
 def find_sources(table: str, patterns: Sequence[str], config: InputConfig) -> tuple[SourceFile, ...]:
     """Expands files and globs to the sorted files of a table.
 
+    Of a pattern with spans, see `preprocessing.spans`: interactions are read from the last ``input.spans``, annotations
+    from all; items, a picture of the catalogue, from the newest.
+
     Raises:
-      UserError: a pattern matches nothing, or a file's format cannot be told.
+      UserError: a pattern matches nothing, its spans are not usable, or a file's format cannot be told.
     """
     if isinstance(patterns, str) or not patterns:
         raise UserError(f"no {table} files given; expected at least one path or glob: --{table} PATH")
     sizes: dict[str, int] = {}
+    spans: dict[str, Span] = {}
     for pattern in patterns:
+        if has_spans(pattern):
+            newest = {INTERACTIONS: config.spans, ITEM_TABLE: 1}.get(table)
+            for span, files in _spans(table, pattern, newest, gaps=config.span_gaps).items():
+                sizes.update(files)
+                spans.update(dict.fromkeys(files, span))
+            continue
         found = _match(pattern)
         if not found and is_local(pattern) and os.path.isdir(pattern):
             raise UserError(
@@ -79,9 +91,28 @@ def find_sources(table: str, patterns: Sequence[str], config: InputConfig) -> tu
         if not found:
             raise UserError(f"{table}: no file matches {pattern!r}; give an existing file or a glob that matches one")
         sizes.update(found)
+    if table == INTERACTIONS and config.spans is not None and not spans:
+        raise UserError(
+            f"input.spans is {config.spans}, but no path of the interactions has spans: write them into it, such as "
+            "'log/span-{SPAN}/*.csv', or leave the option out"
+        )
+    in_order = sorted(sizes, key=lambda path: (spans[path].number if path in spans else -1, path))
     return tuple(
-        SourceFile(table, index, path, _format(path, config), sizes[path]) for index, path in enumerate(sorted(sizes))
+        SourceFile(table, index, path, _format(path, config), sizes[path], spans.get(path))
+        for index, path in enumerate(in_order)
     )
+
+
+def _spans(table: str, pattern: str, newest: int | None, *, gaps: bool) -> dict[Span, dict[str, int]]:
+    try:
+        return find_spans(pattern, _match, newest, gaps=gaps)
+    except UserError as error:
+        raise UserError(f"{table}: {error}") from None
+
+
+def spans_of(sources: Sequence[SourceFile]) -> tuple[Span, ...]:
+    """The spans that files are of, in their order; empty where the pattern names none."""
+    return tuple(dict.fromkeys(source.span for source in sources if source.span is not None))
 
 
 def check_headers(sources: Sequence[SourceFile], config: InputConfig) -> None:

@@ -6,13 +6,14 @@ parameters: a hash of the contents, and one of the sources of each package that 
 
 import functools
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from preprocessing.config import InputConfig
 from preprocessing.files import open_raw
-from preprocessing.sources import find_sources
+from preprocessing.sources import find_sources, spans_of
 
 _ROOT: Final = Path(__file__).resolve().parents[1]
 _BLOCK: Final = 1 << 20
@@ -21,6 +22,9 @@ _DIGITS: Final = 12
 
 def content_fingerprint(config: InputConfig, tables: Mapping[str, Sequence[str]], others: Sequence[str] = ()) -> str:
     """Identifies input files by their order, names and contents; times and sizes don't count.
+
+    Where tables are read in spans, these follow after a blank as JSON, for `tfx_pipeline.run_reasons`: versions by span
+    by table.
 
     Args:
       config: how the files are read.
@@ -31,12 +35,16 @@ def content_fingerprint(config: InputConfig, tables: Mapping[str, Sequence[str]]
       UserError: a pattern matches nothing.
     """
     digest = hashlib.sha256()
+    spans: dict[str, dict[str, int | None]] = {}
     for table, patterns in sorted(tables.items()):
-        for source in find_sources(table, patterns, config) if patterns else ():
+        sources = find_sources(table, patterns, config) if patterns else ()
+        for source in sources:
             digest.update(f"{table}\0{source.path}\0{_hash_file(source.path)}\n".encode())
+        if found := spans_of(sources):
+            spans[table] = {span.name: span.version for span in found}
     for path in others:
         digest.update(f"other\0{path}\0{_hash_file(path)}\n".encode())
-    return digest.hexdigest()
+    return f"{digest.hexdigest()} {json.dumps(spans)}" if spans else digest.hexdigest()
 
 
 def code_version(*parts: str) -> str:

@@ -8,6 +8,7 @@ FIRST: Final = "it has not run before"
 NOTHING: Final = "what it made is gone"
 _CODE: Final = "code"
 _FINGERPRINT: Final = "fingerprint"
+_CONTENTS: Final = "the contents of the input files have changed"
 _IDENTITY: Final = "_identity"
 _LONGEST: Final = 40
 _SHOWN: Final = 4
@@ -50,7 +51,9 @@ def _changed_parameters(now: Mapping[str, Any], before: Mapping[str, Any]) -> It
         if value == earlier or name.endswith(_IDENTITY):
             continue
         if name == _FINGERPRINT:
-            yield "the contents of the input files have changed"
+            yield from list(_changed_spans(str(value), str(earlier))) or [
+                "the contents of the input files have changed"
+            ]
         else:
             yield from _changed_value(name, value, earlier)
 
@@ -65,6 +68,33 @@ def _changed_plain(name: str, value: Any, earlier: Any) -> Iterator[str]:
 def _changed_code(now: str, before: str) -> list[str]:
     earlier = set(before.split())
     return [part.partition(":")[0] for part in now.split() if part not in earlier] or ["a package"]
+
+
+def _changed_spans(now: str, before: str) -> Iterator[str]:
+    """What is new, newer or no longer read, from two fingerprints.
+
+    >>> list(_changed_spans('a {"interactions": {"1": 2, "3": 1}}', 'b {"interactions": {"0": 1, "1": 1}}'))
+    ['interactions: span 3 is new, span 0 is no longer read, span 1 has version 2, had 1']
+    """
+    left, right = _spans(now), _spans(before)
+    for table in sorted(left.keys() & right.keys()):
+        found, earlier = left[table], right[table]
+        names = sorted({*found, *earlier}, key=lambda name: (len(name), name))
+        changes = [f"span {name} is new" for name in names if name not in earlier]
+        changes += [f"span {name} is no longer read" for name in names if name not in found]
+        changes += [
+            f"span {name} has version {found[name]}, had {earlier[name]}"
+            for name in names
+            if name in found and name in earlier and found[name] != earlier[name]
+        ]
+        more = len(changes) - _SHOWN
+        if changes:
+            yield f"{table}: {', '.join(changes[:_SHOWN])}" + (f" and {more} more" if more > 0 else "")
+
+
+def _spans(fingerprint: str) -> dict[str, dict[str, Any]]:
+    found = _parsed(fingerprint.partition(" ")[2])
+    return found if isinstance(found, dict) else {}
 
 
 def _changed_value(name: str, value: Any, earlier: Any) -> Iterator[str]:

@@ -25,6 +25,31 @@ def test_contents_count_and_times_do_not(tmp_path):
         content_fingerprint(InputConfig(), {"items": [str(tmp_path / "none.csv")]})
 
 
+def test_the_reason_names_spans_and_versions(tmp_path):
+    def span(number, version):
+        path = tmp_path / f"span-{number}" / f"v-{version}" / "log.csv"
+        path.parent.mkdir(parents=True)
+        path.write_text(f"user_id,item_id,timestamp\na,b,{version}\n")
+
+    def fingerprint():
+        tables = {"interactions": [f"{tmp_path}/span-{{SPAN}}/v-{{VERSION}}/*.csv"]}
+        return content_fingerprint(InputConfig(spans=3), tables)
+
+    for number in (8, 9, 10):
+        span(number, 1)
+    before = fingerprint()
+    span(9, 2)
+    span(11, 1)
+    assert fingerprint() != before
+    assert reasons({"fingerprint": fingerprint()}, {"fingerprint": before}, {}, {}) == (
+        "interactions: span 11 is new, span 8 is no longer read, span 9 has version 2, had 1"
+    )
+    before = fingerprint()
+    (tmp_path / "span-11" / "v-1" / "log.csv").write_text("user_id,item_id,timestamp\n")
+    changed = reasons({"fingerprint": fingerprint()}, {"fingerprint": before}, {}, {})
+    assert changed == "the contents of the input files have changed"
+
+
 def test_other_files_count_too(tmp_path):
     teacher = tmp_path / "model.onnx"
     teacher.write_bytes(b"a")

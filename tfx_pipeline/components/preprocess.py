@@ -59,6 +59,7 @@ class Executor(BaseBeamExecutor):
         """Writes the examples, and the views of them that TFX's own components read."""
         from preprocessing.pairs_view import write_pairs_view
         from preprocessing.pipeline import preprocess
+        from preprocessing.sources import INTERACTIONS, find_sources, spans_of
 
         examples = only(output_dict, "examples")
         uri = str(examples.uri)
@@ -66,9 +67,12 @@ class Executor(BaseBeamExecutor):
         output = os.path.join(uri.rsplit("/", 2)[0], UNFINISHED) if is_local(uri) else uri
         if is_local(uri):
             shutil.rmtree(output, ignore_errors=True)
+        config = from_json(PreprocessingConfig, exec_properties["config"])
+        interactions = paths_from_text(exec_properties["interactions"])
+        spans = spans_of(find_sources(INTERACTIONS, interactions, config.input))
         manifest = preprocess(
-            from_json(PreprocessingConfig, exec_properties["config"]),
-            paths_from_text(exec_properties["interactions"]),
+            config,
+            interactions,
             paths_from_text(exec_properties["items"]),
             output,
             self._beam_pipeline_args,
@@ -85,8 +89,11 @@ class Executor(BaseBeamExecutor):
             _copy_views(directory, output_dict)
             with writable(output_dict, "pairs_examples") as place:
                 write_pairs_view(str(directory), str(place / f"Split-{PAIRS_SPLIT}"))
-        only(output_dict, "items_examples").split_names = encode_split_names([ITEMS_SPLIT])
-        only(output_dict, "pairs_examples").split_names = encode_split_names([PAIRS_SPLIT])
+        for key, split in (("items_examples", ITEMS_SPLIT), ("pairs_examples", PAIRS_SPLIT)):
+            artifact = only(output_dict, key)
+            artifact.split_names = encode_split_names([split])
+            if spans:  # as ExampleGen marks what it makes: by the newest
+                artifact.span, artifact.version = spans[-1].number, spans[-1].version or 0
 
 
 def _copy_views(directory: Path, output_dict: Artifacts) -> None:
