@@ -21,6 +21,7 @@ SPAN: Final = "SPAN"
 VERSION: Final = "VERSION"
 _DATE: Final = ("YYYY", "MM", "DD")
 _SPEC: Final = re.compile(r"\{(?P<name>SPAN|VERSION|YYYY|MM|DD)(?::(?P<width>[^{}]*))?\}")
+_ADJACENT: Final = re.compile(r"(?:\{(?:SPAN|VERSION|YYYY|MM|DD)(?::[^{}]*)?\})+")
 _GLOB: Final = re.compile(r"\*\*/|\*\*|\*|\?|\[[^\]]+\]")
 _EPOCH: Final = datetime.date(1970, 1, 1)
 _SHOWN: Final = 10
@@ -72,7 +73,7 @@ def find_spans(
       UserError: the pattern is none, nothing matches it, a span is missing, or a version is there twice.
     """
     _check(pattern)
-    found, strange = _by_version(pattern, match(_SPEC.sub("*", pattern)))
+    found, strange = _by_version(pattern, match(_ADJACENT.sub("*", pattern)))
     if not found:
         raise UserError(f"no file matches {pattern!r}{_nearest(strange)}")
     if strange:

@@ -26,6 +26,7 @@ from preprocessing.manifest import load_manifest
 from preprocessing.schema import MANIFEST, Manifest
 from serving.stores.objects import is_bucket, open_store
 from serving.stores.trees import copy_tree, delete_tree, put_tree
+from trainer.base import Base
 
 LATEST: Final = "latest"
 """Name of the record that runs on a cluster compare with, in a bucket; local runs look for theirs."""
@@ -113,7 +114,7 @@ def find_baseline(store: Path, part: str, identity: str, served: int | None) -> 
 
     Args:
       store: the directory of records.
-      part: what is compared, ``data`` or ``model``.
+      part: what is compared, ``data`` or ``model``, or begun with, ``training``.
       identity: of the run's part.
       served: the version whose content is served, see `serving.push.origin`; None where nothing is.
 
@@ -125,14 +126,29 @@ def find_baseline(store: Path, part: str, identity: str, served: int | None) -> 
             continue
         try:
             document: Any = json.loads((store / str(version) / IDENTITY).read_text(encoding="utf-8"))
-            other = document["identity"][part]
-        except (OSError, ValueError, KeyError, TypeError):
+            other = document["identity"].get(part)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
         if other != identity:
             return store / str(version)
     none = store / NONE
     none.mkdir(parents=True, exist_ok=True)
     return none
+
+
+def warm_start_base(baseline: Path) -> Base | None:
+    """The model of a record to begin a training with; None where nothing was blessed before.
+
+    Raises:
+      UserError: the record is damaged.
+    """
+    if not (baseline / IDENTITY).is_file():
+        return None
+    try:
+        version = json.loads((baseline / IDENTITY).read_text(encoding="utf-8"))["version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{baseline} holds no usable record of a push ({error}); remove it") from error
+    return Base(baseline / MODEL, f"version {version}")
 
 
 def earlier_statistics(baseline: Path, branch: str) -> Any:

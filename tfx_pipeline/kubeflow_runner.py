@@ -75,6 +75,8 @@ def parameters(config: RunConfig) -> tuple[Parameter, ...]:
         Parameter("store", str, store),
         Parameter("data_identity", str, identity),
         Parameter("model_identity", str, identity),
+        Parameter("training_identity", str, identity),
+        *([Parameter("base", str, f"{store}/latest")] if config.trainer.warm_start else []),
         Parameter("relevance", float, float(config.loss.relevance)),
         Parameter("epochs", int, config.trainer.epochs),
         Parameter("learning_rate", float, float(config.trainer.learning_rate)),
@@ -147,7 +149,7 @@ def _pipeline(config: RunConfig) -> Any:
         root=cluster.pipeline_root,
         beam_args=beam_options(cluster.beam_options),
         cache=cluster.cache,
-        **values,
+        **{"base": None, **values},
     )
     pipeline = create_pipeline(settings)
     for node in pipeline.components:

@@ -43,7 +43,10 @@ class Settings:
         may be RuntimeParameters.
       destination: directory of the served versions; may be a RuntimeParameter.
       store: directory of the records of what was pushed; may be a RuntimeParameter.
-      data_identity, model_identity: name what a pushed version was made of, in its record; may be RuntimeParameters.
+      base: directory of what a training that starts warm begins with, see `tfx_pipeline.blessed`; may be a
+        RuntimeParameter.
+      data_identity, model_identity, training_identity: name what a pushed version was made of, in its record; may be
+        RuntimeParameters.
       relevance, epochs, learning_rate: λ and two more options of the training, by default the configuration's; may be
         RuntimeParameters.
       beam_args: Beam's options, of every component that runs on Beam.
@@ -64,6 +67,8 @@ class Settings:
     store: Any
     data_identity: Any
     model_identity: Any
+    training_identity: Any
+    base: Any
     relevance: Any = None
     epochs: Any = None
     learning_rate: Any = None
@@ -115,6 +120,7 @@ def create_pipeline(settings: Settings) -> Pipeline:
     )
     # Only after the gate, whose findings are none of its inputs: what they are changes nothing in what is learnt.
     transform.add_upstream_node(data_gate)
+    base = _baseline(settings.base, "WarmStart") if config.trainer.warm_start else None
     trainer = Trainer(
         examples=preprocess.outputs["examples"],
         transform_graph=transform.outputs["transform_graph"],
@@ -123,6 +129,7 @@ def create_pipeline(settings: Settings) -> Pipeline:
         epochs=_or(settings.epochs, config.trainer.epochs),
         learning_rate=_or(settings.learning_rate, config.trainer.learning_rate),
         code=code.trainer,
+        base=base.outputs["result"] if base else None,
     )
     index_builder = IndexBuilder(
         examples=preprocess.outputs["examples"],
@@ -165,6 +172,7 @@ def create_pipeline(settings: Settings) -> Pipeline:
         store=settings.store,
         data_identity=settings.data_identity,
         model_identity=settings.model_identity,
+        training_identity=settings.training_identity,
         keep_versions=config.push.keep_versions or 0,
         code=code.pusher,
     )
@@ -178,6 +186,7 @@ def create_pipeline(settings: Settings) -> Pipeline:
             data_baseline,
             data_gate,
             transform,
+            *([base] if base else []),
             trainer,
             index_builder,
             model_baseline,

@@ -132,7 +132,8 @@ def _settings(workdir: Workdir, config: RunConfig, inputs: Inputs, beam_args: Se
     logger.info("inputs %s, TFX is ready", fingerprint[:12])
     code = CodeVersions()
     data = _digest(fingerprint, to_json(config.preprocessing), code.preprocess)
-    model = _digest(data, to_json(config.training), to_json(config.serving), code.trainer, code.index_builder)
+    training = _digest(data, to_json(config.training), code.trainer)
+    model = _digest(training, to_json(config.serving), code.index_builder)
     store = workdir.blessed.absolute()
     newest = origin(workdir.serving)
     return Settings(
@@ -148,6 +149,8 @@ def _settings(workdir: Workdir, config: RunConfig, inputs: Inputs, beam_args: Se
         store=str(store),
         data_identity=data,
         model_identity=model,
+        training_identity=training,
+        base=str(find_baseline(store, "training", training, newest)),
         beam_args=(*BEAM_ARGS, *beam_args),
         metadata=sqlite_metadata_connection_config(str(workdir.pipeline.absolute() / "metadata.sqlite")),
     )

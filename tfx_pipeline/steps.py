@@ -15,6 +15,7 @@ from tfx_pipeline.workdir import Workdir, input_fingerprint, write_whole
 
 if TYPE_CHECKING:
     from serving.export import ExportResult
+    from trainer.base import Base
     from trainer.evaluate import Scores
 
 logger = logging.getLogger("mtmh.run")
@@ -61,12 +62,21 @@ def _stored_fingerprint(workdir: Workdir) -> str | None:
 
 
 def train_step(workdir: Workdir, config: RunConfig, *, resume: bool = False) -> None:
-    """Trains ``model.name`` on the examples."""
+    """Trains ``model.name`` on the examples; with ``trainer.warm_start`` beginning with the last blessed model."""
     from trainer.train import train
 
     workdir.require_examples(config)
-    result = train(workdir.examples, workdir.training(config.model.name), config.training, resume=resume)
+    base = _last_blessed(workdir) if config.trainer.warm_start else None
+    result = train(workdir.examples, workdir.training(config.model.name), config.training, resume=resume, base=base)
     logger.info("trained %s: best after epoch %d", config.model.name, result.epochs)
+
+
+def _last_blessed(workdir: Workdir) -> "Base | None":
+    """The newest model that was pushed and not rolled back."""
+    from serving.push import origin
+    from tfx_pipeline.blessed import find_baseline, warm_start_base
+
+    return warm_start_base(find_baseline(workdir.blessed, "training", "", origin(workdir.serving)))
 
 
 def export_step(workdir: Workdir, config: RunConfig) -> "ExportResult":

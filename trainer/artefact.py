@@ -1,4 +1,14 @@
-"""The trained model on disk: weights, configuration and what the trainer learnt about the dial."""
+"""The trained model on disk: weights, configuration, and what the trainer learnt about the dial.
+
+::
+
+    model.json        a `ModelDescription`
+    weights.*         checkpoint of the model
+    first_stage.*     likewise as the first stage has left it, where there was one
+    items.npz         ids, and some of the teacher's vectors
+
+A later training may begin with it (`trainer.warm_start`), for which the last two are kept.
+"""
 
 import dataclasses
 import hashlib
@@ -6,16 +16,19 @@ import json
 import os
 import shutil
 import uuid
+import zipfile
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from preprocessing.backend import tf
 from preprocessing.config import FeaturesConfig
 from preprocessing.errors import UserError
 from preprocessing.read import ItemTable
 from trainer import metrics
+from trainer.base import DESCRIPTION
 from trainer.catalogue import Catalogue, build_catalogue
 from trainer.checkpoint import read_checkpoint
 from trainer.config import LossConfig, ModelConfig, TrainerConfig
@@ -23,9 +36,12 @@ from trainer.evaluate import Scores
 from trainer.model import MTMHModel
 from trainer.typed import typed
 
-DESCRIPTION: Final = "model.json"
 WEIGHTS: Final = "weights"
+FIRST_STAGE: Final = "first_stage"
+KEPT_ITEMS: Final = "items.npz"
 FORMAT_VERSION: Final = 2
+_ANCHORS: Final = 8192
+"""Items, evenly spread over the catalogue, whose teacher's vectors are kept."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +60,23 @@ class DialPoint:
 
 
 @dataclasses.dataclass(frozen=True)
+class WarmStart:
+    """The model that a training began with.
+
+    Attributes:
+      model: its name, such as ``version 1790000000000``.
+      description_digest: SHA-256 of its ``model.json``.
+      examples_digest: SHA-256 of the manifest of the examples that it was trained on.
+      items: items whose embedding was carried over.
+    """
+
+    model: str
+    description_digest: str
+    examples_digest: str
+    items: int
+
+
+@dataclasses.dataclass(frozen=True)
 class ModelDescription:
     """What rebuilds a model besides its weights.
 
@@ -56,6 +89,9 @@ class ModelDescription:
       dial: recall and relevance along the dial on the validation slice; empty without one.
       refit: whether the rows after the split were trained on.
       quota_dial: as ``dial``, where the heads answer by quota.
+      validation_time, split_time: unix seconds; the first stage has learnt from rows before the one, None without that
+        stage, and the weights, unless refit, from rows before the other.
+      warm_start: what the training began with; None: with nothing.
     """
 
     features: FeaturesConfig
@@ -72,13 +108,30 @@ class ModelDescription:
     dial: tuple[DialPoint, ...]
     refit: bool
     quota_dial: tuple[DialPoint, ...] = ()
+    validation_time: float | None = None
+    split_time: float | None = None
+    warm_start: WarmStart | None = None
 
 
-def save_model(directory: Path, model: MTMHModel, description: ModelDescription) -> None:
-    """Writes a model beside ``directory`` and puts it in place in one step, replacing an earlier one."""
+def save_model(
+    directory: Path, model: MTMHModel, description: ModelDescription, items: ItemTable, first_stage: Path | None = None
+) -> None:
+    """Writes a model beside ``directory`` and puts it in place in one step, replacing an earlier one.
+
+    Args:
+      directory: where it goes.
+      model: as trained.
+      description: of it.
+      items: its catalogue.
+      first_stage: prefix of a checkpoint by `save_weights`, to be kept with it.
+    """
     staging = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}")
     staging.mkdir(parents=True)
-    tf.train.Checkpoint(**model.parts()).write(str(staging / WEIGHTS))
+    save_weights(staging / WEIGHTS, model)
+    if first_stage is not None:
+        for path in first_stage.parent.glob(f"{first_stage.name}.*"):
+            shutil.copy2(path, staging / f"{FIRST_STAGE}{path.name.removeprefix(first_stage.name)}")
+    _keep_items(staging / KEPT_ITEMS, items)
     document = {"format_version": FORMAT_VERSION, **dataclasses.asdict(description)}
     (staging / DESCRIPTION).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if directory.exists():
@@ -88,6 +141,39 @@ def save_model(directory: Path, model: MTMHModel, description: ModelDescription)
         shutil.rmtree(retired)
     else:
         os.rename(staging, directory)
+
+
+def save_weights(path: Path, model: MTMHModel) -> None:
+    """Writes the parts of a model as a checkpoint with the prefix ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tf.train.Checkpoint(**model.parts()).write(str(path))
+
+
+def _keep_items(path: Path, items: ItemTable) -> None:
+    number = len(items.ids)
+    count = min(number, _ANCHORS)
+    anchors = np.arange(count, dtype=np.int64) * number // max(count, 1)
+    with path.open("wb") as file:
+        np.savez(
+            file,
+            ids=np.frombuffer("\n".join(items.ids).encode("utf-8"), np.uint8),
+            anchors=anchors,
+            content=items.content_vectors[anchors],
+        )
+
+
+def load_kept(directory: Path) -> tuple[list[str], NDArray[np.int64], NDArray[np.float32]]:
+    """The ids of a model's N items, and of n of these the rows, int64 [n], and the teacher's vectors, float32 [n, D].
+
+    Raises:
+      UserError: they are missing or damaged.
+    """
+    try:
+        with np.load(directory / KEPT_ITEMS, allow_pickle=False) as arrays:
+            ids = arrays["ids"].tobytes().decode("utf-8").split("\n")
+            return ids, arrays["anchors"], arrays["content"]
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{directory / KEPT_ITEMS} is missing or damaged ({error}); train the model again") from None
 
 
 def catalogue_digest(items: ItemTable) -> str:

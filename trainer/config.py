@@ -113,6 +113,11 @@ class TrainerConfig:
     patience: int = option(3, "stop after this many epochs without a better recall on the validation slice", minimum=1)
     eval_triggers: int = option(20000, "triggers sampled for the evaluation between epochs", minimum=1)
     refit: bool = option(False, "train the pushed model on all rows, those after the split too")
+    warm_start: bool = option(
+        False,
+        "`mtmh run` and `mtmh train`: begin with the weights of the last blessed model, embeddings of items by their "
+        "ids, instead of with nothing",
+    )
     tensorboard: bool = option(True, "write TensorBoard logs")
 
 

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from preprocessing.backend import tf
 from preprocessing.config import FeaturesConfig
@@ -48,6 +49,34 @@ class ItemInputs:
     content: Any
 
 
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Rows of the same things in two tables: ``mine`` and ``theirs``, int64 [n] each."""
+
+    mine: NDArray[np.int64]
+    theirs: NDArray[np.int64]
+
+    def put(self, table: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The first table with these rows of the other."""
+        table = table.copy()
+        table[self.mine] = other[self.theirs]
+        return table
+
+
+@dataclasses.dataclass(frozen=True)
+class Carried:
+    """What one catalogue's model takes over from another's, see `trainer.warm_start`.
+
+    Attributes:
+      items, categories: those of both.
+      rotation: float32 [D, E], from this catalogue's content vectors to the other's.
+    """
+
+    items: Rows
+    categories: Rows
+    rotation: NDArray[np.float32]
+
+
 class MeanEmbedding(tf.keras.layers.Layer):
     """Mean embedding of the non-zero ids of each row: int32 [n, T] to float32 [n, dimension]; zero for an empty row.
 
@@ -64,6 +93,10 @@ class MeanEmbedding(tf.keras.layers.Layer):
             shape=(size, dimension),
             initializer=tf.keras.initializers.RandomNormal(stddev=dimension**-0.5),
         )
+
+    def carry_over(self, other: "MeanEmbedding", rows: Rows) -> None:
+        """Takes rows of another table."""
+        self._table.assign(rows.put(self._table.numpy(), other._table.numpy()))
 
     def call(self, ids: Any) -> Any:
         """Looks up int32 [n, T], 0 pads."""
@@ -87,7 +120,7 @@ class ItemEncoder(tf.keras.layers.Layer):
         super().__init__(name="item_encoder")
         self._sizes = sizes
         self._features = features
-        dimension = model.dimension
+        self._dimension = dimension = model.dimension
         if features.ids:
             self._ids = tf.keras.layers.Embedding(
                 sizes.num_items + 1,
@@ -116,6 +149,26 @@ class ItemEncoder(tf.keras.layers.Layer):
         given = vectors.any(axis=1)
         table[:-1] = np.where(given[:, np.newaxis], vectors, _STRANGE * table[:-1])
         self._ids.embeddings.assign(table)
+
+    def carry_over(self, other: "ItemEncoder", carried: Carried) -> None:
+        """Takes the weights of an encoder of the same features and widths; what it doesn't know stays as it is."""
+        width = 0
+        if self._features.ids:
+            stranger = np.array([-1])
+            rows = Rows(*(np.append(part, stranger) for part in (carried.items.mine, carried.items.theirs)))
+            self._ids.embeddings.assign(rows.put(self._ids.embeddings.numpy(), other._ids.embeddings.numpy()))
+            width += self._dimension
+        if self._features.text:
+            self._text.set_weights(other._text.get_weights())
+            width += self._dimension
+        if self._features.categories:
+            self._categories.carry_over(other._categories, carried.categories)
+            width += self._dimension
+        kernel, bias = other._project.get_weights()
+        content = carried.rotation @ kernel[width:] if self._features.content_vector else kernel[width:]
+        self._project.set_weights([np.concatenate([kernel[:width], content]), bias])
+        self._widen.set_weights(other._widen.get_weights())
+        self._narrow.set_weights(other._narrow.get_weights())
 
     def with_content(self, items: ItemInputs, keep: Any | None = None) -> ItemInputs:
         """The items as the heads and `call` are to see them: a stand-in where the content vector is absent.

@@ -54,6 +54,12 @@ class RelevanceQueryTower(tf.keras.layers.Layer):
             vector += self._content(content)
         return tf.math.l2_normalize(vector, axis=1, epsilon=1e-12)
 
+    def carry_over(self, other: "RelevanceQueryTower", rotation: Any) -> None:
+        """Takes another tower's weights; ``rotation`` [D, E] leads from its own content vectors to the other's."""
+        self._dense.set_weights(other._dense.get_weights())
+        if self._use_content:
+            self._content.kernel.assign(rotation @ other._content.kernel.numpy())
+
     def initialise_content(self, components: Any) -> None:
         """Sets the content projection: float32 [D, dimension], the teacher's principal axes."""
         self._content.kernel.assign(components)

@@ -103,7 +103,7 @@ class TrainingLoop:
           config: options.
           model: prepared for training, in the distribution's scope.
           batches: to learn from.
-          examples: fingerprint of the examples; a checkpoint is resumed with the same ones only.
+          examples: names examples and start; a checkpoint is resumed with the same ones only.
           epochs: most epochs.
           judge: scores the model between epochs at some settings of the dial, the criterion's among them, for early
             stopping; None trains all epochs and keeps the last.
@@ -242,8 +242,8 @@ class TrainingLoop:
             raise self._damaged(error) from None
         if identity != self._identity():
             raise DamagedCheckpointError(
-                f"{self._directory} is a training of another configuration or of other examples; resume with those it "
-                "was started with, or start anew without --resume"
+                f"{self._directory} is a training of another configuration, of other examples or from another start; "
+                "resume with those it was started with, or start anew without --resume"
             )
         return state
 

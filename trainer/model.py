@@ -11,7 +11,7 @@ from preprocessing.config import FeaturesConfig
 from trainer.candidates import CandidateSampler, TrainingTables
 from trainer.catalogue import Catalogue
 from trainer.config import LossConfig, ModelConfig
-from trainer.encoder import EncoderSizes, ItemEncoder, ItemInputs
+from trainer.encoder import Carried, EncoderSizes, ItemEncoder, ItemInputs
 from trainer.heads import EngagementCandidateTower, EngagementQueryTower, RelevanceQueryTower, Temperature
 from trainer.loss_means import LossMeans
 from trainer.losses import MOST_ALIGN, AnnotationTask, DistillationTask, EngagementTask, align_weight
@@ -144,6 +144,22 @@ class MTMHModel(tfrs.Model):
         if self.has_relevance:
             parts["relevance_query"] = self.relevance_query
         return parts | {layer.name: layer for layer in self._temperatures()}
+
+    def carry_over(self, other: "MTMHModel", carried: Carried) -> None:
+        """Takes the weights of a model of the same shape and another catalogue, and the identities of its items."""
+        self.encoder.carry_over(other.encoder, carried)
+        if self.has_engagement:
+            self.engagement_query.set_weights(other.engagement_query.get_weights())
+            self.engagement_candidate.set_weights(other.engagement_candidate.get_weights())
+        if self.has_relevance:
+            self.relevance_query.carry_over(other.relevance_query, carried.rotation)
+        known = self.known.numpy()
+        known[carried.items.mine] = True
+        self.known.assign(known)
+        theirs = {layer.name: layer for layer in other._temperatures()}
+        for layer in self._temperatures():
+            if layer.name in theirs:
+                layer.set_weights(theirs[layer.name].get_weights())
 
     # --- encoding -----------------------------------------------------------------------------------------------
 

@@ -103,5 +103,5 @@ def load_snapshot(directory: Path) -> Snapshot:
                 interaction_count=arrays["interaction_count"],
                 **document,
             )
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(f"{directory} holds no usable snapshot of a blessed model ({error}); remove it") from error

@@ -13,7 +13,16 @@ from preprocessing import schema
 from preprocessing.errors import UserError
 from preprocessing.manifest import load_manifest
 from preprocessing.read import Annotations, ItemTable, read_annotations, read_items, read_triggers
-from trainer.artefact import DialPoint, ModelDescription, catalogue_digest, save_model
+from trainer.artefact import (
+    FIRST_STAGE,
+    WEIGHTS,
+    DialPoint,
+    ModelDescription,
+    catalogue_digest,
+    save_model,
+    save_weights,
+)
+from trainer.base import Base
 from trainer.batches import Batches, make_batches
 from trainer.candidates import TrainingTables
 from trainer.catalogue import Catalogue, build_catalogue
@@ -22,7 +31,7 @@ from trainer.config import TrainingConfig
 from trainer.data import summarise_pairs
 from trainer.distribution import Distribution, distribution
 from trainer.evaluate import DIAL, Scores, evaluate, make_judge, sample_triggers
-from trainer.loop import Criterion, TrainingLoop, Watch
+from trainer.loop import CHECKPOINTS, Criterion, TrainingLoop, Watch
 from trainer.model import MTMHModel
 from trainer.names import BLEND, QUOTA
 from trainer.neighbours import teacher_neighbours
@@ -31,6 +40,7 @@ from trainer.spectral import MOST_ITEMS, spectral_embeddings
 from trainer.stand_in import fit_stand_in
 from trainer.tensorboard import FINAL, LOGS, TRAINING, write_outcome
 from trainer.variants import as_variant
+from trainer.warm_start import Start, find_start
 
 logger = logging.getLogger("mtmh.trainer")
 
@@ -58,7 +68,9 @@ class TrainResult:
     scores: Scores | None
 
 
-def train(examples: Path, output: Path, config: TrainingConfig, *, resume: bool = False) -> TrainResult:
+def train(
+    examples: Path, output: Path, config: TrainingConfig, *, resume: bool = False, base: Base | None = None
+) -> TrainResult:
     """Trains in two stages: what the validation slice is for is chosen first, then the slice is learnt from as well.
 
     The first model learns from the training pairs until its recall on the validation slice stops rising; that slice
@@ -74,6 +86,7 @@ def train(examples: Path, output: Path, config: TrainingConfig, *, resume: bool 
       output: directory of this training; a checkpoint there is continued with ``resume``, else discarded.
       config: options; ``model.name`` is spelled out by `trainer.variants`.
       resume: continue an interrupted training of the same configuration.
+      base: with ``trainer.warm_start`` the model to begin with; see `trainer.warm_start`.
 
     Raises:
       UserError: the examples are missing or hold nothing to train on, the model is not one to train, the loss is no
@@ -82,13 +95,22 @@ def train(examples: Path, output: Path, config: TrainingConfig, *, resume: bool 
     """
     workers = distribution()  # first of all: TensorFlow connects them before it computes anything
     with workers.watched():
-        return _train(workers, examples, output, config, resume=resume)
+        return _train(workers, examples, output, config, resume=resume, base=base)
 
 
-def _train(workers: Distribution, examples: Path, output: Path, config: TrainingConfig, *, resume: bool) -> TrainResult:
+def _train(
+    workers: Distribution, examples: Path, output: Path, config: TrainingConfig, *, resume: bool, base: Base | None
+) -> TrainResult:
     config = as_variant(config)
     data = _read(examples, config)
-    choice = _choose(data, output, config, resume=resume)
+    manifest = load_manifest(str(examples))
+    if config.trainer.warm_start:
+        stages = 2 if manifest.num_validation_triggers else 1
+        data = dataclasses.replace(
+            data, start=find_start(base, examples, data.items, data.catalogue, config, stages=stages)
+        )
+    first_stage = output / CHECKPOINTS / FIRST_STAGE / WEIGHTS
+    choice = _choose(data, output, config, resume=resume, keep=first_stage)
     parts = [schema.PAIRS]
     if choice is not None:
         parts.append(schema.VALIDATION)
@@ -103,7 +125,8 @@ def _train(workers: Distribution, examples: Path, output: Path, config: Training
     if config.trainer.refit:
         parts.append(schema.EVAL)
     model, batches = _build(data, parts, config)
-    loop = TrainingLoop(FINAL, output, config, model, batches, examples=data.digest, epochs=epochs, judge=None)
+    began = None if data.start is None else data.start.put_into(model, first_stage=False)
+    loop = TrainingLoop(FINAL, output, config, model, batches, examples=data.identity, epochs=epochs, judge=None)
     loop.run(resume=resume)
     description = ModelDescription(
         features=config.features,
@@ -120,6 +143,9 @@ def _train(workers: Distribution, examples: Path, output: Path, config: Training
         dial=() if choice is None else tuple(DialPoint.of(point) for point in choice.scores),
         refit=config.trainer.refit,
         quota_dial=() if choice is None else tuple(DialPoint.of(point) for point in choice.quota_scores),
+        validation_time=None if choice is None else manifest.validation_time,
+        split_time=manifest.split_time,
+        warm_start=began,
     )
 
     def write() -> None:
@@ -127,7 +153,7 @@ def _train(workers: Distribution, examples: Path, output: Path, config: Training
             heads = {"engagement": model.has_engagement, "relevance": model.has_relevance}
             shown = [head for head, has in heads.items() if has]
             write_projector(output / LOGS / FINAL, data.items, model.embed_catalogue(), shown, config.seed)
-        save_model(output / "model", model, description)
+        save_model(output / "model", model, description, data.items, None if choice is None else first_stage)
 
     workers.by_chief(write)
     return TrainResult(output / "model", epochs, None if choice is None else choice.scores[0])
@@ -156,13 +182,24 @@ def choose(
 
 
 def _choose(
-    data: "_Examples", output: Path, config: TrainingConfig, *, resume: bool, watch: Watch | None = None
+    data: "_Examples",
+    output: Path,
+    config: TrainingConfig,
+    *,
+    resume: bool,
+    watch: Watch | None = None,
+    keep: Path | None = None,
 ) -> Choice | None:
-    """Trains on the training pairs and judges on the validation slice; None without one."""
+    """Trains on the training pairs and judges on the validation slice; None without one.
+
+    The weights are left as a checkpoint with the prefix ``keep``.
+    """
     triggers = read_triggers(str(data.directory), schema.VALIDATION)
     if not len(triggers):
         return None
     model, batches = _build(data, [schema.PAIRS], config)
+    if data.start is not None:
+        data.start.put_into(model, first_stage=True)
     sample = sample_triggers(triggers, config.trainer.eval_triggers, config.seed)
     # What the first stage has seen: the slice's own rows are none of it.
     seen = dataclasses.replace(data.items, interaction_count=data.items.target_count)
@@ -176,9 +213,11 @@ def _choose(
 
     loop = TrainingLoop(
         TRAINING, output, config, model, batches,
-        examples=data.digest, epochs=config.trainer.epochs, judge=lambda: scores(between_epochs), watch=watch,
+        examples=data.identity, epochs=config.trainer.epochs, judge=lambda: scores(between_epochs), watch=watch,
     )  # fmt: skip
     loop.run(resume=resume)
+    if keep is not None and distribution().is_chief:
+        save_weights(keep, model)
     choice = Choice(loop.best_epoch, tuple(scores(dial)), tuple(scores(dial, QUOTA)) if both else ())
     if config.trainer.tensorboard and distribution().is_chief:
         write_outcome(output / LOGS, config, choice)
@@ -196,6 +235,7 @@ class _Examples:
       neighbours: int32 [N, m], the teacher's near neighbours.
       annotations: graded pairs, those held out left out.
       stand_in: what `fit_stand_in` says, where the encoder has use for it.
+      start: what the training begins with; None: with nothing.
     """
 
     directory: Path
@@ -205,6 +245,12 @@ class _Examples:
     neighbours: NDArray[np.int32]
     annotations: Annotations
     stand_in: tuple[NDArray[np.float32], NDArray[np.float32]] | None
+    start: Start | None = None
+
+    @property
+    def identity(self) -> str:
+        """Names all that a training of one configuration depends on."""
+        return self.digest if self.start is None else f"{self.digest} {self.start.digest}"
 
 
 def _read(directory: Path, config: TrainingConfig) -> _Examples:

@@ -43,7 +43,7 @@ def push(tmp_path):
         write_blessing(inputs, name, GOOD)
     properties = {
         "destination": str(tmp_path / "serving"), "store": str(tmp_path / "blessed"), "data_identity": "d",
-        "model_identity": "m", "keep_versions": 5, "code": "c",
+        "model_identity": "m", "training_identity": "t", "keep_versions": 5, "code": "c",
     }  # fmt: skip
     return inputs, outputs, properties
 
@@ -54,7 +54,7 @@ def test_a_blessed_version_is_pushed_and_recorded(push, tmp_path):
     (version,) = (tmp_path / "serving").glob("[0-9]*")
     assert (version / "saved_model.pb").read_bytes() == b"graph"
     record = json.loads((tmp_path / "blessed" / version.name / "baseline.json").read_text())
-    assert record == {"version": int(version.name), "identity": {"data": "d", "model": "m"}}
+    assert record == {"version": int(version.name), "identity": {"data": "d", "model": "m", "training": "t"}}
     pushed = outputs["pushed_model"][0]
     assert pushed.get_int_custom_property(pusher.PUSHED) == 1
     assert pushed.get_string_custom_property(pusher.VERSION) == version.name

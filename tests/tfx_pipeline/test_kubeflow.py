@@ -51,6 +51,7 @@ PARAMETERS = {
     "store",
     "data_identity",
     "model_identity",
+    "training_identity",
     "relevance",
     "epochs",
     "learning_rate",

@@ -134,7 +134,7 @@ def test_runtime_parameters_may_stand_for_paths_and_training_options():
     texts = {
         name: RuntimeParameter(name=name, ptype=str)
         for name in ("interactions", "items", "annotations", "fingerprint", "root", "destination", "store",
-                     "data_baseline", "model_baseline", "data_identity", "model_identity")
+                     "data_baseline", "model_baseline", "data_identity", "model_identity", "training_identity", "base")
     }  # fmt: skip
     made = create_pipeline(
         settings(**texts, relevance=RuntimeParameter("lambda", float), epochs=RuntimeParameter("epochs", int))

@@ -55,7 +55,7 @@ def built(name="mtmh", seed=3):
 def saved(tmp_path_factory):
     directory = tmp_path_factory.mktemp("saved") / "model"
     model, description = built()
-    save_model(directory, model, description)
+    save_model(directory, model, description, ITEMS)
     return directory, model, description
 
 
@@ -86,7 +86,7 @@ np.savez({str(tmp_path / "vectors.npz")!r}, **vars(vectors))
 @pytest.mark.parametrize("name", ["mtmh", "one_head"])
 def test_round_trip(tmp_path, name):
     model, description = built(name)
-    save_model(tmp_path / "model", model, description)
+    save_model(tmp_path / "model", model, description, ITEMS)
     again, catalogue, read = load_model(tmp_path / "model", ITEMS)
     assert read == description
     assert again.has_relevance == (name == "mtmh")
@@ -106,7 +106,7 @@ def test_weights_are_those_of_the_model_alone(saved):
 
 def test_saving_replaces_and_leaves_nothing_behind(copy):
     model, description = built(seed=4)
-    save_model(copy, model, description)
+    save_model(copy, model, description, ITEMS)
     assert load_description(copy).seed == 4
     assert [path.name for path in copy.parent.iterdir()] == ["model"]
 

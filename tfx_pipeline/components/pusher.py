@@ -35,6 +35,7 @@ class PusherSpec(ComponentSpec):
         "store": ExecutionParameter(type=str),
         "data_identity": ExecutionParameter(type=str),
         "model_identity": ExecutionParameter(type=str),
+        "training_identity": ExecutionParameter(type=str),
         "keep_versions": ExecutionParameter(type=int),
         "code": ExecutionParameter(type=str),
     }
@@ -89,7 +90,7 @@ class Executor(BaseExecutor):
             blessed.record(
                 exec_properties["store"],
                 version,
-                {name: exec_properties[f"{name}_identity"] for name in ("data", "model")},
+                {name: exec_properties[f"{name}_identity"] for name in ("data", "model", "training")},
                 {
                     blessed.MODEL: trained / MODEL,
                     blessed.SNAPSHOT: snapshot,
@@ -113,6 +114,7 @@ class Pusher(BaseComponent):
         store: Any,
         data_identity: Any,
         model_identity: Any,
+        training_identity: Any,
         keep_versions: int,
         code: str,
         **channels: Any,
@@ -124,6 +126,7 @@ class Pusher(BaseComponent):
                 store=store,
                 data_identity=data_identity,
                 model_identity=model_identity,
+                training_identity=training_identity,
                 keep_versions=keep_versions,
                 code=code,
                 **channels,

@@ -5,6 +5,7 @@ channels and the options as parameters, of which those that are tuned most stand
 change them.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -21,9 +22,10 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from preprocessing.files import is_local
 from preprocessing.schema import MANIFEST
-from tfx_pipeline.artifacts import CHECKPOINTS, LOGS, MODEL, CoEngagementExamples, TrainedModel
+from tfx_pipeline.artifacts import CHECKPOINTS, LOGS, MODEL, Baseline, CoEngagementExamples, TrainedModel
 from tfx_pipeline.components.files import Artifacts, link_tree, only, readable, writable
 from tfx_pipeline.components.parameters import from_json, output_channels
+from trainer.base import Base
 from trainer.config import TrainingConfig
 
 UNFINISHED: Final = "unfinished"
@@ -45,6 +47,7 @@ class TrainerSpec(ComponentSpec):
     INPUTS: ClassVar[dict[str, Any]] = {
         "examples": ChannelParameter(type=CoEngagementExamples),
         "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
+        "base": ChannelParameter(type=Baseline, optional=True),
     }
     OUTPUTS: ClassVar[dict[str, Any]] = {
         "model": ChannelParameter(type=TrainedModel),
@@ -67,10 +70,11 @@ def training_config(exec_properties: dict[str, Any]) -> TrainingConfig:
 
 
 class Executor(BaseExecutor):
-    """Wraps `trainer.train.train`."""
+    """Wraps `trainer.train.train`; where it is to start warm, ``base`` is the record to begin with."""
 
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:  # noqa: N802
         """Trains, or goes on with a training of the same options, examples and code that was cut off."""
+        from tfx_pipeline.blessed import warm_start_base
         from tfx_pipeline.item_features import check_transform
         from trainer.loop import DamagedCheckpointError
         from trainer.train import train
@@ -81,17 +85,19 @@ class Executor(BaseExecutor):
             readable(input_dict, "transform_graph") as graph,
             writable(output_dict, "model") as model,
             writable(output_dict, "model_run") as run,
+            readable(input_dict, "base") if input_dict.get("base") else contextlib.nullcontext() as record,
         ):
             check_transform(graph, examples, config.model)
-            work = self._work(output_dict, run, examples, exec_properties)
+            base = warm_start_base(record) if record else None
+            work = self._work(output_dict, run, examples, exec_properties, base)
             resume = (work / CHECKPOINTS).is_dir()
             if resume:
                 logger.info("going on with the training in %s", work)
             try:
-                train(examples, work, config, resume=resume)
+                train(examples, work, config, resume=resume, base=base)
             except DamagedCheckpointError as error:
                 logger.warning("%s", error)
-                train(examples, work, config)
+                train(examples, work, config, base=base)
             link_tree(work / MODEL, model / MODEL)
             for name in (LOGS, CHECKPOINTS):
                 if work != run and (work / name).is_dir():
@@ -99,13 +105,17 @@ class Executor(BaseExecutor):
             if work != run:
                 shutil.rmtree(work)
 
-    def _work(self, output_dict: Artifacts, run: Path, examples: Path, exec_properties: dict[str, Any]) -> Path:
+    def _work(
+        self, output_dict: Artifacts, run: Path, examples: Path, exec_properties: dict[str, Any], base: Base | None
+    ) -> Path:
         """The directory to train in: on this machine one that a later execution of the same training finds."""
         uri = str(only(output_dict, "model_run").uri)
         if not is_local(uri):
             return run
         identity = hashlib.sha256(json.dumps(exec_properties, sort_keys=True, default=str).encode())
         identity.update((examples / MANIFEST).read_bytes())
+        if base is not None:
+            identity.update(base.digest.encode())
         place = Path(uri).parents[1] / UNFINISHED
         work = place / identity.hexdigest()[:16]
         for other in place.glob("*"):
@@ -131,12 +141,14 @@ class Trainer(BaseComponent):
         epochs: Any,
         learning_rate: Any,
         code: str,
+        base: Any = None,
     ) -> None:
         """Takes channels and parameters; ``relevance`` (λ), ``epochs``, ``learning_rate`` may be RuntimeParameters."""
         super().__init__(
             TrainerSpec(
                 examples=examples,
                 transform_graph=transform_graph,
+                base=base,
                 config=config,
                 relevance=relevance,
                 epochs=epochs,

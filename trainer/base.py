@@ -1,0 +1,21 @@
+"""The trained model that a training begins with."""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Final
+
+DESCRIPTION: Final = "model.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Base:
+    """A trained model: its directory, see `trainer.artefact`, and what it is called, such as ``version 3``."""
+
+    directory: Path
+    name: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of its description; raises ``OSError`` where that cannot be read."""
+        return hashlib.sha256((self.directory / DESCRIPTION).read_bytes()).hexdigest()
