@@ -25,7 +25,7 @@ def sample_pipeline() -> Any:
 
     parameters = (
         "root interactions items annotations fingerprint data_baseline model_baseline destination store "
-        "data_identity model_identity training_identity base"
+        "data_identity model_identity training_identity"
     )
     words: dict[str, Any] = {name: name for name in parameters.split()}
     return create_pipeline(Settings(config=RunConfig(), **words))

@@ -9,10 +9,8 @@ parameters) added.
 import argparse
 import dataclasses
 import hashlib
-import os
 import sys
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,9 +20,8 @@ from preprocessing.errors import UserError
 from tfx_pipeline.config import RunConfig, load_config
 from tfx_pipeline.kubeflow_config import KubeflowConfig, beam_options, environment, gigabytes, secrets
 from tfx_pipeline.kubeflow_executor import COMMAND
+from tfx_pipeline.kubeflow_submit import schedule, submit
 
-TOKEN: Final = "KFP_TOKEN"  # noqa: S105 the variable's name
-"""The environment variable with a bearer token for ``--submit``, where the cluster asks for one."""
 TRAINER: Final = "Trainer"
 _LONGEST_WAIT: Final = 3600
 _HEADER: Final = """# MTMH on Kubeflow Pipelines v2, compiled by `python -m tfx_pipeline.kubeflow_runner`.
@@ -149,7 +146,7 @@ def _pipeline(config: RunConfig) -> Any:
         root=cluster.pipeline_root,
         beam_args=beam_options(cluster.beam_options),
         cache=cluster.cache,
-        **{"base": None, **values},
+        **values,
     )
     pipeline = create_pipeline(settings)
     for node in pipeline.components:
@@ -204,49 +201,6 @@ def read_arguments(config: RunConfig, given: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def submit(
-    package: Path, host: str, config: RunConfig, arguments: Mapping[str, Any], experiment: str | None = None
-) -> str:
-    """Starts a run of a compiled pipeline on a cluster.
-
-    Args:
-      package: what `compile_pipeline` gave, as a file.
-      host: of the Kubeflow Pipelines API, such as ``http://localhost:8888``.
-      config: whose pipeline root is used.
-      arguments: runtime parameters that differ from their defaults.
-      experiment: the experiment that the run belongs to.
-
-    Returns:
-      The run's id.
-
-    Raises:
-      UserError: the cluster cannot be reached or refuses.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import kfp
-        import kfp_server_api
-        import urllib3
-
-        try:
-            client = kfp.Client(host=host, existing_token=os.environ.get(TOKEN))
-            run = client.create_run_from_pipeline_package(
-                str(package),
-                arguments=dict(arguments),
-                experiment_name=experiment,
-                pipeline_root=config.kubeflow.pipeline_root,
-            )
-        except kfp_server_api.ApiException as error:
-            raise UserError(
-                f"{host} refuses the pipeline ({error.status} {error.reason}); check --submit, and the token in {TOKEN}"
-            ) from error
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise UserError(
-                f"{host} does not answer as Kubeflow Pipelines ({' '.join(str(error).split())[:200]}); check --submit"
-            ) from error
-    return str(run.run_id)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Compiles, and submits where asked to; returns the exit status."""
     parser = argparse.ArgumentParser(
@@ -256,15 +210,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", metavar="FILE", help="YAML configuration; by default all defaults")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="one option")
     parser.add_argument("--submit", metavar="HOST", help="start a run there, such as http://localhost:8888")
+    parser.add_argument(
+        "--schedule",
+        metavar="CRON",
+        help="with --submit: a recurring run instead, in six fields; '0 0 3 * * *' is every night at three",
+    )
     parser.add_argument("--experiment", metavar="NAME", help="the experiment of the run")
     parser.add_argument(
         "--parameter",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a runtime parameter of the run that --submit starts; may be repeated",
+        help="a runtime parameter of what --submit starts; may be repeated",
     )
     arguments = parser.parse_args(argv)
+    if arguments.schedule and not arguments.submit:
+        parser.error("--schedule needs --submit HOST")
     try:
         config = load_config(arguments.config, arguments.overrides)
         values = read_arguments(config, arguments.parameter)
@@ -272,8 +233,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         arguments.output.write_text(compiled.to_yaml(), encoding="utf-8")
         print(arguments.output)
-        if arguments.submit:
-            print(f"run {submit(arguments.output, arguments.submit, config, values, arguments.experiment)}")
+        to = (arguments.output, arguments.submit, config.kubeflow, values)
+        if arguments.schedule:
+            print(f"recurring run {schedule(*to, arguments.schedule, arguments.experiment)}")
+        elif arguments.submit:
+            print(f"run {submit(*to, arguments.experiment)}")
     except UserError as error:
         print(f"mtmh: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

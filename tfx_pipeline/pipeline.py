@@ -68,7 +68,7 @@ class Settings:
     data_identity: Any
     model_identity: Any
     training_identity: Any
-    base: Any
+    base: Any = None
     relevance: Any = None
     epochs: Any = None
     learning_rate: Any = None

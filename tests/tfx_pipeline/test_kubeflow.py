@@ -14,7 +14,7 @@ import yaml
 from preprocessing.errors import UserError
 from tests.preprocessing.shop import shop_interactions, shop_items, write_csv
 from tests.tfx_pipeline.local_kubeflow import LocalKubeflow
-from tfx_pipeline import kubeflow_config, kubeflow_executor, kubeflow_runner
+from tfx_pipeline import kubeflow_config, kubeflow_executor, kubeflow_runner, kubeflow_submit
 from tfx_pipeline.config import RunConfig, load_config
 from tfx_pipeline.kubeflow_config import KubeflowConfig
 
@@ -357,7 +357,8 @@ class Api(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.received.append((self.path, body))
-        self._answer({"run_id": "r1"} if self.path.endswith("/runs") else {"experiment_id": "e1"})
+        answers = {"runs": {"run_id": "r1"}, "recurringruns": {"recurring_run_id": "s1"}}
+        self._answer(answers.get(self.path.rpartition("/")[2], {"experiment_id": "e1"}))
 
     def _answer(self, document: Any) -> None:
         data = json.dumps(document).encode()
@@ -386,7 +387,7 @@ def test_submission(package, spec, monkeypatch):
     config = load_config(None, CLUSTER)
     with api() as host:
         arguments = kubeflow_runner.read_arguments(config, ["relevance=0.5", "epochs=2", "items=s3://data/items.csv"])
-        assert kubeflow_runner.submit(package, host, config, arguments, "nightly") == "r1"
+        assert kubeflow_submit.submit(package, host, config.kubeflow, arguments, "nightly") == "r1"
     path, run = Api.received[-1]
     assert path.endswith("/runs")
     assert run["runtime_config"]["parameters"] == {"relevance": 0.5, "epochs": 2, "items": "s3://data/items.csv"}
@@ -394,7 +395,44 @@ def test_submission(package, spec, monkeypatch):
     sent = run["pipeline_spec"]
     assert sent.get("pipeline_spec", sent)["root"]["dag"]["tasks"].keys() == spec["root"]["dag"]["tasks"].keys()
     with pytest.raises(UserError, match="does not answer as Kubeflow Pipelines"):
-        kubeflow_runner.submit(package, host, config, {}, None)
+        kubeflow_submit.submit(package, host, config.kubeflow, {}, None)
+
+
+def test_a_schedule_is_a_recurring_run_that_reads_what_is_there(package, spec, monkeypatch, tmp_path, capsys):
+    """One at a time, never from the cache: nothing in its parameters changes from night to night."""
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(kubeflow_runner, "compile_pipeline", lambda config: kubeflow_runner.Compiled(spec, {}))
+    log = "interactions=s3://data/log/{YYYY}-{MM}-{DD}/v-{VERSION}/*.csv.gz"
+    words = ["--output", str(tmp_path / "mtmh.yaml"), *(word for each in CLUSTER for word in ("--set", each))]
+    words += ["--parameter", log]
+    with api() as host:
+        assert kubeflow_runner.main([*words, "--submit", host, "--schedule", "0 0 3 * * *"]) == 0
+    assert capsys.readouterr().out.endswith("recurring run s1\n")
+    path, made = Api.received[-1]
+    assert path.endswith("/recurringruns")
+    assert made["trigger"] == {"cron_schedule": {"cron": "0 0 3 * * *"}}
+    assert (made["max_concurrency"], made["no_catchup"], made["experiment_id"]) == ("1", True, "e1")
+    assert made["runtime_config"]["parameters"] == dict([log.split("=")])
+    assert made["runtime_config"]["pipeline_root"] == "s3://mlpipeline/mtmh"
+    sent = made["pipeline_spec"].get("pipeline_spec", made["pipeline_spec"])["root"]["dag"]["tasks"]
+    assert sent.keys() == spec["root"]["dag"]["tasks"].keys()
+    assert not any(task.get("cachingOptions", {}).get("enableCache") for task in sent.values())
+    assert kubeflow_runner.main([*words, "--submit", host, "--schedule", "0 3 * * *"]) == 2
+    assert "expected six fields" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        kubeflow_runner.main([*words, "--schedule", "0 0 3 * * *"])
+
+
+def test_a_warm_start_is_in_the_specification(spec, tmp_path, monkeypatch):
+    """The record to begin with is a runtime parameter, and reaches the trainer as an artifact."""
+    config = load_config(None, [*CLUSTER, "trainer.warm_start=true"])
+    warm = kubeflow_runner.compile_pipeline(config).spec
+    task = warm["root"]["dag"]["tasks"]["Trainer"]
+    assert task["inputs"]["artifacts"]["base"]["taskOutputArtifact"]["producerTask"] == "WarmStart"
+    declared = warm["root"]["inputDefinitions"]["parameters"]
+    assert declared["base"]["defaultValue"] == "s3://mlpipeline/mtmh/blessed/latest"
+    assert set(warm["root"]["dag"]["tasks"]) - set(spec["root"]["dag"]["tasks"]) == {"WarmStart"}
+    assert "base" not in spec["root"]["inputDefinitions"]["parameters"]
 
 
 # --- all steps ----------------------------------------------------------------------------------------------------

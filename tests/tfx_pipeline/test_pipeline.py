@@ -86,6 +86,12 @@ def test_changed_contents_run_everything_but_the_schemas(made):
     assert found == (DATA | MODEL) - {"ItemsSchema", "PairsSchema", "DataBaseline", "ModelBaseline"}
 
 
+def test_a_warm_start_brings_an_edge(made):
+    warm = create_pipeline(settings(load_config(None, ["trainer.warm_start=true"]), base="one"))
+    assert set(diagram.edges(warm)) - set(diagram.edges(made)) == {("WarmStart", "Trainer", "result")}
+    assert rerun(made, create_pipeline(settings(base="other"))) == set()
+
+
 def test_a_changed_gate_runs_the_gate_but_trains_nothing(made):
     found = rerun(made, create_pipeline(settings(load_config(None, ["data_gate.most_rows=4"]))))
     assert found == {"DataGate"}
@@ -134,7 +140,7 @@ def test_runtime_parameters_may_stand_for_paths_and_training_options():
     texts = {
         name: RuntimeParameter(name=name, ptype=str)
         for name in ("interactions", "items", "annotations", "fingerprint", "root", "destination", "store",
-                     "data_baseline", "model_baseline", "data_identity", "model_identity", "training_identity", "base")
+                     "data_baseline", "model_baseline", "data_identity", "model_identity", "training_identity")
     }  # fmt: skip
     made = create_pipeline(
         settings(**texts, relevance=RuntimeParameter("lambda", float), epochs=RuntimeParameter("epochs", int))

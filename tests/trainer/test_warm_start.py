@@ -123,9 +123,10 @@ def test_a_warm_training_is_ahead_and_names_its_base(base, warm, caplog):
     later, output, config = warm
     assert first_epoch(output)["train/loss"] < 0.9 * first_epoch(base.directory.parent)["train/loss"]
     description = load_description(output / "model")
-    assert description.warm_start == WarmStart("version 7", base.digest, description.examples_digest, 16)
+    before = load_description(base.directory)
+    assert description.warm_start == WarmStart("version 7", base.digest, before.examples_digest, 16)
     assert (description.validation_time, description.split_time) == (11.0, 21.0)
-    assert load_description(base.directory).warm_start is None
+    assert before.warm_start is None
     with pytest.raises(UserError, match="from another start"):
         train(later, output, config, resume=True, base=Base(output / "model", "version 8"))
 
