@@ -63,8 +63,10 @@ def train_missing(workdir: Workdir, config: RunConfig, models: "Sequence[ModelNa
 
     needed = list(dict.fromkeys(part for model in models for part in trainings(model.name)))
     digest = hashlib.sha256((workdir.examples / "manifest.json").read_bytes()).hexdigest()
+    # What is compared has seen the same rows.
+    begins_with_nothing = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, warm_start=False))
     for number, name in enumerate(needed, start=1):
-        wanted = with_model(config, name)
+        wanted = with_model(begins_with_nothing, name)
         differs = what_differs(workdir.model(name), wanted.training, digest)
         if differs is None:
             logger.info("training %d of %d, %s: kept", number, len(needed), name)

@@ -411,7 +411,7 @@ def test_a_schedule_is_a_recurring_run_that_reads_what_is_there(package, spec, m
     path, made = Api.received[-1]
     assert path.endswith("/recurringruns")
     assert made["trigger"] == {"cron_schedule": {"cron": "0 0 3 * * *"}}
-    assert (made["max_concurrency"], made["no_catchup"], made["experiment_id"]) == ("1", True, "e1")
+    assert (made["max_concurrency"], made["no_catchup"], made["experiment_id"]) == (1, True, "e1")
     assert made["runtime_config"]["parameters"] == dict([log.split("=")])
     assert made["runtime_config"]["pipeline_root"] == "s3://mlpipeline/mtmh"
     sent = made["pipeline_spec"].get("pipeline_spec", made["pipeline_spec"])["root"]["dag"]["tasks"]
