@@ -150,7 +150,10 @@ class Gate:
     def _over_popularity(self, ours: _Table) -> Check:
         popular = self._tables(self._popular_lists())[0][metrics.RECALL, slices.ALL]
         factor = self._config.over_popularity
-        rule = f"{factor:g} times what the most popular items recall"
+        rule = (
+            f"{factor:g} times what the most popular items recall; either the training was too short (trainer.epochs), "
+            "or there are too few interactions to learn more from, or they were shuffled"
+        )
         return _not_below(ours, factor * popular, metrics.RECALL, slices.ALL, 0.0, rule, "gate.over_popularity")
 
     def _popular_lists(self) -> NDArray[np.int32]:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from tfx_pipeline.blessed import find_baseline
 pytestmark = pytest.mark.slow
 
 KILLS = 20
+ROOT = Path(__file__).parents[2]
 TOPICS, PER_TOPIC = 6, 10
 QUICK = ["trainer.epochs=4", "evaluate.k=5", "retrieval.k=5", "index.kind=exact", "evaluate.bootstrap_resamples=200"]
 
@@ -53,8 +55,8 @@ def command(data, workdir, *settings):
     return words + [word for each in (*QUICK, *settings) for word in ("--set", each)]
 
 
-def run(data, workdir, *settings):
-    return subprocess.run(command(data, workdir, *settings), capture_output=True, text=True, timeout=900)
+def run(data, workdir, *settings, code=None):
+    return subprocess.run(command(data, workdir, *settings), capture_output=True, text=True, timeout=900, cwd=code)
 
 
 def versions(workdir):
@@ -100,6 +102,18 @@ def test_what_changes_runs_again_and_nothing_else(shop, finished, tmp_path):
     assert len(versions(finished)) == 3
 
 
+def test_a_changed_line_of_the_losses_trains_again_and_nothing_before(shop, finished, tmp_path):
+    assert run(shop, finished).returncode == 0
+    for package in ("preprocessing", "trainer", "serving", "tfx_pipeline"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    with (tmp_path / "trainer" / "losses.py").open("a") as file:
+        file.write("# another line\n")
+    changed = run(shop, finished, code=tmp_path)
+    assert changed.returncode == 0, changed.stderr
+    assert ran(changed) == {"Trainer", "IndexBuilder", "RetrievalEvaluator", "ServingValidator", "Pusher"}
+    assert "Trainer: runs, for code of trainer has changed" in changed.stderr
+
+
 def test_the_stock_flavour_goes_through_the_same_gates_and_push(shop, tmp_path):
     result = run(shop, tmp_path, "export.stock=true")
     assert result.returncode == 0, result.stderr
@@ -132,6 +146,21 @@ def test_a_poisoned_log_ends_the_run_with_a_reason(shop, finished, tmp_path, poi
     for word in words:
         assert word in result.stderr
     assert result.stderr.splitlines()[-1].startswith("mtmh: error: ")
+    assert versions(finished) == before
+
+
+def test_milliseconds_that_reading_admits_end_at_the_data_gate(finished, tmp_path):
+    before = versions(finished)
+    data = write_shop(tmp_path)
+    head, *rows = (data / "log.csv").read_text().splitlines()
+    poisoned = [f"{row}000" if place > 0.8 * len(rows) else row for place, row in enumerate(rows)]
+    (data / "log.csv").write_text("\n".join([head, *poisoned]) + "\n")
+    result = run(data, finished, "input.max_bad_share=0.5")
+    assert result.returncode == 2
+    last = result.stderr.splitlines()[-1]
+    assert "DataGate refuses the data: interactions: 799 of 4,000 rows are dead letters" in last
+    assert "timestamp_in_milliseconds" in last
+    assert "data_gate.max_dead_share" in last
     assert versions(finished) == before
 
 
