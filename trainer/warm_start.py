@@ -102,7 +102,9 @@ def find_start(
         taught = _common(items.ids, [ids[row] for row in anchors])
         turned = rotation(catalogue.content[taught.mine], content[taught.theirs])
         agreement = _agreement(catalogue.content[taught.mine] @ turned, content[taught.theirs])
-        if config.features.content_vector and agreement < LEAST_AGREEMENT:
+        if not len(both.mine):
+            reason = "it knows none of these items"
+        elif config.features.content_vector and agreement < LEAST_AGREEMENT:
             reason = f"the teacher's vectors of the items of both agree by a mean cosine of {agreement:.2f} only"
         else:
             logger.info("starting with %s, which knows %d of %d items", base.name, len(both.mine), len(items.ids))
@@ -127,10 +129,12 @@ def rotation(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> NDArray[
 
 
 def _agreement(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:
-    """Mean cosine of rows, zero rows left out; 0 where there are none."""
+    """Mean cosine of rows, those left out where either is zero; 1 where no teacher says anything."""
     norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
     there = norms > 0
-    return float((np.einsum("nd,nd->n", ours, theirs)[there] / norms[there]).mean()) if there.any() else 0.0
+    if not there.any():
+        return 0.0 if ours.any() or theirs.any() else 1.0
+    return float((np.einsum("nd,nd->n", ours, theirs)[there] / norms[there]).mean())
 
 
 def _misfit(base: ModelDescription, examples: Path, config: TrainingConfig, stages: int) -> str | None:

@@ -448,11 +448,11 @@ def test_all_steps_run_from_the_specification(store, tmp_path, request):
     root = str(tmp_path / "root") if store == "disk" else f"{request.getfixturevalue('s3')}/{tmp_path.name}"
     log = write_csv(tmp_path / "log.csv", shop_interactions())
     items = write_csv(tmp_path / "items.csv", shop_items())
-    config = load_config(None, [*SMALL, f"kubeflow.pipeline_root={root}"])
+    config = load_config(None, [*SMALL, f"kubeflow.pipeline_root={root}", "trainer.warm_start=true"])
     spec = kubeflow_runner.compile_pipeline(config).spec
     nothing = tmp_path / "nothing"
     nothing.mkdir()
-    baseline = {"data_baseline": str(nothing), "model_baseline": str(nothing)} if store == "disk" else {}
+    baseline = dict.fromkeys(("data_baseline", "model_baseline", "base"), str(nothing)) if store == "disk" else {}
     local = LocalKubeflow(spec, root, tmp_path, {"interactions": log, "items": items, "relevance": 0.75, **baseline})
     local.run()
     assert local.ran[0] in ("Preprocess", "ItemsSchema", "PairsSchema")

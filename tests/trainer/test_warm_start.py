@@ -18,7 +18,7 @@ from tests.trainer.toys import (
     small_catalogue,
     write_checkerboard,
 )
-from trainer.artefact import WarmStart, load_description, load_model, save_weights
+from trainer.artefact import WarmStart, _keep_items, load_description, load_model, save_weights
 from trainer.base import Base
 from trainer.model import MTMHModel
 from trainer.train import train
@@ -192,6 +192,20 @@ def test_another_teacher_starts_with_nothing(board, base, caplog):
     strange /= np.linalg.norm(strange, axis=1, keepdims=True)
     assert begins(board, base, WARM, dataclasses.replace(items, content_vectors=strange)) is None
     assert "agree by a mean cosine of" in caplog.text
+
+
+def test_a_catalogue_of_strangers_starts_with_nothing(board, base, caplog):
+    items = dataclasses.replace(checkerboard_items(), ids=[f"x{row:02}" for row in range(16)])
+    assert begins(board, base, WARM, items) is None
+    assert "it knows none of these items" in caplog.text
+
+
+def test_a_teacher_that_says_nothing_is_no_obstacle(board, base, tmp_path):
+    """A catalogue without texts has no vectors."""
+    empty = dataclasses.replace(checkerboard_items(), content_vectors=np.zeros((16, 6), np.float32))
+    other = copied(base, tmp_path / "model")
+    _keep_items(other.directory / "items.npz", empty)
+    assert begins(board, other, WARM, empty) is not None
 
 
 def test_the_first_model_starts_with_nothing(board, caplog):

@@ -106,7 +106,12 @@ class Executor(BaseExecutor):
                 shutil.rmtree(work)
 
     def _work(
-        self, output_dict: Artifacts, run: Path, examples: Path, exec_properties: dict[str, Any], base: Base | None
+        self,
+        output_dict: Artifacts,
+        run: Path,
+        examples: Path,
+        exec_properties: dict[str, Any],
+        base: Base | None = None,
     ) -> Path:
         """The directory to train in: on this machine one that a later execution of the same training finds."""
         uri = str(only(output_dict, "model_run").uri)
