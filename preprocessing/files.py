@@ -15,8 +15,14 @@ def is_local(path: str) -> bool:
 def filesystems() -> Any:
     """Beam's filesystems; importing them takes seconds, which local paths are spared."""
     from apache_beam.io.filesystems import FileSystems
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.options.value_provider import RuntimeValueProvider
 
-    return FileSystems
+    systems: Any = FileSystems
+    # Beam gives them options when a pipeline is made; that of S3 lists nothing without any.
+    if systems._pipeline_options is None and RuntimeValueProvider.runtime_options is None:
+        systems.set_options(PipelineOptions([]))
+    return systems
 
 
 def exists(path: str) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import (
     DirectOptions,
     PipelineOptions,
@@ -64,6 +65,7 @@ def parse_options(beam_args: Sequence[str]) -> PipelineOptions:
         hint = f"; did you mean --{close[0]}?" if close else "; see Beam's pipeline options"
         raise UserError(f"unknown Beam option {name!r}{hint}")
     options.view_as(SetupOptions).save_main_session = False
+    FileSystems.set_options(options)  # inputs are looked for before there is a pipeline
     return options
 
 

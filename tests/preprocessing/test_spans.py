@@ -123,24 +123,14 @@ def test_globs_around_the_specs(tmp_path):
     assert read(tmp_path, "us/span-{SPAN}/b[0-9].csv") == ["us/span-2/b1.csv"]
 
 
-@pytest.mark.parametrize(
-    "pattern", ["span-{SPAN}/v-{VERSION}/*", "span{SPAN:2}v{VERSION:1}/*", "{YYYY}{MM}{DD}/v{VERSION}/*"]
-)
-def test_spans_and_versions_are_those_of_example_gen(tmp_path, pattern):
-    from preprocessing.backend import tf  # noqa: F401 before TFX imports TensorFlow in a flavour of its own
+def test_spans_in_a_bucket(s3, tmp_path):
+    from serving.stores.objects import open_store
 
-    # isort: split
-    from tfx.components.example_gen import utils
-    from tfx.proto import example_gen_pb2
-
-    for span in (8, 9, 10):
-        for version in (1, 2, 3) if span < 10 else (0, 1):
-            name = pattern.replace("{SPAN:2}", f"{span:02}").replace("{SPAN}", str(span)).replace("{DD}", f"{span:02}")
-            name = name.replace("{YYYY}", "2026").replace("{MM}", "11").replace("{VERSION}", str(version))
-            write(tmp_path, name.replace("{VERSION:1}", str(version)).replace("*", "log.csv"))
-    split = example_gen_pb2.Input.Split(name="log", pattern=pattern)
-    _, span, version = utils.calculate_splits_fingerprint_span_and_version(str(tmp_path), [split])
-    (source,) = find_sources(INTERACTIONS, [f"{tmp_path}/{pattern}"], InputConfig(spans=1))
-    assert source.span is not None
-    assert (source.span.number, source.span.version) == (span, version)
-    assert source.path == str(tmp_path / split.pattern.replace("*", "log.csv"))
+    root = f"{s3}/{tmp_path.name}"
+    store, key = open_store(root)
+    for name in ("2026-11-24/v-1/a.csv", "2026-11-25/v-1/a.csv", "2026-11-25/v-2/a.csv", "2026-11-25/v-2/deep/a.csv"):
+        store.write(f"{key}/{name}", b"user_id,item_id,timestamp\n")
+    assert read(root, "{YYYY}-{MM}-{DD}/v-{VERSION}/*.csv") == ["2026-11-24/v-1/a.csv", "2026-11-25/v-2/a.csv"]
+    assert read(root, "{YYYY}-{MM}-{DD}/v-{VERSION}/*.csv", spans=1) == ["2026-11-25/v-2/a.csv"]
+    with pytest.raises(UserError, match="no file matches 's3://"):
+        read(root, "log-{SPAN}/*.csv")
