@@ -2,7 +2,8 @@
 
 import pytest
 
-from tfx_pipeline.blessed import NONE, earlier_manifest, earlier_statistics, find_baseline, record
+from preprocessing.errors import UserError
+from tfx_pipeline.blessed import NONE, earlier_manifest, earlier_statistics, find_baseline, record, warm_start_base
 
 
 @pytest.fixture
@@ -34,6 +35,19 @@ def test_data_and_model_are_compared_with_the_newest_of_another_identity(store):
     assert find_baseline(store, "model", "tuesday, lambda 0.3", 30).name == "20"
     assert find_baseline(store, "data", "wednesday", 30).name == "30"
     assert (store / "30" / "model" / "weights").read_text() == "w"
+
+
+def test_a_training_begins_with_the_newest_record_of_another_training(store):
+    assert warm_start_base(find_baseline(store, "training", "tuesday", None)) is None
+    keep(store, 10, "monday", "monday")  # as records were before they named their training
+    base = warm_start_base(find_baseline(store, "training", "tuesday", 10))
+    assert (base.directory, base.name) == (store / "10" / "model", "version 10")
+    record(store, 20, {"data": "d", "model": "m", "training": "tuesday"}, {"model": store.parent / "model"})
+    assert find_baseline(store, "training", "tuesday", 20).name == "10"  # an unchanged run finds itself in the cache
+    assert find_baseline(store, "training", "wednesday", 20).name == "20"
+    (store / "20" / "baseline.json").write_text("[]")
+    with pytest.raises(UserError, match="no usable record of a push"):
+        warm_start_base(store / "20")
 
 
 def test_what_was_rolled_back_is_no_baseline(store):
