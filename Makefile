@@ -8,6 +8,8 @@ CHECKED := $(PACKAGES) $(wildcard tests benchmarks setup.py)
 
 # Arguments for demo, test, contract and bench: make test ARGS="-k merge"
 ARGS ?=
+# A file of tests stays in one process, so that what its tests share is made once.
+PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 # The server that `make contract` asks.
 ADDRESS ?=
 MODEL ?= mtmh
@@ -26,7 +28,7 @@ demo: setup ## real data, the whole way: preprocess, train, evaluate, export, se
 
 test: lint ## linters, types, unit and property tests, a small end-to-end test
 	-@scripts/browser.sh
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(ARGS)
 
 test-all: lint ## test, and all that is slow
 	-@scripts/browser.sh

@@ -70,6 +70,7 @@ DEVELOPMENT = [
     "playwright>=1.50,<2",  # the report in a real browser
     "pytest>=8",
     "pytest-timeout>=2.3,<3",
+    "pytest-xdist>=3.6,<4",  # the suite on every core
     "ruff>=0.6",
     "types-protobuf>=3.20,<4",
     "types-PyYAML>=6,<7",

@@ -60,6 +60,12 @@ class CandidateSampler:
         """A seed for one use of randomness in a step, int64 [2]; a resumed training draws what it would have drawn."""
         return tf.stack([tf.constant(self._seed * 16 + number, tf.int64), step])
 
+    def odds_of_dial(self, rows: Any, step: Any) -> Any:
+        """Odds w / (1 - w) of the dial that each of R rows is asked at, float32 [R, 1]: 0 for half."""
+        uniform = tf.random.stateless_uniform(tf.stack([rows, 1]), self.stream(step, 6), -1.0, 1.0)
+        weight = self._config.blend * tf.maximum(uniform, 0.0)
+        return weight / (1.0 - weight)
+
     def for_engagement(self, target: Any, weight: Any, step: Any) -> Any:
         """Distinct items, int32 [C]: the targets of the batch and uniform draws, or a small catalogue whole.
 
