@@ -18,7 +18,16 @@ from tests.trainer.toys import (
     small_catalogue,
     write_checkerboard,
 )
-from trainer.artefact import WarmStart, _keep_items, load_description, load_model, save_weights
+from trainer.artefact import (
+    ModelDescription,
+    WarmStart,
+    _keep_items,
+    catalogue_digest,
+    load_description,
+    load_model,
+    save_model,
+    save_weights,
+)
 from trainer.base import Base
 from trainer.model import MTMHModel
 from trainer.train import train
@@ -41,18 +50,25 @@ def board(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def base(board, tmp_path_factory):
-    output = tmp_path_factory.mktemp("base")
-    train(board, output, changed(SMALL, trainer={"epochs": 4, "patience": 4}))
-    return Base(output / "model", "version 7")
+    """A model as a training would have left it: weights of both stages, here drawn, and its description."""
+    items = read_items(str(board))
+    catalogue = small_catalogue(items)
+    directory = tmp_path_factory.mktemp("base")
+    first, final = (MTMHModel(catalogue, SMALL.features, SMALL.model, SMALL.loss, seed) for seed in (8, 9))
+    save_weights(directory / "stage", first)
+    description = ModelDescription(
+        features=SMALL.features, model=SMALL.model, loss=SMALL.loss, trainer=SMALL.trainer, seed=9, num_items=16,
+        content_dimension=6, vocabulary=catalogue.vocabulary, catalogue_digest=catalogue_digest(items),
+        examples_digest="e" * 64, epochs=4, dial=(), refit=False, validation_time=10.0, split_time=20.0,
+    )  # fmt: skip
+    save_model(directory / "model", final, description, items, directory / "stage")
+    return Base(directory / "model", "version 7")
 
 
 @pytest.fixture(scope="module")
-def warm(base, tmp_path_factory):
-    """Examples of a day later, a training on them that began with the base, and its configuration."""
-    later = at(write_checkerboard(tmp_path_factory.mktemp("later")), 11.0, 21.0)
-    output = tmp_path_factory.mktemp("warm")
-    train(later, output, WARM, base=base)
-    return later, output, WARM
+def later(tmp_path_factory):
+    """Examples of a day later."""
+    return at(write_checkerboard(tmp_path_factory.mktemp("later")), 11.0, 21.0)
 
 
 @pytest.fixture(scope="module")
@@ -119,25 +135,28 @@ def first_epoch(output):
     return json.loads((output / "checkpoints/training/state.json").read_text())["state"]["history"][0]
 
 
-def test_a_warm_training_is_ahead_and_names_its_base(base, warm, caplog):
-    later, output, config = warm
-    assert first_epoch(output)["train/loss"] < 0.9 * first_epoch(base.directory.parent)["train/loss"]
-    description = load_description(output / "model")
-    before = load_description(base.directory)
-    assert description.warm_start == WarmStart("version 7", base.digest, before.examples_digest, 16)
+def test_a_warm_training_names_its_base(base, later, tmp_path):
+    config = changed(WARM, trainer={"batch_size": 512})
+    train(later, tmp_path, config, base=base)
+    description = load_description(tmp_path / "model")
+    assert description.warm_start == WarmStart("version 7", base.digest, "e" * 64, 16)
     assert (description.validation_time, description.split_time) == (11.0, 21.0)
-    assert before.warm_start is None
     with pytest.raises(UserError, match="from another start"):
-        train(later, output, config, resume=True, base=Base(output / "model", "version 8"))
+        train(later, tmp_path, config, resume=True, base=Base(tmp_path / "model", "version 8"))
 
 
 @pytest.mark.slow
-def test_a_warm_training_repeats_itself(base, warm, tmp_path):
-    later, output, config = warm
-    train(later, tmp_path, config, base=base)
-    assert first_epoch(tmp_path) == first_epoch(output)
+def test_a_warm_training_is_ahead_and_repeats_itself(board, later, tmp_path):
+    train(board, tmp_path / "cold", changed(SMALL, trainer={"epochs": 4, "patience": 4}))
+    base = Base(tmp_path / "cold" / "model", "version 7")
+    for name in ("warm", "again"):
+        train(later, tmp_path / name, WARM, base=base)
+    assert load_description(base.directory).warm_start is None
+    losses = [first_epoch(tmp_path / name)["train/loss"] for name in ("cold", "warm", "again")]
+    assert losses[1] < 0.9 * losses[0]
+    assert losses[1] == losses[2]
     items = read_items(str(later))
-    first, second = (load_model(place / "model", items)[0].embed_catalogue() for place in (output, tmp_path))
+    first, second = (load_model(tmp_path / name / "model", items)[0].embed_catalogue() for name in ("warm", "again"))
     for name, vectors in vars(first).items():
         assert np.array_equal(vectors, vars(second)[name])
 
