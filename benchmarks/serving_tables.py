@@ -49,6 +49,11 @@ def print_tables(found: dict[str, Any]) -> None:
             ("what", "p50", "p95", "p99"),
             [["the model", *latencies(model["one_client"])], ["an echo of the same sizes", *latencies(model["echo"])]],
         )
+        show(
+            "over gRPC, one client, by rows a request, milliseconds",
+            ("rows", "p50", "p95", "p99", "rows/s"),
+            [[str(row["batch"]), *latencies(row), f"{row['rows_a_second']:.0f}"] for row in model["batches"]],
+        )
         show("open loop", _RATE_NAMES, [_rate(row) for row in model["rates"]])
         if "highest_rate" in model:
             rows = [_rate(model["at_60_percent"]), _rate(model["at_200_percent"])]
