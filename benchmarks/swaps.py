@@ -79,7 +79,7 @@ class Operator:
         number = self._latest()
         self._label(number - 1)
         (self._base / str(number)).rename(self._base / f"gone-{number}")
-        self._wait(lambda: self._state(number) == "END" and self._state(number - 2) == "AVAILABLE")
+        self._wait(lambda: self._state(number) == "END" and (number < 3 or self._state(number - 2) == "AVAILABLE"))
 
     def flip(self) -> None:
         """The label moves to the latest version, back, and there again."""
@@ -153,14 +153,16 @@ def swapped(source: Path, base: Path, cpus: frozenset[int], arguments: Any) -> d
         operator = Operator(source, base, address)
         sender = threading.Thread(target=lambda: ends.extend(load.until(stop, rate, arguments.seed)))
         sender.start()
-        for _ in range(arguments.swaps):
-            windows.add("at rest", lambda: time.sleep(_STEADY))
-            windows.add("swap", operator.push)
-            windows.add("flip of a label", operator.flip)
-        windows.add("rollback", operator.roll_back)
-        stop.set()
-        sender.join()
-        operator.close()
+        try:
+            for _ in range(arguments.swaps):
+                windows.add("at rest", lambda: time.sleep(_STEADY))
+                windows.add("swap", operator.push)
+                windows.add("flip of a label", operator.flip)
+            windows.add("rollback", operator.roll_back)
+        finally:
+            stop.set()
+            sender.join()
+            operator.close()
     seconds = {name: windows.seconds(name, ends) for name in windows.spans}
     return {
         "rate": rate,
