@@ -67,11 +67,13 @@ def main() -> None:
     parser.add_argument(
         "--only", action="append", metavar="NAME", help="one of the rows, as `stock tree`; may be repeated"
     )
+    parser.add_argument("--without-filters", action="store_true", help="leave out what filters cost and find")
     arguments = parser.parse_args()
+    filters = () if arguments.without_filters else FILTERS
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     catalogue = draw(arguments.items, arguments.queries, arguments.dimension, arguments.seed)
     variants = [each for each in VARIANTS if not arguments.only or each.name in arguments.only]
-    rows = [measure(catalogue, variant, arguments.requests) for variant in variants]
+    rows = [measure(catalogue, variant, arguments.requests, filters) for variant in variants]
     exact = [row["retrieve"]["p50"] for row in rows if row["plan"]["kind"] == "exact"]
     for row in rows:
         row["times_faster"] = min(exact, default=float("nan")) / row["retrieve"]["p50"]
@@ -96,7 +98,7 @@ def verdicts(rows: Sequence[dict[str, Any]]) -> list[Verdict]:
     return found
 
 
-def measure(catalogue: Catalogue, variant: Variant, requests: int) -> dict[str, Any]:
+def measure(catalogue: Catalogue, variant: Variant, requests: int, filters: Sequence[str]) -> dict[str, Any]:
     """Figures of one variant."""
     number = len(catalogue.categories)
     config = IndexConfig(kind=variant.kind)
@@ -112,11 +114,11 @@ def measure(catalogue: Catalogue, variant: Variant, requests: int) -> dict[str, 
         row = {"name": variant.name, "plan": dataclasses.asdict(plan), "build_seconds": built}
         if variant.kind == "tree":
             row["index_recall"] = index_recall(retriever, catalogue)
-            row["filtered_recall"] = {name: filtered_recall(retriever, catalogue, ids, name) for name in FILTERS}
+            row["filtered_recall"] = {name: filtered_recall(retriever, catalogue, ids, name) for name in filters}
         asked = [ids[item] for item in rng.choice(number, WARM_UP + requests, replace=False)]
         save(retriever, scratch / "1", asked[:WARM_UP])
         del retriever
-        return row | _replayed(scratch / "1", asked[WARM_UP:])
+        return row | _replayed(scratch / "1", asked[WARM_UP:], filters)
 
 
 def index_recall(retriever: Retriever, catalogue: Catalogue) -> dict[str, float]:
@@ -196,9 +198,9 @@ def _recall(
     return {weight: float(np.concatenate(shares).mean()) for weight, shares in hits.items()}
 
 
-def _replayed(version: Path, item_ids: Sequence[str]) -> dict[str, Any]:
+def _replayed(version: Path, item_ids: Sequence[str], filters: Sequence[str]) -> dict[str, Any]:
     with tempfile.NamedTemporaryFile("w", suffix=".json") as questions:
-        json.dump({"items": list(item_ids), "filters": list(FILTERS)}, questions)
+        json.dump({"items": list(item_ids), "filters": list(filters)}, questions)
         questions.flush()
         command = [sys.executable, "-m", "benchmarks.replay", str(version), questions.name]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -217,7 +219,8 @@ def print_table(rows: Sequence[dict[str, Any]]) -> None:
     table.add_column("index", no_wrap=True)
     for name in ("searched", "recall@50", "filtered", "p50", "p99", "faster", "first/p50", "build", "load", "RSS"):
         table.add_column(name, justify="right", no_wrap=True)
-    for name in FILTERS:
+    filters = [name for name in FILTERS if name in rows[0]]
+    for name in filters:
         table.add_column(f"p50 {name}", justify="right", no_wrap=True)
     for row in rows:
         plan, times = row["plan"], row["retrieve"]
@@ -226,8 +229,10 @@ def print_table(rows: Sequence[dict[str, Any]]) -> None:
             f"{plan['leaves_to_search']}/{plan['leaves']}" if plan["leaves"] else "all",
             f"{min(row['index_recall'].values()):.3f}" if "index_recall" in row else "exact",
             f"{min(min(each.values()) for each in row['filtered_recall'].values()):.3f}"
-            if "filtered_recall" in row
-            else "exact",
+            if row.get("filtered_recall")
+            else "exact"
+            if row["plan"]["kind"] == "exact"
+            else "",
             f"{times['p50']:.2f} ms",
             f"{times['p99']:.2f} ms",
             f"{row['times_faster']:.1f} x",
@@ -235,7 +240,7 @@ def print_table(rows: Sequence[dict[str, Any]]) -> None:
             f"{row['build_seconds']:.0f} s",
             f"{row['load_seconds']:.1f} s",
             f"{row['rss_mib']:,.0f} MiB",
-            *(f"{row[name]['p50']:.2f} ms" for name in FILTERS),
+            *(f"{row[name]['p50']:.2f} ms" for name in filters),
         )
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
