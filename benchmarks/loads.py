@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -17,7 +17,7 @@ from serving.tensors import fill
 Array = NDArray[Any]
 DIAL: Final = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 QUERIES: Final = 512
-_TURNS: Final = 5
+_TURNS: Final = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,10 +65,17 @@ def milliseconds(seconds: Array) -> dict[str, float]:
     return {f"p{share}_ms": 1000 * float(np.percentile(seconds, share)) for share in (50, 95, 99)}
 
 
-def over_grpc(address: str, payloads: Sequence[bytes], plan: Plan) -> dict[str, Any]:
-    """One client, the rates asked for or the highest that is kept up with, and 60 and 200 per cent of it."""
+Calls = Callable[[int], Array]
+"""Makes so many calls, one after another, and gives the seconds of each."""
+
+
+def over_grpc(address: str, payloads: Sequence[bytes], plan: Plan, bare: Calls | None = None) -> dict[str, Any]:
+    """One client, the rates asked for or the highest that is kept up with, and 60 and 200 per cent of it.
+
+    ``bare`` asks the same model without a server.
+    """
     with OpenLoop(address, payloads) as load:
-        found = beside_echo(load, payloads, plan)
+        found = beside_echo(load, payloads, plan, bare)
         if plan.rates:
             found["rates"] = [load.run(rate, plan.seconds, plan.seed).row() for rate in plan.rates]
             return found
@@ -85,21 +92,26 @@ def over_grpc(address: str, payloads: Sequence[bytes], plan: Plan) -> dict[str, 
     return found
 
 
-def beside_echo(load: OpenLoop, payloads: Sequence[bytes], plan: Plan) -> dict[str, Any]:
-    """One client of the model, and of a server that answers at once with as many bytes.
+def beside_echo(load: OpenLoop, payloads: Sequence[bytes], plan: Plan, bare: Calls | None) -> dict[str, Any]:
+    """One client of the model, of a server that answers at once with as many bytes, and of the model without a server.
 
-    They are asked in turn, so that a machine that others use is as slow for either.
+    They are asked in turn, so that a machine that others use is as slow for each.
     """
     size = len(load.call(payloads[0]))
     command = ["benchmarks.servers", "--answer-bytes", str(size)]
     with running(command, plan.server_cpus) as address, OpenLoop(address, payloads) as echo:
-        seconds: dict[OpenLoop, list[Array]] = {load: [], echo: []}
+        kinds: dict[str, Calls] = {"one_client": load.one_by_one, "echo": echo.one_by_one}
+        if bare:
+            kinds["bare"] = bare
+        seconds: dict[str, list[Array]] = {name: [] for name in kinds}
+        calls = max(20, plan.calls // _TURNS)
         for turn in range(_TURNS + 1):
-            for each, parts in seconds.items():
-                part = each.one_by_one(max(50, plan.calls // _TURNS))
-                parts += [part] if turn else []
-    alone, bare = (milliseconds(np.concatenate(parts)) for parts in seconds.values())
-    return {"one_client": alone, "echo": {**bare, "request_bytes": len(payloads[0]), "bytes": size}}
+            for name, ask in kinds.items():
+                part = ask(calls)
+                seconds[name] += [part] if turn else []
+    found: dict[str, Any] = {name: milliseconds(np.concatenate(parts)) for name, parts in seconds.items()}
+    found["echo"] |= {"request_bytes": len(payloads[0]), "bytes": size}
+    return found
 
 
 def by_batch(address: str, payloads: Mapping[int, Sequence[bytes]], plan: Plan) -> list[dict[str, Any]]:

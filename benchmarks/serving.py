@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ def verdicts(model: dict[str, Any]) -> list[Verdict]:
     if "at_60_percent" not in model:
         return []
     name, usual, beyond = Path(model["model"]).name, model["at_60_percent"], model["at_200_percent"]
-    bare = model["in_process"][0]["p50_ms"] + 1.5 * model["echo"]["p50_ms"]
+    bare = model["bare"]["p50_ms"] + 1.5 * model["echo"]["p50_ms"]
     errors = sum(sum(row["errors"].values()) for row in (usual, beyond))
     return [
         Verdict(f"{name}: p50 of one client, of in-process + 1.5 echoes", model["one_client"]["p50_ms"], bare, " ms"),
@@ -114,7 +114,11 @@ def measure(base: str, address: str | None, plan: Plan) -> dict[str, Any]:
     found["in_process"] = on_cpus(plan.server_cpus, lambda: in_process(directory, ids, plan))
     with contextlib.nullcontext(address) if address else running(model_server(base), plan.server_cpus) as started:
         found["batches"] = by_batch(started, payloads, plan)
-        return {**found, **over_grpc(started, payloads[min(payloads)], plan)}
+        with loaded(directory, plan) as call:
+            rng = np.random.default_rng(plan.seed)
+            asked = [inputs(ids, plan.batches[0], plan.k, rng) for _ in range(QUERIES)]
+            bare = lambda calls: on_cpus(plan.server_cpus, lambda: timed(call, asked[:calls]))  # noqa: E731
+            return {**found, **over_grpc(started, payloads[min(payloads)], plan, bare)}
 
 
 def latest(base: str) -> Path:
@@ -155,6 +159,21 @@ def timed(call: Callable[[dict[str, Array]], Any], asked: Sequence[dict[str, Arr
         call(each)
         seconds[number] = time.perf_counter() - started
     return seconds
+
+
+@contextlib.contextmanager
+def loaded(directory: Path, plan: Plan) -> Iterator[Callable[[dict[str, Array]], Any]]:
+    """What answers a request by the session that the server uses; warm, on the server's processors."""
+    from serving.server.servable import LoadedVersion
+    from serving.server.warmup import replay
+
+    version = on_cpus(plan.server_cpus, lambda: LoadedVersion(0, directory))
+    on_cpus(plan.server_cpus, lambda: replay(version, directory))
+    signature = version.signature(RETRIEVE)
+    try:
+        yield lambda each: version.predict(signature, each)
+    finally:
+        version.close()
 
 
 def in_process(directory: Path, ids: Sequence[bytes], plan: Plan) -> list[dict[str, Any]]:

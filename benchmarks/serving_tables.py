@@ -45,9 +45,13 @@ def print_tables(found: dict[str, Any]) -> None:
         ]
         show(title, names, rows)
         show(
-            "over gRPC, one client, milliseconds",
+            "one client, in turn, milliseconds",
             ("what", "p50", "p95", "p99"),
-            [["the model", *latencies(model["one_client"])], ["an echo of the same sizes", *latencies(model["echo"])]],
+            [
+                ["the model", *latencies(model["one_client"])],
+                ["an echo of the same sizes", *latencies(model["echo"])],
+                ["the model without a server", *latencies(model["bare"])],
+            ],
         )
         show(
             "over gRPC, one client, by rows a request, milliseconds",
