@@ -40,13 +40,13 @@ def test_one_request_of_each_signature_for_each_trigger(tmp_path):
 
 def test_no_requests(tmp_path):
     assert write_warmup(tmp_path, "mtmh", [], 6) == 0
+    assert logs(tmp_path) == []
 
 
 def test_only_the_signatures_that_there_are(tmp_path):
     assert write_warmup(tmp_path, "mtmh", ["a", "b"], 6, names=(RETRIEVE_FILTERED,)) == 2
     asked = [log.predict_log.request.model_spec.signature_name for log in logs(tmp_path)]
     assert asked == [RETRIEVE_FILTERED] * 2
-    assert logs(tmp_path) == []
 
 
 def test_never_more_than_tf_serving_takes():
