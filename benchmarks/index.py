@@ -73,7 +73,11 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     catalogue = draw(arguments.items, arguments.queries, arguments.dimension, arguments.seed)
     variants = [each for each in VARIANTS if not arguments.only or each.name in arguments.only]
-    rows = [measure(catalogue, variant, arguments.requests, filters) for variant in variants]
+    rows = []
+    for variant in variants:
+        rows.append(measure(catalogue, variant, arguments.requests, filters))
+        # A million items take a while: what is known is not lost with what comes after.
+        logging.info("%s", json.dumps(rows[-1]))
     exact = [row["retrieve"]["p50"] for row in rows if row["plan"]["kind"] == "exact"]
     for row in rows:
         row["times_faster"] = min(exact, default=float("nan")) / row["retrieve"]["p50"]

@@ -68,7 +68,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="mtmh-bench-") as scratch:
         bases = arguments.model_base_path or drawn(arguments.items, arguments.seed, Path(scratch))
         os.sched_setaffinity(0, plan.load_cpus)
-        found["models"] = [measure(base, arguments.address, plan) for base in bases]
+        found["models"] = []
+        for base in bases:
+            found["models"].append(measure(base, arguments.address, plan))
+            print(json.dumps(found["models"][-1]), file=sys.stderr, flush=True)
         if arguments.rival:
             found["rivals"] = rivals(bases[0], arguments.rival, plan)
     arguments.output.mkdir(parents=True, exist_ok=True)
