@@ -103,10 +103,11 @@ class Search(tf.Module):
         self._trace()
 
     def _trace(self) -> None:
-        heads = [tf.TensorSpec([None, dimension], tf.float32) for dimension in self._dimensions]
+        engagement, relevance = (tf.TensorSpec([None, dimension], tf.float32) for dimension in self._dimensions)
         rows, number = tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32)
         query = Query(
-            *heads,
+            engagement=engagement,
+            relevance=relevance,
             weight=tf.TensorSpec([None, 1], tf.float32),
             k=rows,
             size=number,
