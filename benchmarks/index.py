@@ -20,23 +20,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.drawn_version import FILTERS, WARM_UP, build, item_ids, save, tune
 from benchmarks.head_vectors import Catalogue, draw
+from benchmarks.verdicts import Verdict, print_verdicts
 from preprocessing.backend import tf
-from serving.config import IndexConfig, ServingConfig
+from serving.config import IndexConfig
 from serving.flavours import SCANN, STOCK
 from serving.index import plan_index
-from serving.index_gate import GATE_DIAL, GATE_K, tune_index
-from serving.retriever import RetrievalDefaults, Retriever
-from serving.signatures import RETRIEVE, RETRIEVE_FILTERED, SIGNATURES
-from serving.warmup import write_warmup
+from serving.index_gate import GATE_DIAL, GATE_K
+from serving.retriever import Retriever
+from serving.signatures import RETRIEVE_FILTERED, SIGNATURES
 from trainer.model import ItemVectors
 
-_FILTERS = ("half", "twentieth", "rare")
-_TUNED_WITH = 400
 _BATCH = 20
 _FILTERED = 100
 _ROUNDING = 1e-6
-_WARM_UP = 16
+_TIMES_FASTER = {SCANN: 15.0, STOCK: 6.0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,50 +67,62 @@ def main() -> None:
     parser.add_argument(
         "--only", action="append", metavar="NAME", help="one of the rows, as `stock tree`; may be repeated"
     )
+    parser.add_argument("--without-filters", action="store_true", help="leave out what filters cost and find")
     arguments = parser.parse_args()
+    filters = () if arguments.without_filters else FILTERS
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     catalogue = draw(arguments.items, arguments.queries, arguments.dimension, arguments.seed)
     variants = [each for each in VARIANTS if not arguments.only or each.name in arguments.only]
-    rows = [measure(catalogue, variant, arguments.requests) for variant in variants]
+    rows = []
+    for variant in variants:
+        rows.append(measure(catalogue, variant, arguments.requests, filters))
+        # A million items take a while: what is known is not lost with what comes after.
+        logging.info("%s", json.dumps(rows[-1]))
     exact = [row["retrieve"]["p50"] for row in rows if row["plan"]["kind"] == "exact"]
     for row in rows:
         row["times_faster"] = min(exact, default=float("nan")) / row["retrieve"]["p50"]
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "index.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     print_table(rows)
+    print_verdicts(verdicts(rows))
 
 
-def measure(catalogue: Catalogue, variant: Variant, requests: int) -> dict[str, Any]:
+def verdicts(rows: Sequence[dict[str, Any]]) -> list[Verdict]:
+    """The bars of the trees, for a catalogue of a million."""
+    found = []
+    for row in rows:
+        name, times = row["name"], row["retrieve"]
+        if row["plan"]["kind"] == "tree":
+            least = _TIMES_FASTER[row["plan"]["flavour"]]
+            found += [
+                Verdict(f"{name}: recall@50, least over the dial", min(row["index_recall"].values()), 0.97, least=True),
+                Verdict(f"{name}: p50 to the exact one's", row["times_faster"], least, " x", least=True),
+            ]
+        found.append(Verdict(f"{name}: first call after warm-up, of p50", times["first"] / times["p50"], 3.0, " x"))
+    return found
+
+
+def measure(catalogue: Catalogue, variant: Variant, requests: int, filters: Sequence[str]) -> dict[str, Any]:
     """Figures of one variant."""
     number = len(catalogue.categories)
     config = IndexConfig(kind=variant.kind)
     plan = plan_index(number, config, variant.flavour)
-    ids = [f"item-{row:08d}" for row in range(number)]
+    ids = item_ids(number)
     rng = np.random.default_rng(1)
     with tempfile.TemporaryDirectory(prefix="mtmh-bench-") as directory:
         scratch = Path(directory)
         started = time.perf_counter()
-        retriever = Retriever(
-            ids,
-            catalogue.vectors,
-            np.ones(number, np.int64),
-            plan,
-            RetrievalDefaults(k=50, relevance_weight=0.3, max_k=1000, trigger_decay=0.9),
-            scratch / "ids.txt",
-            catalogue.categories,
-        )
+        retriever = build(catalogue, plan, scratch)
         built = time.perf_counter() - started
-        if variant.kind == "tree":
-            triggers = rng.choice(number, min(_TUNED_WITH, number), replace=False)
-            plan, _ = tune_index(retriever, catalogue.vectors, triggers, plan, ServingConfig(index=config))
+        plan = tune(retriever, catalogue, plan, config)
         row = {"name": variant.name, "plan": dataclasses.asdict(plan), "build_seconds": built}
         if variant.kind == "tree":
             row["index_recall"] = index_recall(retriever, catalogue)
-            row["filtered_recall"] = {name: filtered_recall(retriever, catalogue, ids, name) for name in _FILTERS}
-        asked = rng.choice(number, _WARM_UP + requests, replace=False)
-        version = _save(retriever, scratch, ids, catalogue, asked[:_WARM_UP])
+            row["filtered_recall"] = {name: filtered_recall(retriever, catalogue, ids, name) for name in filters}
+        asked = [ids[item] for item in rng.choice(number, WARM_UP + requests, replace=False)]
+        save(retriever, scratch / "1", asked[:WARM_UP])
         del retriever
-        return row | _replayed(version, [ids[item] for item in asked[_WARM_UP:]])
+        return row | _replayed(scratch / "1", asked[WARM_UP:], filters)
 
 
 def index_recall(retriever: Retriever, catalogue: Catalogue) -> dict[str, float]:
@@ -191,29 +202,9 @@ def _recall(
     return {weight: float(np.concatenate(shares).mean()) for weight, shares in hits.items()}
 
 
-def _save(
-    retriever: Retriever, scratch: Path, ids: Sequence[str], catalogue: Catalogue, warm_up: NDArray[np.int64]
-) -> Path:
-    """A SavedModel of the signatures that are timed, with warm-up requests."""
-    module = tf.Module()
-    module.retriever = retriever
-    bodies = {RETRIEVE: retriever.retrieve, RETRIEVE_FILTERED: retriever.retrieve_filtered}
-    functions = {}
-    for name, body in bodies.items():
-        specs = {each.name: tf.TensorSpec(each.shape, each.dtype, each.name) for each in SIGNATURES[name].inputs}
-        functions[name] = tf.function(body, autograph=False).get_concrete_function(**specs)
-    version = scratch / "1"
-    tf.saved_model.save(module, str(version), signatures=functions)
-    triggers = [ids[row] for row in warm_up]
-    # In turn a filter of each width.
-    categories = [(_FILTERS[at // 2 % len(_FILTERS)],) for at in range(len(triggers))]
-    write_warmup(version, "mtmh", triggers, 1, categories)
-    return version
-
-
-def _replayed(version: Path, item_ids: Sequence[str]) -> dict[str, Any]:
+def _replayed(version: Path, item_ids: Sequence[str], filters: Sequence[str]) -> dict[str, Any]:
     with tempfile.NamedTemporaryFile("w", suffix=".json") as questions:
-        json.dump({"items": list(item_ids), "filters": list(_FILTERS)}, questions)
+        json.dump({"items": list(item_ids), "filters": list(filters)}, questions)
         questions.flush()
         command = [sys.executable, "-m", "benchmarks.replay", str(version), questions.name]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -232,7 +223,8 @@ def print_table(rows: Sequence[dict[str, Any]]) -> None:
     table.add_column("index", no_wrap=True)
     for name in ("searched", "recall@50", "filtered", "p50", "p99", "faster", "first/p50", "build", "load", "RSS"):
         table.add_column(name, justify="right", no_wrap=True)
-    for name in _FILTERS:
+    filters = [name for name in FILTERS if name in rows[0]]
+    for name in filters:
         table.add_column(f"p50 {name}", justify="right", no_wrap=True)
     for row in rows:
         plan, times = row["plan"], row["retrieve"]
@@ -241,8 +233,10 @@ def print_table(rows: Sequence[dict[str, Any]]) -> None:
             f"{plan['leaves_to_search']}/{plan['leaves']}" if plan["leaves"] else "all",
             f"{min(row['index_recall'].values()):.3f}" if "index_recall" in row else "exact",
             f"{min(min(each.values()) for each in row['filtered_recall'].values()):.3f}"
-            if "filtered_recall" in row
-            else "exact",
+            if row.get("filtered_recall")
+            else "exact"
+            if row["plan"]["kind"] == "exact"
+            else "",
             f"{times['p50']:.2f} ms",
             f"{times['p99']:.2f} ms",
             f"{row['times_faster']:.1f} x",
@@ -250,7 +244,7 @@ def print_table(rows: Sequence[dict[str, Any]]) -> None:
             f"{row['build_seconds']:.0f} s",
             f"{row['load_seconds']:.1f} s",
             f"{row['rss_mib']:,.0f} MiB",
-            *(f"{row[name]['p50']:.2f} ms" for name in _FILTERS),
+            *(f"{row[name]['p50']:.2f} ms" for name in filters),
         )
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 

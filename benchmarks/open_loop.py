@@ -75,6 +75,15 @@ class Outcome:
         }
 
 
+@dataclasses.dataclass(frozen=True)
+class End:
+    """When a request was due, by `time.perf_counter`, its gRPC code, and how many seconds it took from then on."""
+
+    due: float
+    code: str
+    seconds: float
+
+
 class OpenLoop:
     """A sender over one connection."""
 
@@ -90,6 +99,11 @@ class OpenLoop:
     def __exit__(self, *exception: object) -> None:
         self._channel.close()
 
+    def call(self, payload: bytes) -> bytes:
+        """One answer, serialised."""
+        answer: bytes = self._call(payload, timeout=30.0)
+        return answer
+
     def one_by_one(self, requests: int) -> NDArray[np.float64]:
         """Seconds of requests of one client that waits for each answer."""
         seconds = np.empty(requests)
@@ -99,6 +113,27 @@ class OpenLoop:
             self._call(payload, timeout=30.0)
             seconds[number] = time.perf_counter() - started
         return seconds
+
+    def until(self, stop: threading.Event, rate: float, seed: int = 0, timeout: float = 5.0) -> list[End]:
+        """Sends at a rate, in the gaps of independent callers, until it is told to stop."""
+        rng = random.Random(seed)
+        ends: list[End] = []
+        sent, finished = 0, threading.Semaphore(0)
+
+        def note(due: float, future: Any) -> None:
+            ends.append(End(due, future.code().name, time.perf_counter() - due))
+            finished.release()
+
+        due = time.perf_counter()
+        while not stop.is_set():
+            due += rng.expovariate(rate)
+            time.sleep(max(0.0, due - time.perf_counter()))
+            future = self._call.future(rng.choice(self._payloads), timeout=timeout)
+            future.add_done_callback(lambda done, due=due: note(due, done))
+            sent += 1
+        for _ in range(sent):
+            finished.acquire()
+        return ends
 
     def run(self, rate: float, seconds: float, seed: int = 0, *, even: bool = False, timeout: float = 5.0) -> Outcome:
         """Sends at a rate.

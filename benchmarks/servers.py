@@ -5,6 +5,7 @@
 
 import argparse
 import contextlib
+import dataclasses
 import os
 import re
 import subprocess
@@ -21,9 +22,20 @@ from serving import wire
 _READY: Final = re.compile(r"^ready: .*?gRPC ([^,\s]+)")
 
 
-@contextlib.contextmanager
-def running(command: Sequence[str], cpus: frozenset[int]) -> Iterator[str]:
-    """Runs a Python module on some processors until the block ends; gives the address of its ready line."""
+@dataclasses.dataclass(frozen=True)
+class Started:
+    """A server that is ready, and its gRPC address."""
+
+    process: "subprocess.Popen[str]"
+    address: str
+
+
+def started(command: Sequence[str], cpus: frozenset[int]) -> Started:
+    """Runs a Python module on some processors, and waits for its ready line.
+
+    Raises:
+        SystemExit: it ended without one.
+    """
     process = subprocess.Popen(
         ["taskset", "--cpu-list", ",".join(map(str, sorted(cpus))), sys.executable, "-m", *command],
         stdout=subprocess.PIPE,
@@ -33,25 +45,34 @@ def running(command: Sequence[str], cpus: frozenset[int]) -> Iterator[str]:
     log: list[str] = []
     reader = threading.Thread(target=lambda: log.extend(process.stderr or ()), daemon=True)
     reader.start()
-    try:
-        line = process.stdout.readline() if process.stdout else ""
-        match = _READY.match(line)
-        if not match:
-            process.wait(10)
-            reader.join(5)
-            raise SystemExit(f"{' '.join(command)} did not become ready:\n{''.join(log)}")
-        yield match[1]
-    finally:
+    line = process.stdout.readline() if process.stdout else ""
+    match = _READY.match(line)
+    if not match:
         process.terminate()
+        process.wait(10)
+        reader.join(5)
+        raise SystemExit(f"{' '.join(command)} did not become ready:\n{''.join(log)}")
+    return Started(process, match[1])
+
+
+@contextlib.contextmanager
+def running(command: Sequence[str], cpus: frozenset[int]) -> Iterator[str]:
+    """Runs a Python module on some processors until the block ends; gives the address of its ready line."""
+    server = started(command, cpus)
+    try:
+        yield server.address
+    finally:
+        server.process.terminate()
         try:
-            process.wait(30)
+            server.process.wait(30)
         except subprocess.TimeoutExpired:
-            process.kill()
+            server.process.kill()
 
 
-def model_server(base: str, *options: str) -> list[str]:
-    """The command of ``mtmh serve`` on a free port, without REST."""
-    return ["tfx_pipeline.cli", "serve", "--model-base-path", base, "--port", "0", "--rest-port", "-1", *options]
+def model_server(base: str, *options: str, port: int = 0) -> list[str]:
+    """The command of ``mtmh serve``, on a free port where none is named, without REST."""
+    address = ("--port", str(port), "--rest-port", "-1")
+    return ["tfx_pipeline.cli", "serve", "--model-base-path", base, *address, *options]
 
 
 def main() -> None:

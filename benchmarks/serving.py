@@ -1,60 +1,49 @@
 """How fast versions answer: in process, over gRPC, at fixed rates and beyond; and the same vectors elsewhere.
 
+    python -m benchmarks.serving [--items 100000]
     python -m benchmarks.serving --model-base-path work/serving/mtmh [--model-base-path work/serving/mtmh-stock]
     python -m benchmarks.serving --model-base-path work/serving/mtmh --rival hnswlib --rival faiss
     python -m benchmarks.serving --address host:8500 --model-base-path work/serving/mtmh --rate 100 --rate 400
 
-The server runs on one processor and the load comes from another; both are configurable. ``--address`` sends the load
-to a server that runs already, such as TF Serving; the directory then tells which items can be asked for.
+Without a model both flavours are made of drawn vectors, see `benchmarks.head_vectors`. The server runs on one processor
+and the load comes from another; both are configurable. ``--address`` sends the load to a server that runs already, such
+as TF Serving; the directory then tells which items can be asked for.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
-from benchmarks.open_loop import OpenLoop, highest_sustained
-from benchmarks.rivals import RIVALS, Array, CatalogueVectors
+from benchmarks.loads import DIAL, QUERIES, Array, Plan, by_batch, inputs, milliseconds, over_grpc, requests
+from benchmarks.rivals import RIVALS, CatalogueVectors
 from benchmarks.servers import model_server, running
 from benchmarks.serving_tables import print_tables
-from serving import wire
+from benchmarks.verdicts import Verdict, print_verdicts
+from serving.flavours import SCANN, STOCK
 from serving.server.directories import find_versions
 from serving.signatures import RETRIEVE
-from serving.tensors import fill
-
-DIAL: Final = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
-_QUERIES: Final = 512
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What is measured and how long: see the options."""
-
-    k: int
-    seconds: float
-    calls: int
-    batches: tuple[int, ...]
-    rates: tuple[float, ...]
-    server_cpus: frozenset[int]
-    load_cpus: frozenset[int]
-    seed: int
 
 
 def main() -> None:
     """Measures and prints tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=main.__doc__)
-    parser.add_argument("--model-base-path", action="append", required=True, help="versions; repeat it to compare")
+    parser.add_argument("--model-base-path", action="append", default=[], help="versions; repeat it to compare")
+    parser.add_argument("--items", type=int, default=100_000, help="that are drawn where no model is named")
     parser.add_argument("--address", help="a running server's gRPC address, instead of one that is started")
     parser.add_argument("--rival", action="append", default=[], choices=sorted(RIVALS), help="repeatable")
     parser.add_argument("--rate", action="append", type=float, default=[], help="requests a second; repeatable")
-    parser.add_argument("--batch", action="append", type=int, default=[], help="rows a call in process; repeatable")
+    parser.add_argument("--batch", action="append", type=int, default=[], help="rows a request; repeatable")
     parser.add_argument("--k", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=5.0, help="of every rate")
     parser.add_argument("--calls", type=int, default=500, help="of every latency of one client")
@@ -68,34 +57,71 @@ def main() -> None:
         arguments.k,
         arguments.seconds,
         arguments.calls,
-        tuple(arguments.batch or (1, 8, 32)),
+        tuple(sorted(arguments.batch or (1, 8, 32))),
         tuple(arguments.rate),
         server_cpus,
         frozenset(cpus - server_cpus) or server_cpus,
         arguments.seed,
     )
-    os.sched_setaffinity(0, plan.load_cpus)
     found: dict[str, Any] = {"plan": {**dataclasses.asdict(plan), "server_cpus": sorted(server_cpus)}}
     found["plan"]["load_cpus"] = sorted(plan.load_cpus)
-    found["models"] = [measure(base, arguments.address, plan) for base in arguments.model_base_path]
-    if arguments.rival:
-        found["rivals"] = rivals(arguments.model_base_path[0], arguments.rival, plan)
+    with tempfile.TemporaryDirectory(prefix="mtmh-bench-") as scratch:
+        bases = arguments.model_base_path or drawn(arguments.items, arguments.seed, Path(scratch))
+        os.sched_setaffinity(0, plan.load_cpus)
+        found["models"] = []
+        for base in bases:
+            found["models"].append(measure(base, arguments.address, plan))
+            print(json.dumps(found["models"][-1]), file=sys.stderr, flush=True)
+        if arguments.rival:
+            found["rivals"] = rivals(bases[0], arguments.rival, plan)
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "serving.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print_tables(found)
+    for model in found["models"]:
+        print_verdicts(verdicts(model))
+
+
+def drawn(items: int, seed: int, scratch: Path) -> list[str]:
+    """Base paths of both flavours of drawn vectors; made in processes of their own, so that this one stays as it is."""
+    bases = []
+    for flavour in (SCANN, STOCK):
+        bases.append(str(scratch / ("mtmh" if flavour == SCANN else f"mtmh-{flavour}")))
+        options = {"items": items, "seed": seed, "flavour": flavour, "base": bases[-1]}
+        command = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+        subprocess.run([sys.executable, "-m", "benchmarks.drawn_version", *command], check=True)
+    return bases
+
+
+def verdicts(model: dict[str, Any]) -> list[Verdict]:
+    """The bars of a server on one processor; none where single rates were asked for."""
+    if "at_60_percent" not in model:
+        return []
+    name, usual, beyond = Path(model["model"]).name, model["at_60_percent"], model["at_200_percent"]
+    bare = model["bare"]["p50_ms"] + 1.5 * model["echo"]["p50_ms"]
+    errors = sum(sum(row["errors"].values()) for row in (usual, beyond))
+    return [
+        Verdict(f"{name}: p50 of one client, of in-process + 1.5 echoes", model["one_client"]["p50_ms"], bare, " ms"),
+        Verdict(f"{name}: p99 at 60 % of the highest rate, of its p50", usual["p99_ms"] / usual["p50_ms"], 5.0, " x"),
+        Verdict(f"{name}: p99 of a refusal at twice the rate", beyond["refused_p99_ms"], 100.0, " ms"),
+        Verdict(f"{name}: answers then within 3 x p99", model["beyond_within_3_p99"], 0.95, least=True),
+        Verdict(f"{name}: requests that ended otherwise", errors, 0),
+    ]
 
 
 def measure(base: str, address: str | None, plan: Plan) -> dict[str, Any]:
     """One model: in process, over gRPC with one client, at rates."""
     directory = latest(base)
     ids = catalogue_ids(directory)
-    payloads = requests(Path(base).resolve().name, ids, plan)
+    payloads = {rows: requests(Path(base).resolve().name, ids, plan, rows) for rows in plan.batches}
     found: dict[str, Any] = {"model": base, "version": directory.name, "items": len(ids)}
     found["in_process"] = on_cpus(plan.server_cpus, lambda: in_process(directory, ids, plan))
-    if address:
-        return {**found, **over_grpc(address, payloads, plan)}
-    with running(model_server(base), plan.server_cpus) as started:
-        return {**found, **over_grpc(started, payloads, plan)}
+    with contextlib.nullcontext(address) if address else running(model_server(base), plan.server_cpus) as started:
+        found["batches"] = by_batch(started, payloads, plan)
+        with loaded(directory, plan) as call:
+            rng = np.random.default_rng(plan.seed)
+            asked = [inputs(ids, plan.batches[0], plan.k, rng) for _ in range(QUERIES)]
+            bare = lambda calls: on_cpus(plan.server_cpus, lambda: timed(call, asked[:calls]))  # noqa: E731
+            return {**found, **over_grpc(started, payloads[min(payloads)], plan, bare)}
 
 
 def latest(base: str) -> Path:
@@ -118,30 +144,6 @@ def catalogue_ids(directory: Path) -> list[bytes]:
     return listed.read_bytes().removesuffix(b"\n").split(b"\n")
 
 
-def inputs(ids: Sequence[bytes], batch: int, k: int, rng: np.random.Generator) -> dict[str, Array]:
-    """A random ``retrieve`` request of so many rows, with the dial anywhere."""
-    items = np.full((batch, 2), b"", object)
-    items[:, 1] = [ids[row] for row in rng.integers(0, len(ids), batch)]
-    return {
-        "item_id": items,
-        "relevance_weight": rng.choice(np.array(DIAL, np.float32), batch),
-        "k": np.full(batch, k, np.int32),
-        "exclude_id": np.full((batch, 1), b"", object),
-    }
-
-
-def requests(name: str, ids: Sequence[bytes], plan: Plan) -> list[bytes]:
-    """Random requests of one row each, serialised."""
-    rng, payloads = np.random.default_rng(plan.seed), []
-    for _ in range(_QUERIES):
-        request = wire.PredictRequest()
-        request.model_spec.name, request.model_spec.signature_name = name, RETRIEVE
-        for key, array in inputs(ids, 1, plan.k, rng).items():
-            fill(request.inputs[key], array)
-        payloads.append(request.SerializeToString())
-    return payloads
-
-
 def on_cpus(cpus: frozenset[int], work: Callable[[], Any]) -> Any:
     """Works on other processors for a while."""
     before = os.sched_getaffinity(0)
@@ -152,11 +154,6 @@ def on_cpus(cpus: frozenset[int], work: Callable[[], Any]) -> Any:
         os.sched_setaffinity(0, before)
 
 
-def milliseconds(seconds: Array) -> dict[str, float]:
-    """Percentiles."""
-    return {f"p{share}_ms": 1000 * float(np.percentile(seconds, share)) for share in (50, 95, 99)}
-
-
 def timed(call: Callable[[dict[str, Array]], Any], asked: Sequence[dict[str, Array]]) -> Array:
     """Seconds of every call."""
     seconds = np.empty(len(asked))
@@ -165,6 +162,21 @@ def timed(call: Callable[[dict[str, Array]], Any], asked: Sequence[dict[str, Arr
         call(each)
         seconds[number] = time.perf_counter() - started
     return seconds
+
+
+@contextlib.contextmanager
+def loaded(directory: Path, plan: Plan) -> Iterator[Callable[[dict[str, Array]], Any]]:
+    """What answers a request by the session that the server uses; warm, on the server's processors."""
+    from serving.server.servable import LoadedVersion
+    from serving.server.warmup import replay
+
+    version = on_cpus(plan.server_cpus, lambda: LoadedVersion(0, directory))
+    on_cpus(plan.server_cpus, lambda: replay(version, directory))
+    signature = version.signature(RETRIEVE)
+    try:
+        yield lambda each: version.predict(signature, each)
+    finally:
+        version.close()
 
 
 def in_process(directory: Path, ids: Sequence[bytes], plan: Plan) -> list[dict[str, Any]]:
@@ -205,39 +217,6 @@ def in_process(directory: Path, ids: Sequence[bytes], plan: Plan) -> list[dict[s
     return rows
 
 
-def over_grpc(address: str, payloads: list[bytes], plan: Plan) -> dict[str, Any]:
-    """One client, the rates asked for, the highest that is kept up with, 60 and 200 per cent of it."""
-    with OpenLoop(address, payloads) as load:
-        load.one_by_one(50)
-        alone = load.one_by_one(plan.calls)
-        found: dict[str, Any] = {"one_client": milliseconds(alone), "echo": echo(address, payloads, plan)}
-        if plan.rates:
-            found["rates"] = [load.run(rate, plan.seconds, plan.seed).row() for rate in plan.rates]
-            return found
-        highest, tried = highest_sustained(load, 0.5 / float(np.median(alone)), plan.seconds)
-        usual = load.run(0.6 * highest, 2 * plan.seconds, plan.seed)
-        time.sleep(1.0)
-        beyond = load.run(2.0 * highest, 2 * plan.seconds, plan.seed)
-    found["highest_rate"] = highest
-    found["rates"] = [each.row() for each in sorted(tried, key=lambda each: each.rate)]
-    found["at_60_percent"], found["at_200_percent"] = usual.row(), beyond.row()
-    within = 3 * usual.quantile(0.99)
-    found["beyond_within_3_p99"] = float(np.mean(beyond.ok <= within)) if len(beyond.ok) else 0.0
-    return found
-
-
-def echo(address: str, payloads: list[bytes], plan: Plan) -> dict[str, float]:
-    """One client of a server that answers at once, with requests and answers as large as the model's."""
-    import grpc
-
-    with grpc.insecure_channel(address, options=(("grpc.enable_http_proxy", 0),)) as channel:
-        size = len(channel.unary_unary(wire.PREDICT)(payloads[0], timeout=30.0))
-    command = ["benchmarks.servers", "--answer-bytes", str(size)]
-    with running(command, plan.server_cpus) as started, OpenLoop(started, payloads) as load:
-        load.one_by_one(50)
-        return {**milliseconds(load.one_by_one(plan.calls)), "request_bytes": len(payloads[0]), "bytes": size}
-
-
 def rivals(base: str, kinds: Sequence[str], plan: Plan) -> list[dict[str, Any]]:
     """Recall@k, in-process latency and rate behind the same server of each library, and recall of the model itself."""
     from serving.server.servable import LoadedVersion
@@ -245,8 +224,8 @@ def rivals(base: str, kinds: Sequence[str], plan: Plan) -> list[dict[str, Any]]:
     directory = latest(base)
     vectors = CatalogueVectors.of_version(directory)
     rng = np.random.default_rng(plan.seed + 1)
-    rows = rng.integers(0, len(vectors.ids), _QUERIES)
-    weights = rng.choice(np.array(DIAL, np.float32), _QUERIES)
+    rows = rng.integers(0, len(vectors.ids), QUERIES)
+    weights = rng.choice(np.array(DIAL, np.float32), QUERIES)
     queries = vectors.queries(rows, weights)
     best = vectors.exact(queries, plan.k + 1)
     wanted = [set(each[each != row][: plan.k].tolist()) for each, row in zip(best, rows, strict=True)]

@@ -45,9 +45,18 @@ def print_tables(found: dict[str, Any]) -> None:
         ]
         show(title, names, rows)
         show(
-            "over gRPC, one client, milliseconds",
+            "one client, in turn, milliseconds",
             ("what", "p50", "p95", "p99"),
-            [["the model", *latencies(model["one_client"])], ["an echo of the same sizes", *latencies(model["echo"])]],
+            [
+                ["the model", *latencies(model["one_client"])],
+                ["an echo of the same sizes", *latencies(model["echo"])],
+                ["the model without a server", *latencies(model["bare"])],
+            ],
+        )
+        show(
+            "over gRPC, one client, by rows a request, milliseconds",
+            ("rows", "p50", "p95", "p99", "rows/s"),
+            [[str(row["batch"]), *latencies(row), f"{row['rows_a_second']:.0f}"] for row in model["batches"]],
         )
         show("open loop", _RATE_NAMES, [_rate(row) for row in model["rates"]])
         if "highest_rate" in model:

@@ -33,7 +33,7 @@ _FIELDS: Final = (tf.int32, *[tf.float32] * 5)
 
 @dataclasses.dataclass(frozen=True)
 class _Untracked:
-    """Layers that saving must not see: it would trace each in four ways, most of an export's time."""
+    """Layers and functions that saving must not see: it would trace each layer in four ways."""
 
     items: list[Any]
 
@@ -72,6 +72,8 @@ class Search(tf.Module):
             heads = [vectors.engagement_candidate, vectors.relevance]
         self._indexes = _Untracked([build_index(plan, each) for each in heads])
         self._index_states = [index.state for index in self._indexes.items]
+        self._dimensions = (vectors.engagement_candidate.shape[1], vectors.relevance.shape[1])
+        self._trace()
 
     @property
     def candidate(self) -> Any:
@@ -98,24 +100,50 @@ class Search(tf.Module):
         for index in self._indexes.items:
             index.search_with(plan)
         self._plan = plan
+        self._trace()
+
+    def _trace(self) -> None:
+        engagement, relevance = (tf.TensorSpec([None, dimension], tf.float32) for dimension in self._dimensions)
+        rows, number = tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32)
+        query = Query(
+            engagement=engagement,
+            relevance=relevance,
+            weight=tf.TensorSpec([None, 1], tf.float32),
+            k=rows,
+            size=number,
+            banned=tf.TensorSpec([None, None], tf.int32),
+            wanted=number,
+            possible=rows,
+        )
+        function = tf.function(self._run, input_signature=[query], autograph=False)
+        self._traced = _Untracked([function])
 
     # --- without a filter ---------------------------------------------------------------------------------------
 
     def run(self, query: Query) -> Answers:
-        """The best by the index, and by a scan of all where a tree may not or did not find enough."""
+        """The best by the index, and by a scan of all where a tree may not or did not find enough.
+
+        One graph for all signatures: to trace it is most of an export's time.
+        """
+        (traced,) = self._traced.items
+        answer: Answers = traced(query)
+        return answer
+
+    def _run(self, query: Query) -> Answers:
         if self._scans:
             return self._by_scan(query)
         if self._concatenates:
             return self._rank(query, self._by_concatenated_index(query))
         if self._plan.kind == "exact":
             return self._rank(query, self._by_both_indexes(query, query.wanted))
+        asked = self._needed(query.wanted) <= self._longest_list
         found = tf.cond(
-            self._needed(query.wanted) <= self._longest_list,
+            asked,
             lambda: self._rank(query, self._by_both_indexes(query, self._list_length(query.wanted))),
-            lambda: self._by_scan(query),
+            lambda: _no_answers(query),
         )
         filled = tf.reduce_sum(tf.cast(found.candidates >= 0, tf.int32), axis=1)
-        complete = tf.reduce_all(filled >= query.possible)
+        complete = asked & tf.reduce_all(filled >= query.possible)
         answer: Answers = tf.cond(complete, lambda: found, lambda: self._by_scan(query))
         return answer
 

@@ -1,6 +1,6 @@
 """Records the requests that a server replays before it makes a version available."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ def write_warmup(
     item_ids: Sequence[str],
     content_dimension: int,
     categories: Sequence[Sequence[str]] = (),
+    names: Collection[str] = tuple(signatures.SIGNATURES),
 ) -> int:
     """Writes ``assets.extra/tf_serving_warmup_requests`` of an export.
 
@@ -30,6 +31,7 @@ def write_warmup(
       item_ids: triggers to ask for, one request of each signature for each.
       content_dimension: D.
       categories: of the triggers, or none.
+      names: of the signatures that are asked; those that the export has.
 
     Returns:
       Number of requests.
@@ -40,7 +42,8 @@ def write_warmup(
     for place, item_id in enumerate(item_ids):
         category = next(iter(categories[place]), "") if categories else ""
         filters = (category, "") if place % 2 == 0 else ("", category)
-        logs += [_log(model_name, *request) for request in _requests(item_id, filters, content_dimension)]
+        requests = _requests(item_id, filters, content_dimension)
+        logs += [_log(model_name, name, inputs) for name, inputs in requests if name in names]
     with tf.io.TFRecordWriter(str(path)) as writer:
         for log in logs:
             writer.write(log.SerializeToString())

@@ -12,6 +12,8 @@ from serving.server.errors import RequestError
 
 _SMOOTHING: Final = 0.05
 """Weight of the newest request in the mean time that a request takes."""
+_FEW: Final = 3
+"""Requests for each that runs that wait however long that takes."""
 
 
 class Gate:
@@ -19,7 +21,8 @@ class Gate:
 
     A queue that is bounded by a number alone is either too short for quick requests or, once it is full, adds its whole
     length to every answer. So a request is refused when those before it would make it wait longer than it may, as the
-    mean of the last requests tells. One for each that runs may always wait, or slow models could not be asked twice.
+    mean of the last requests tells. `_FEW` for each that runs may always wait: a patience that is short beside what a
+    request takes, of a slow model or on a busy machine, would refuse callers that merely came at the same time.
     """
 
     def __init__(
@@ -81,4 +84,4 @@ class Gate:
 
     def _expected_wait(self) -> float:
         ahead = self._inside + 1 - self._running
-        return 0.0 if ahead <= self._running else ahead * self._mean / self._running
+        return 0.0 if ahead <= _FEW * self._running else ahead * self._mean / self._running

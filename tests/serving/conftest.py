@@ -13,6 +13,7 @@ from serving.config import ExportConfig, IndexConfig, RetrievalConfig, ServingCo
 from serving.export import ExportResult, export
 from serving.flavours import SCANN, STOCK
 from tests.serving.naive import DEFAULTS, Shelf, clustered
+from tests.serving.server.server_process import ServerProcess
 from tests.trainer.toys import SMALL, changed, item_table, write_examples
 from trainer.names import BLEND, QUOTA
 from trainer.train import train
@@ -105,6 +106,14 @@ def exported_tree(trained, tmp_path_factory) -> Exported:
 def exported(request) -> Exported:
     """Both kinds."""
     return request.getfixturevalue(f"exported_{request.param}")
+
+
+@pytest.fixture(scope="session")
+def trained_server(exported_exact):
+    """A server of one version, for tests that leave it as it is."""
+    process = ServerProcess.start(exported_exact.base, explorer=True).wait_ready()
+    yield process
+    assert process.stop() == 0
 
 
 SHELVES = {

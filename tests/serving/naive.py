@@ -104,6 +104,13 @@ class Shelf:
         specs = {each.name: tf.TensorSpec(each.shape, each.dtype) for each in SIGNATURES[signature].inputs}
         return tf.function(body, autograph=False).get_concrete_function(**specs)
 
+    def save(self, version: Path) -> None:
+        """Writes both ways to ask as a SavedModel."""
+        module = tf.Module()
+        module.retriever = self.retriever
+        functions = {RETRIEVE: self._retrieve, RETRIEVE_FILTERED: self._retrieve_filtered}
+        tf.saved_model.save(module, str(version), signatures=functions)
+
     def ask(self, rows: Sequence[Row], lead: bool = True, filtered: bool = False):
         """A batch as the client sends it: "" in column 0, and padded by it."""
 

@@ -6,19 +6,11 @@ import urllib.request
 import pytest
 
 from tests.contract.contract import Endpoint, ServingContract
-from tests.serving.server.server_process import ServerProcess
 
 
 @pytest.fixture(scope="module")
-def server(exported_exact):
-    process = ServerProcess.start(exported_exact.base, explorer=True).wait_ready()
-    yield process
-    assert process.stop() == 0
-
-
-@pytest.fixture(scope="module")
-def endpoint(server) -> Endpoint:
-    return Endpoint(server.address)
+def endpoint(trained_server) -> Endpoint:
+    return Endpoint(trained_server.address)
 
 
 class TestEmbedded(ServingContract):
@@ -30,10 +22,10 @@ def _get(url: str) -> bytes:
         return response.read()
 
 
-def test_the_explorer_searches_the_titles_of_the_version_that_answers(server, trained):
-    told = json.loads(_get(f"{server.rest}/explorer/model"))
+def test_the_explorer_searches_the_titles_of_the_version_that_answers(trained_server, trained):
+    told = json.loads(_get(f"{trained_server.rest}/explorer/model"))
     assert (told["model"], told["items"], told["relevance_weight"]) == ("mtmh", 60, 0.3)
-    found = json.loads(_get(f"{server.rest}/explorer/search?q=thing%207"))["items"]
+    found = json.loads(_get(f"{trained_server.rest}/explorer/search?q=thing%207"))["items"]
     assert found[0] == {"item_id": trained.items.ids[7], "title": "red thing 7", "categories": ["red", "things"]}
-    assert f"explorer: {server.rest}/explorer" in server.log()
-    assert b"MTMH explorer" in _get(f"{server.rest}/explorer")
+    assert f"explorer: {trained_server.rest}/explorer" in trained_server.log()
+    assert b"MTMH explorer" in _get(f"{trained_server.rest}/explorer")

@@ -294,41 +294,48 @@ def test_fresh_process_answers_alike_after_a_move(exported, loaded, questions, t
             same(found[loader, key], answer)
 
 
-def test_through_a_server(exported, reference, trained):
-    server = ServerProcess.start(exported.base).wait_ready()
-    try:
-        with Client(server.address) as client:
-            ids = trained.items.ids
+@pytest.fixture(scope="module")
+def server(exported, request):
+    """The exact one is served to other tests too."""
+    if exported is request.getfixturevalue("exported_exact"):
+        yield request.getfixturevalue("trained_server")
+        return
+    process = ServerProcess.start(exported.base).wait_ready()
+    yield process
+    assert process.stop() == 0
 
-            def check(row, answer):
-                k, _, banned, _ = reference.expected(row)
-                found = [result.item_id for result in answer.results]
-                assert len(found) == len(set(found)) == min(k, len(ids) - len(banned))
-                assert not banned & {reference.row[item_id] for item_id in found}
 
-            history = [*ids[:30], "nobody", "", *ids[:32]]
-            check(Row(history, 0.5, 30), client.retrieve(history, 30, 0.5))
-            many = [*ids[:20], *["nobody"] * 4075]
-            check(Row(["i01"], 0.5, 30, many), client.retrieve(["i01"], 30, 0.5, many))
-            with pytest.raises(UserError, match="at most 4095 are allowed"):
-                client.retrieve(["i01"], exclude=[*many, "nobody"])
-            too_many = retrieve_inputs([Row(["i01"], 0.5, 3, [*many, "nobody"])])
-            with pytest.raises(UserError, match="exclude_id holds more than 4096 ids a row"):
-                client.predict(RETRIEVE, too_many)
-            assert len(client.retrieve_by_content("red thing", k=4).results) == 4
-            assert client.retrieve_by_content(k=4).is_fallback
-            with pytest.raises(UserError, match="content_vector must have 6 values a row"):
-                client.retrieve_by_content("red thing", content_vector=[1.0, 2.0])
-            assert client.retrieve(["x" * 10_000]).is_fallback
-            red = client.retrieve(["i01"], 30, allow_categories=["red", "nothing"], exclude=["i03"])
-            assert len(red.results) == 28
-            described = client.describe([result.item_id for result in red.results])
-            assert all("red" in each.categories for each in described)
-            assert not client.retrieve(["i01"], deny_categories=["things"]).results
-            assert client.describe([ODD_IDS[2]])[0].title == trained.items.titles[ids.index(ODD_IDS[2])]
-            assert client.status()[0].version == int(exported.directory.name)
-    finally:
-        assert server.stop() == 0
+def test_through_a_server(exported, server, reference, trained):
+    with Client(server.address) as client:
+        ids = trained.items.ids
+
+        def check(row, answer):
+            k, _, banned, _ = reference.expected(row)
+            found = [result.item_id for result in answer.results]
+            assert len(found) == len(set(found)) == min(k, len(ids) - len(banned))
+            assert not banned & {reference.row[item_id] for item_id in found}
+
+        history = [*ids[:30], "nobody", "", *ids[:32]]
+        check(Row(history, 0.5, 30), client.retrieve(history, 30, 0.5))
+        many = [*ids[:20], *["nobody"] * 4075]
+        check(Row(["i01"], 0.5, 30, many), client.retrieve(["i01"], 30, 0.5, many))
+        with pytest.raises(UserError, match="at most 4095 are allowed"):
+            client.retrieve(["i01"], exclude=[*many, "nobody"])
+        too_many = retrieve_inputs([Row(["i01"], 0.5, 3, [*many, "nobody"])])
+        with pytest.raises(UserError, match="exclude_id holds more than 4096 ids a row"):
+            client.predict(RETRIEVE, too_many)
+        assert len(client.retrieve_by_content("red thing", k=4).results) == 4
+        assert client.retrieve_by_content(k=4).is_fallback
+        with pytest.raises(UserError, match="content_vector must have 6 values a row"):
+            client.retrieve_by_content("red thing", content_vector=[1.0, 2.0])
+        assert client.retrieve(["x" * 10_000]).is_fallback
+        red = client.retrieve(["i01"], 30, allow_categories=["red", "nothing"], exclude=["i03"])
+        assert len(red.results) == 28
+        described = client.describe([result.item_id for result in red.results])
+        assert all("red" in each.categories for each in described)
+        assert not client.retrieve(["i01"], deny_categories=["things"]).results
+        assert client.describe([ODD_IDS[2]])[0].title == trained.items.titles[ids.index(ODD_IDS[2])]
+        assert client.status()[0].version == int(exported.directory.name)
 
 
 # --- how it comes about -----------------------------------------------------------------------------------------

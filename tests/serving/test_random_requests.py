@@ -1,77 +1,125 @@
 """Random requests by the thousand: no wrong shape, phantom, repeated, trigger or excluded item, whatever is asked."""
 
+import http.client
+import json
+import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
 import numpy as np
 import pytest
 
+from serving import wire
 from serving.signatures import ANSWER
-from tests.serving.conftest import CATEGORIES, ODD_IDS, SHELVES
+from serving.tensors import fill, to_array
+from tests.serving.conftest import CONFIG, SHELVES
+from tests.serving.random_requests import Asked, named
+from tests.serving.server.server_process import ServerProcess
 
 BATCH = 250
-UNKNOWN = ["", "nobody", "é" * 5000, " i1", "I1", "\n", "\x00", "\u2028", "🎬🎬"]
-FILTERS = [*CATEGORIES, "", "nothing", "x" * 10_000]
-WEIGHTS = [0.0, 1.0, np.nan, -3.0, 7.0, np.inf, -np.inf]
+CALLERS = 2
 
 
-def lists(rng, pool, most, batch):
-    """A matrix of names, some rows of it empty."""
-    width = int(rng.integers(1, most + 1))
-    cells = pool[rng.integers(0, len(pool), (batch, width))]
-    cells[rng.random((batch, width)) < 0.3] = ""
-    cells[rng.random(batch) < 0.1] = ""
-    return cells
-
-
-def draw(rng, shelf):
-    """One batch: ids, dial, k, exclusions, and filters or none."""
-    ids = np.array([*shelf.ids, *UNKNOWN * 20, *ODD_IDS * 20], object)
-    many = rng.random() < 0.1
-    most_k = len(shelf.ids) + 200 if many else 60
-    weights = np.where(rng.random(BATCH) < 0.5, rng.random(BATCH), rng.choice(WEIGHTS, BATCH))
-    k = rng.integers(-2, most_k, BATCH)
-    asked = [lists(rng, ids, 6, BATCH), weights, k, lists(rng, ids, 200 if many else 12, BATCH)]
-    if rng.random() < 0.5:
-        asked += [lists(rng, np.array(FILTERS, object), 3, BATCH), lists(rng, np.array(FILTERS, object), 2, BATCH)]
-    return asked
-
-
-def check(shelf, has, asked, answer):
-    """Every promise that holds for any answer; ``has``: bool [N] by category."""
-    triggers, _, k, excluded, *filters = asked
-    k = np.minimum(np.where(k < 0, shelf.defaults.k, k), shelf.defaults.max_k)
-    size = max(int(k.max()), 0)
-    for tensor in ANSWER:
-        assert answer[tensor.name].shape == ((BATCH, size) if len(tensor.shape) == 2 else (BATCH,))
-    for row in range(BATCH):
-        banned = np.zeros(len(shelf.ids), bool)
-        for item_id in (*triggers[row], *excluded[row]):
-            if item_id in shelf.row:
-                banned[shelf.row[item_id]] = True
-        if filters:
-            allow, deny = ({*names[row]} - {""} for names in filters)
-            nothing = np.zeros(len(shelf.ids), bool)
-            if allow:
-                banned |= ~np.any([has.get(name, nothing) for name in allow], axis=0)
-            for name in deny:
-                banned |= has.get(name, nothing)
-        count = answer["count"][row]
-        assert count == min(k[row], len(shelf.ids) - banned.sum())
-        found = [shelf.row[item_id.decode()] for item_id in answer["item_id"][row][:count]]
-        assert len(set(found)) == count
-        assert not banned[found].any()
-        assert set(answer["item_id"][row][count:]) <= {b""}
-        scores = answer["score"][row]
-        assert np.isfinite(scores).all()
-        assert (np.diff(scores[:count]) <= 0).all()
-        assert not scores[count:].any()
-        known = any(item_id in shelf.row for item_id in triggers[row])
-        assert set(answer["source"][row][:count]) <= ({b"engagement", b"relevance", b"both"} if known else {b"popular"})
+def asked_of(shelf) -> Asked:
+    return Asked(shelf.ids, shelf.categories, shelf.defaults.k, shelf.defaults.max_k)
 
 
 @pytest.mark.parametrize("requests", [750, pytest.param(34_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", SHELVES)
 def test_promises_hold_for_any_request(filtered_shelf, name, requests):
     shelf, rng = filtered_shelf(name), np.random.default_rng(requests)
-    has = {category: np.array([category in categories for categories in shelf.categories]) for category in CATEGORIES}
+    catalogue = asked_of(shelf)
     for _ in range(requests // BATCH):
-        asked = draw(rng, shelf)
-        check(shelf, has, asked, shelf.ask_tensors(*asked))
+        asked = catalogue.draw(rng, BATCH)
+        catalogue.check(asked, shelf.ask_tensors(*asked))
+
+
+class Grpc:
+    """A caller of PredictionService."""
+
+    def __init__(self, server: ServerProcess) -> None:
+        self._channel = grpc.insecure_channel(server.address, options=[("grpc.enable_http_proxy", 0)])
+        self._call = self._channel.unary_unary(
+            wire.PREDICT, wire.PredictRequest.SerializeToString, wire.PredictResponse.FromString
+        )
+
+    def ask(self, signature: str, inputs) -> dict[str, np.ndarray]:
+        request = wire.PredictRequest()
+        request.model_spec.name, request.model_spec.signature_name = "mtmh", signature
+        for name, array in inputs.items():
+            fill(request.inputs[name], array)
+        response = self._call(request, timeout=60)
+        return {name: to_array(proto) for name, proto in response.outputs.items()}
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+class Rest:
+    """A caller of the REST API, that asks by rows and by columns in turn."""
+
+    def __init__(self, server: ServerProcess) -> None:
+        self._connection = http.client.HTTPConnection(urllib.parse.urlsplit(server.rest).netloc, timeout=60)
+        self._by_row = False
+
+    def ask(self, signature: str, inputs) -> dict[str, np.ndarray]:
+        self._by_row = not self._by_row
+        lists = {name: array.tolist() for name, array in inputs.items()}
+        rows = [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
+        body = {"signature_name": signature, **({"instances": rows} if self._by_row else {"inputs": lists})}
+        self._connection.request("POST", "/v1/models/mtmh:predict", json.dumps(body))
+        response = self._connection.getresponse()
+        text = response.read()
+        assert response.status == 200, text[:500]
+        document = json.loads(text)
+        if self._by_row:
+            rows = document["predictions"]
+            document = {"outputs": {name: [row[name] for row in rows] for name in rows[0]}}
+        return {each.name: self._array(document["outputs"][each.name], each.dtype) for each in ANSWER}
+
+    @staticmethod
+    def _array(values, dtype: str) -> np.ndarray:
+        if dtype != "string":
+            return np.array(values, dtype)
+        array = np.empty((len(values), len(values[0])), object)
+        for row, texts in enumerate(values):
+            array[row] = [text.encode() for text in texts]
+        return array
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def bombard(server: ServerProcess, catalogue: Asked, requests: int) -> None:
+    """Of twenty requests sixteen are of one row over gRPC, one is of many rows, and three come over REST."""
+
+    def run(caller: int) -> int:
+        rng, over_grpc, rest = np.random.default_rng([requests, caller]), Grpc(server), Rest(server)
+        for number in range(caller, requests, CALLERS):
+            kind = number // CALLERS % 20
+            rows = 1 if kind < 16 else 40 if kind == 16 else int(rng.integers(1, 6))
+            asked = catalogue.draw(rng, rows)
+            catalogue.check(asked, (over_grpc if kind <= 16 else rest).ask(*named(asked)))
+        over_grpc.close()
+        rest.close()
+        return len(range(caller, requests, CALLERS))
+
+    with ThreadPoolExecutor(CALLERS) as pool:
+        assert sum(pool.map(run, range(CALLERS))) == requests
+
+
+def test_promises_hold_for_requests_to_a_server(trained_server, trained):
+    items = trained.items
+    bombard(trained_server, Asked(items.ids, items.categories, CONFIG.retrieval.k, CONFIG.retrieval.max_k), 400)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHELVES)
+def test_promises_hold_for_a_hundred_thousand_requests_to_a_server(filtered_shelf, name, tmp_path):
+    shelf = filtered_shelf(name)
+    shelf.save(tmp_path / "mtmh" / "1")
+    server = ServerProcess.start(tmp_path / "mtmh", queue_milliseconds=60_000).wait_ready()
+    try:
+        bombard(server, asked_of(shelf), 34_000)
+    finally:
+        assert server.stop() == 0

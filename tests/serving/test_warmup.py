@@ -43,6 +43,12 @@ def test_no_requests(tmp_path):
     assert logs(tmp_path) == []
 
 
+def test_only_the_signatures_that_there_are(tmp_path):
+    assert write_warmup(tmp_path, "mtmh", ["a", "b"], 6, names=(RETRIEVE_FILTERED,)) == 2
+    asked = [log.predict_log.request.model_spec.signature_name for log in logs(tmp_path)]
+    assert asked == [RETRIEVE_FILTERED] * 2
+
+
 def test_never_more_than_tf_serving_takes():
     """A version with more records than 1000 would be refused at load."""
     most = next(

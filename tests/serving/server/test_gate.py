@@ -74,17 +74,17 @@ def test_nobody_waits_longer_than_may_be_expected():
     assert gate.inside == 0
 
 
-def test_one_may_always_wait_for_a_slow_one():
+def test_a_few_may_always_wait_for_a_slow_one():
     gate = Gate(running=1, waiting=100, patience=0.001)
     never = threading.Event()
     for _ in range(20):
         hold(gate, 0.02, never)
     release = threading.Event()
-    threads = [threading.Thread(target=hold, args=(gate, 60.0, release)) for _ in range(2)]
+    threads = [threading.Thread(target=hold, args=(gate, 60.0, release)) for _ in range(4)]
     for number, thread in enumerate(threads, 1):
         thread.start()
         wait_for(lambda number=number: gate.inside == number, what="a request inside")
-    with pytest.raises(RequestError, match="busy with 2 requests"):
+    with pytest.raises(RequestError, match="busy with 4 requests"):
         enter(gate)
     release.set()
     for thread in threads:
