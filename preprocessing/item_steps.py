@@ -16,7 +16,7 @@ from preprocessing.dead_letters import Account
 from preprocessing.item_files import ItemFile, fit_encoder, gather_items, items_to_fit, read_item_file
 from preprocessing.job import ACCOUNT, Job, count_metrics
 from preprocessing.mistakes import hands_on_mistakes
-from preprocessing.onnx_encoder import OnnxEncoder
+from preprocessing.remembered import onnx_teacher
 from preprocessing.schema import OutputFile
 from preprocessing.semantics import Encoder
 from preprocessing.sources import ITEM_TABLE, SourceFile
@@ -91,7 +91,7 @@ class EncodeItems(beam.DoFn):
     def __init__(self, job: Job):
         """Takes the job."""
         self._job = job
-        self._loaded: OnnxEncoder | None = None
+        self._loaded: Encoder | None = None
 
     @hands_on_mistakes()
     def process(self, shard: ItemShard, fitted: Encoder | None) -> Iterator[tuple[ItemShard, npt.NDArray[np.float32]]]:
@@ -104,8 +104,7 @@ class EncodeItems(beam.DoFn):
         if fitted is not None:
             return fitted
         if self._loaded is None:
-            config = self._job.config
-            self._loaded = OnnxEncoder(config.teacher, with_categories=config.features.categories)
+            self._loaded = onnx_teacher(self._job.config)
         return self._loaded
 
 
