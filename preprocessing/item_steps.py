@@ -37,6 +37,13 @@ class ItemShard:
     items: list[Item]
 
 
+@dataclasses.dataclass(frozen=True)
+class FitItems:
+    """Items to fit the teacher on; Beam would send each of a plain list on its own."""
+
+    items: list[Item]
+
+
 class ReadItems(beam.DoFn):
     """Reads one file of items."""
 
@@ -59,13 +66,13 @@ class BuildCatalogue(beam.DoFn):
 
     @hands_on_mistakes(ACCOUNT, IDS, FITTED)
     def process(self, element: tuple[int, Iterable[ItemFile]]) -> Iterator[Any]:
-        """Yields ``ItemShard`` and, tagged, the ids (list of text), the ``Account`` and the items to fit on."""
+        """Yields ``ItemShard`` and, tagged, the ids (list of text), the ``Account`` and the ``FitItems``."""
         job = self._job
         items, account = gather_items(element[1], job.config, job.directory, job.rejected)
         count_metrics(ITEM_TABLE, account)
         yield TaggedOutput(ACCOUNT, account)
         yield TaggedOutput(IDS, [item.item_id for item in items])
-        yield TaggedOutput(FITTED, items_to_fit(items, job.config))
+        yield TaggedOutput(FITTED, FitItems(items_to_fit(items, job.config)))
         bounds = job.item_bounds(len(items))
         for shard in range(job.shards):
             yield ItemShard(shard, bounds[shard], items[bounds[shard] : bounds[shard + 1]])
@@ -79,10 +86,10 @@ class FitTeacher(beam.DoFn):
         self._job = job
 
     @hands_on_mistakes()
-    def process(self, items: list[Item], interactions: Account, annotations: Account) -> Iterator[Encoder | None]:
+    def process(self, fitted_on: FitItems, interactions: Account, annotations: Account) -> Iterator[Encoder | None]:
         """Yields the encoder, ``None`` for one that each worker loads; the accounts are there to be checked first."""
         del interactions, annotations
-        yield fit_encoder(items, self._job.config)
+        yield fit_encoder(fitted_on.items, self._job.config)
 
 
 class EncodeItems(beam.DoFn):

@@ -30,7 +30,8 @@ class RememberingEncoder:
         self._make = make
         self._with_categories = with_categories
         self._encoder: Encoder | None = None
-        self._held: dict[str, npt.NDArray[np.float32]] = {}
+        self._held: dict[str, int] = {}
+        self._vectors = np.zeros((0, 0), np.float32)
 
     @property
     def dimension(self) -> int:
@@ -39,14 +40,15 @@ class RememberingEncoder:
 
     def hold(self, items: Sequence[Item]) -> None:
         """Encodes items and carries their vectors along, to wherever the encoder is sent."""
-        self._held = dict(zip(self._texts(items), self.encode(items), strict=True))
+        self._vectors = self.encode(items)
+        self._held = {text: row for row, text in enumerate(self._texts(items))}
 
     def encode(self, items: Sequence[Item]) -> npt.NDArray[np.float32]:
         """Vectors float32 [n, D], see `Encoder.encode`."""
         texts = self._texts(items)
         if self._held and all(text in self._held for text in texts):
-            return np.array([self._held[text] for text in texts], np.float32)
-        one_of_each = {text: item for text, item in zip(texts, items, strict=True)}
+            return self._vectors[[self._held[text] for text in texts]]
+        one_of_each = dict(zip(texts, items, strict=True))
         distinct = list(one_of_each)
         vectors, known = self._cache.find(distinct)
         new = [distinct[place] for place in np.flatnonzero(~known)]

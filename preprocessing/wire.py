@@ -15,6 +15,7 @@ from preprocessing.schema import Feature
 
 _NESTED: Final = {"bytes": b"\x0a", "float": b"\x12", "int64": b"\x1a"}
 """Tags of ``bytes_list``, ``float_list`` and ``int64_list`` in a Feature."""
+_ALL_BITS: Final = 2**64 - 1
 _FIRST: Final = b"\x0a"
 """Tag of field 1, with a length: a list's values, an entry's key, the entries, the features."""
 _VALUE: Final = b"\x12"
@@ -65,14 +66,20 @@ def _list(kind: str, items: Any) -> bytes:
         return b""
     if kind == "float":
         return _FIRST + _sized(np.asarray(items, "<f4").tobytes())
+    if len(items) == 1:
+        return _FIRST + _sized(_varint(int(items[0]) & _ALL_BITS))
     return _FIRST + _sized(varints(np.ascontiguousarray(items, np.int64)))
 
 
 def _sized(data: bytes) -> bytes:
-    """Data after its length, a varint."""
-    rest, length = len(data), bytearray()
-    while rest > 0x7F:
-        length.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    length.append(rest)
-    return bytes(length) + data
+    """Data after its length."""
+    return _varint(len(data)) + data
+
+
+def _varint(value: int) -> bytes:
+    groups = bytearray()
+    while value > 0x7F:
+        groups.append(value & 0x7F | 0x80)
+        value >>= 7
+    groups.append(value)
+    return bytes(groups)
