@@ -44,7 +44,11 @@ def main() -> None:
 
 def machine() -> dict[str, Any]:
     """What the figures were taken on."""
-    return {"processor": platform.processor() or platform.machine(), "processors": os.cpu_count(), "load": os.getloadavg()}
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "processors": os.cpu_count(),
+        "load": os.getloadavg(),
+    }
 
 
 def markdown(figures: Sequence[Figure]) -> str:

@@ -230,7 +230,7 @@ class _CsvWriter:
     """Plain CSV: pyarrow's own would put quotes around every text, which readers have a slower way for."""
 
     def __init__(self, path: Path, schema: pa.Schema):
-        self._stream = open(path, "wb")
+        self._stream = open(path, "wb")  # noqa: SIM115 `close` ends it
         self._stream.write(",".join(schema.names).encode() + b"\n")
 
     def write_table(self, table: pa.Table) -> None:

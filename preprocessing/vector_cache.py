@@ -1,8 +1,8 @@
 """Teacher's vectors by what was encoded, kept between runs: only new and changed texts are encoded again.
 
 A teacher is a directory, named by a fingerprint of all that decides its vectors. Each write adds a pair of files to
-it, keys and vectors, under a name that the keys decide; nothing is ever changed in place. The cache may be deleted at any
-time, and a run that cannot read or write it does without.
+it, keys and vectors, under a name that the keys decide; nothing is ever changed in place. The cache may be deleted at
+any time, and a run that cannot read or write it does without.
 """
 
 import contextlib
