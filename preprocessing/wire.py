@@ -49,7 +49,7 @@ def varints(values: npt.NDArray[np.int64]) -> bytes:
     shifts = np.arange(0, 7 * width, 7, dtype=np.uint64)
     if most < 2**31:
         # Half the bytes to move.
-        unsigned, shifts = unsigned.astype(np.uint32), shifts.astype(np.uint32)  # type: ignore[assignment]
+        unsigned, shifts = unsigned.astype(np.uint32), shifts.astype(np.uint32)
     rest = unsigned[:, np.newaxis] >> shifts
     groups = (rest & rest.dtype.type(0x7F)).astype(np.uint8)
     groups[:, :-1] |= (rest[:, 1:] > 0).view(np.uint8) << np.uint8(7)

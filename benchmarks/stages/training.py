@@ -1,6 +1,7 @@
 """Training against the TFRS tutorial's way, the bare matrix products, and its own step fed from memory."""
 
 import dataclasses
+import functools
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.generate import World, generate
-from benchmarks.stages.figures import Figure, in_turn, median
+from benchmarks.stages.figures import Figure, in_turn
 from benchmarks.stages.tutorial import TutorialModel, examples
 from preprocessing.backend import tf
 from preprocessing.pipeline import preprocess
@@ -20,61 +21,55 @@ from trainer.config import EVENTS, TRIGGERS, TrainingConfig
 from trainer.optimizer import FusedAdam
 
 _STEPS_PER_CALL = 8
-_TARGETS = 4
+_KINDS = {TRIGGERS: "distinct triggers, the default", EVENTS: "trigger events"}
 
 
 def measure(*, quick: bool) -> list[Figure]:
     """Pairs a second of ours and theirs, and seconds of a step."""
-    interactions, items, batch, calls = (60_000, 5_000, 512, 2) if quick else (300_000, 20_000, 1024, 4)
+    interactions, items, batch, calls = (60_000, 5_000, 512, 1) if quick else (300_000, 20_000, 1024, 3)
     repeats = 3
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)
         generate(World(interactions, items, interactions // 40), directory / "in")
-        config = load_config(None, ["pairs.window=4", "pairs.train_window=4"])
+        config = load_config(None, [])
         files = ([str(directory / "in" / f"{name}-*.csv")] for name in ("interactions", "items"))
         preprocess(config.preprocessing, *files, str(directory / "examples"))
-        ours = _Ours(directory / "examples", config.training, batch)
-        fit_theirs, pairs = _theirs(directory / "examples", config.training, batch)
+        ours = {kind: Ours(directory / "examples", config.training, batch, kind) for kind in _KINDS}
+        fit_theirs = _theirs(directory / "examples", config.training, batch)
         steps = calls * _STEPS_PER_CALL
-        works: dict[str, Callable[[], object]] = {
-            "ours": lambda: ours.fit(ours.batches(EVENTS), steps),
-            "memory": lambda: ours.fit(ours.from_memory, steps),
-            "theirs": lambda: fit_theirs(steps),
-            "product": lambda: _repeat(ours.products, steps),
-        }
+        works: dict[str, Callable[[], object]] = {"theirs": lambda: fit_theirs(steps)}
+        for kind, each in ours.items():
+            works[kind] = functools.partial(each.fit, each.batches, steps)
+            works[f"{kind} from memory"] = functools.partial(each.fit, each.from_memory, steps)
+            works[f"{kind} products"] = functools.partial(_repeat, each.products, steps)
         for work in works.values():
             work()
         seconds = {name: value / steps for name, value in in_turn(works, repeats).items()}
-        drawn = _Ours(directory / "examples", config.training, batch, TRIGGERS)
-        by_triggers = [
-            in_turn({"ours": lambda: drawn.fit(drawn.batches(TRIGGERS), steps),
-                     "memory": lambda: drawn.fit(drawn.from_memory, steps)}, 1)
-            for _ in range(repeats + 1)
-        ][1:]  # fmt: skip
-    rate, other = ours.pairs_a_step / seconds["ours"], pairs / seconds["theirs"]
-    fed = seconds["memory"] / seconds["ours"]
-    fed_drawn = median([each["memory"] / each["ours"] for each in by_triggers])
-    over = seconds["memory"] / seconds["product"]
-    sizes = f"{items:,} items, {ours.pairs_a_step:,.0f} pairs a step of ours, {pairs:,} of theirs"
-    return [
-        Figure("training", "two-head model the TFRS tutorial's way", "pairs/s", rate, other, rate / other,
-               ">= 3 x", rate / other >= 3.0, sizes),
-        Figure("training step", "its bare matrix products", "s", seconds["memory"], seconds["product"], over,
-               "<= 2 x", over <= 2.0, ours.shapes),
-        Figure("input pipeline, events", "the step fed from memory", "s", seconds["ours"], seconds["memory"], fed,
-               ">= 0.9 of its rate", fed >= 0.9),
-        Figure("input pipeline, triggers", "the step fed from memory", "s",
-               median([each["ours"] for each in by_triggers]) / steps,
-               median([each["memory"] for each in by_triggers]) / steps, fed_drawn,
-               ">= 0.9 of its rate", fed_drawn >= 0.9),
-    ]  # fmt: skip
+    other = batch / seconds["theirs"]
+    figures = []
+    for kind, each in ours.items():
+        rate = each.pairs_a_step / seconds[kind]
+        over = seconds[f"{kind} from memory"] / seconds[f"{kind} products"]
+        fed = seconds[f"{kind} from memory"] / seconds[kind]
+        sizes = f"batch {batch:,}, {items:,} items; {each.pairs_a_step:,.0f} pairs a step of ours"
+        name = _KINDS[kind]
+        figures += [
+            Figure(f"training, {name}", "two-head model the TFRS tutorial's way", "pairs/s", rate, other, rate / other,
+                   ">= 3 x", rate / other >= 3.0, sizes),
+            Figure(f"training step, {name}", "its bare matrix products", "s", seconds[f"{kind} from memory"],
+                   seconds[f"{kind} products"], over, "<= 2 x", over <= 2.0, each.shapes),
+            Figure(f"input pipeline, {name}", "the step fed from memory", "s", seconds[kind],
+                   seconds[f"{kind} from memory"], fed, ">= 0.9 of its rate", fed >= 0.9),
+        ]  # fmt: skip
+    return figures
 
 
-class _Ours:
+class Ours:
     """Our model with its batches."""
 
-    def __init__(self, directory: Path, config: TrainingConfig, batch: int, kind: str = EVENTS) -> None:
-        trainer = dataclasses.replace(config.trainer, batches=kind, batch_size=batch, targets=_TARGETS)
+    def __init__(self, directory: Path, config: TrainingConfig, batch: int, kind: str) -> None:
+        """Args are the examples, the options, the triggers of a step and where batches come from."""
+        trainer = dataclasses.replace(config.trainer, batches=kind, batch_size=batch)
         self._config = dataclasses.replace(config, trainer=trainer)
         data = train._read(directory, self._config)
         self.model, self._batches = train._build(data, ["pairs"], self._config)
@@ -84,13 +79,9 @@ class _Ours:
         self.pairs_a_step = float(np.mean([np.count_nonzero(each["weight"]) for each in held]))
         spec = {name: tf.TensorSpec([None] * value.ndim, value.dtype) for name, value in held[0].items()}
         self.from_memory = tf.data.Dataset.from_generator(lambda: iter(held), output_signature=spec).cache().repeat()
+        # Epoch after epoch, as the loop would read them.
+        self.batches = self._batches.epoch(1).repeat()
         self._set_products(held[0])
-
-    def batches(self, kind: str) -> Any:
-        """Epoch after epoch, as the loop would read them."""
-        del kind
-        data = self._batches.epoch(1)
-        return data.repeat()
 
     def fit(self, data: Any, steps: int) -> None:
         """So many steps."""
@@ -145,7 +136,7 @@ class _Ours:
         self.products = products
 
 
-def _theirs(directory: Path, config: TrainingConfig, batch: int) -> tuple[Callable[[int], None], int]:
+def _theirs(directory: Path, config: TrainingConfig, batch: int) -> Callable[[int], object]:
     items = read_items(str(directory))
     blocks = list(read_pairs(str(directory)))
     trigger = np.concatenate([np.repeat(block.trigger, block.targets_of_trigger) for block in blocks])
@@ -154,7 +145,7 @@ def _theirs(directory: Path, config: TrainingConfig, batch: int) -> tuple[Callab
     model = TutorialModel(items, config.model, config.loss)
     model.compile(optimizer=tf.keras.optimizers.Adam(1e-3))
     data = examples(items, trigger[chosen], target[chosen], batch)
-    return lambda steps: model.fit(data, epochs=1, steps_per_epoch=steps, verbose=0), batch
+    return lambda steps: model.fit(data, epochs=1, steps_per_epoch=steps, verbose=0)
 
 
 def _repeat(work: Callable[[], object], times: int) -> None:
