@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import shutil
+import tempfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,8 +32,9 @@ _LOGGER: Final = logging.getLogger("mtmh.preprocessing")
 
 def cache_directory() -> Path:
     """``$XDG_CACHE_HOME/mtmh/teacher``, by default below ``~/.cache``."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "mtmh" / "teacher"
+    home = os.path.expanduser("~")  # stays as it is for somebody without a home
+    caches = Path(home, ".cache") if os.path.isabs(home) else Path(tempfile.gettempdir())
+    return Path(os.environ.get("XDG_CACHE_HOME") or caches) / "mtmh" / "teacher"
 
 
 class VectorCache:
