@@ -49,7 +49,7 @@ format: setup ## what ruff can mend by itself
 bench: setup ## every stage beside its peers and the machine's limit: one table, demo/bench/bench.md and bench.json
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-bench-quick: setup ## the same on small sizes, in about three minutes
+bench-quick: setup ## the same on small sizes
 	@$(BIN)/python -m benchmarks --quick $(ARGS)
 
 lock: setup ## requirements.lock anew from requirements.in; keeps versions that still fit (ARGS=--upgrade: newest)

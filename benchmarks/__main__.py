@@ -22,7 +22,7 @@ _QUIET: Final = {"TF_CPP_MIN_LOG_LEVEL": "3"}
 def main() -> None:
     """Measures the stages; ends with code 1 where a bar is missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
-    parser.add_argument("--quick", action="store_true", help="small sizes, about three minutes in all")
+    parser.add_argument("--quick", action="store_true", help="small sizes")
     parser.add_argument("--only", action="append", choices=STAGES, help="may be repeated; by default all")
     parser.add_argument("--output", type=Path, default=Path("demo/bench"), help="where bench.md and bench.json go")
     arguments = parser.parse_args()
