@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all contract lint format bench lock clean distclean
+.PHONY: help setup demo test test-all contract lint format bench bench-quick lock clean distclean
 
 SHELL := /bin/bash
 BIN := .venv/bin
@@ -18,7 +18,7 @@ CERT ?=
 KEY ?=
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## .venv with the locked dependencies and mtmh in it; quick when nothing changed
 	@scripts/setup.sh
@@ -48,8 +48,11 @@ format: setup ## what ruff can mend by itself
 	@$(BIN)/ruff check --fix $(CHECKED)
 	@$(BIN)/ruff format $(CHECKED)
 
-bench: setup ## tables of speed, memory and quality
+bench: setup ## every stage beside its peers and the machine's limit: one table, demo/bench/bench.md and bench.json
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-quick: setup ## the same on small sizes
+	@$(BIN)/python -m benchmarks --quick $(ARGS)
 
 lock: setup ## requirements.lock anew from requirements.in; keeps versions that still fit (ARGS=--upgrade: newest)
 	@$(BIN)/uv pip compile requirements.in --quiet --python-version 3.10 --python-platform linux \

@@ -10,8 +10,9 @@ import numpy as np
 from preprocessing.catalogue import Item, ItemRow, build_catalogue, parse_items
 from preprocessing.config import PreprocessingConfig
 from preprocessing.dead_letters import Account, add_accounts, check_any_good, check_bad_share, dead_letters
+from preprocessing.remembered import lsa_teacher
 from preprocessing.rows import BadRow, FileFault
-from preprocessing.semantics import Encoder, column_encoder, fit_lsa, fit_sample
+from preprocessing.semantics import Encoder, column_encoder, fit_sample
 from preprocessing.sources import ITEM_TABLE, SourceFile, read_source
 
 _LOGGER: Final = logging.getLogger("mtmh.preprocessing")
@@ -95,7 +96,7 @@ def items_to_fit(items: Sequence[Item], config: PreprocessingConfig) -> list[Ite
 def fit_encoder(items: Sequence[Item], config: PreprocessingConfig) -> Encoder | None:
     """The teacher, fitted on `items_to_fit`; None for one that each worker loads."""
     if config.teacher.kind == "lsa":
-        return fit_lsa(items, config.teacher, config.seed, with_categories=config.features.categories)
+        return lsa_teacher(items, config)
     if config.teacher.kind == "column":
         return column_encoder(items)
     return None

@@ -16,7 +16,7 @@ from preprocessing.dead_letters import Account
 from preprocessing.item_files import ItemFile, fit_encoder, gather_items, items_to_fit, read_item_file
 from preprocessing.job import ACCOUNT, Job, count_metrics
 from preprocessing.mistakes import hands_on_mistakes
-from preprocessing.onnx_encoder import OnnxEncoder
+from preprocessing.remembered import onnx_teacher
 from preprocessing.schema import OutputFile
 from preprocessing.semantics import Encoder
 from preprocessing.sources import ITEM_TABLE, SourceFile
@@ -34,6 +34,13 @@ class ItemShard:
 
     shard: int
     first: int
+    items: list[Item]
+
+
+@dataclasses.dataclass(frozen=True)
+class FitItems:
+    """Items to fit the teacher on; Beam would send each of a plain list on its own."""
+
     items: list[Item]
 
 
@@ -59,13 +66,13 @@ class BuildCatalogue(beam.DoFn):
 
     @hands_on_mistakes(ACCOUNT, IDS, FITTED)
     def process(self, element: tuple[int, Iterable[ItemFile]]) -> Iterator[Any]:
-        """Yields ``ItemShard`` and, tagged, the ids (list of text), the ``Account`` and the items to fit on."""
+        """Yields ``ItemShard`` and, tagged, the ids (list of text), the ``Account`` and the ``FitItems``."""
         job = self._job
         items, account = gather_items(element[1], job.config, job.directory, job.rejected)
         count_metrics(ITEM_TABLE, account)
         yield TaggedOutput(ACCOUNT, account)
         yield TaggedOutput(IDS, [item.item_id for item in items])
-        yield TaggedOutput(FITTED, items_to_fit(items, job.config))
+        yield TaggedOutput(FITTED, FitItems(items_to_fit(items, job.config)))
         bounds = job.item_bounds(len(items))
         for shard in range(job.shards):
             yield ItemShard(shard, bounds[shard], items[bounds[shard] : bounds[shard + 1]])
@@ -79,10 +86,10 @@ class FitTeacher(beam.DoFn):
         self._job = job
 
     @hands_on_mistakes()
-    def process(self, items: list[Item], interactions: Account, annotations: Account) -> Iterator[Encoder | None]:
+    def process(self, fitted_on: FitItems, interactions: Account, annotations: Account) -> Iterator[Encoder | None]:
         """Yields the encoder, ``None`` for one that each worker loads; the accounts are there to be checked first."""
         del interactions, annotations
-        yield fit_encoder(items, self._job.config)
+        yield fit_encoder(fitted_on.items, self._job.config)
 
 
 class EncodeItems(beam.DoFn):
@@ -91,7 +98,7 @@ class EncodeItems(beam.DoFn):
     def __init__(self, job: Job):
         """Takes the job."""
         self._job = job
-        self._loaded: OnnxEncoder | None = None
+        self._loaded: Encoder | None = None
 
     @hands_on_mistakes()
     def process(self, shard: ItemShard, fitted: Encoder | None) -> Iterator[tuple[ItemShard, npt.NDArray[np.float32]]]:
@@ -104,8 +111,7 @@ class EncodeItems(beam.DoFn):
         if fitted is not None:
             return fitted
         if self._loaded is None:
-            config = self._job.config
-            self._loaded = OnnxEncoder(config.teacher, with_categories=config.features.categories)
+            self._loaded = onnx_teacher(self._job.config)
         return self._loaded
 
 

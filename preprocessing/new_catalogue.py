@@ -17,6 +17,7 @@ from preprocessing.config import PreprocessingConfig
 from preprocessing.errors import UserError
 from preprocessing.item_files import fit_encoder, gather_items, items_to_fit, read_item_file
 from preprocessing.read import ItemTable
+from preprocessing.remembered import onnx_teacher
 from preprocessing.semantics import Encoder
 from preprocessing.sources import ITEM_TABLE, check_headers, find_sources
 
@@ -67,9 +68,7 @@ def read_new_catalogue(
 
 def _encode(items: list[Item], config: PreprocessingConfig, trained_on: ItemTable) -> npt.NDArray[np.float32]:
     if config.teacher.kind == "onnx":
-        from preprocessing.onnx_encoder import OnnxEncoder
-
-        encoder: Encoder = OnnxEncoder(config.teacher, with_categories=config.features.categories)
+        encoder: Encoder = onnx_teacher(config)
     else:
         fitted_on = items if config.teacher.kind == "column" else _as_items(trained_on)
         fitted = fit_encoder(items_to_fit(fitted_on, config), config)

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 from preprocessing.config import PairsConfig
 from preprocessing.schema import BLOCK_PAIRS
@@ -14,6 +15,7 @@ from preprocessing.split import Part
 
 _NONE: Final = -1
 _DAY: Final = 86_400.0
+_BLOCKS_AT_ONCE: Final = 16
 _LEAST_WEIGHT: Final = float(np.finfo(np.float32).tiny)
 
 
@@ -57,21 +59,28 @@ def mine_pairs(sequences: Sequences, split_time: float, config: PairsConfig) -> 
     if config.half_life_days is not None:
         age = np.power(0.5, (split_time - timestamp) / (config.half_life_days * _DAY))
     decay = np.power(config.distance_decay, np.arange(window))
+    windows = _Windows(item, timestamp, sequence, window, config.max_seconds)
     step = max(1, BLOCK_PAIRS // window)
-    for begin in range(0, len(item), step):
-        rows = np.arange(begin, min(begin + step, len(item)))
-        targets = window_targets(item, timestamp, sequence, rows, window, config.max_seconds)
-        row, column = np.nonzero(targets != _NONE)
-        if len(row):
-            triggers, numbers = np.unique(row, return_counts=True)
-            weight = np.maximum(decay[column] * age[rows[row]], _LEAST_WEIGHT)
-            yield Pairs(
-                trigger=item[rows[triggers]].astype(np.int64),
-                user=user[rows[triggers]],
-                targets_of_trigger=numbers.astype(np.int64),
-                target=targets[row, column],
-                weight=weight.astype(np.float32),
-            )
+    # Many blocks at a time: numpy's calls would cost more than what they do for one.
+    for begin in range(0, len(item), step * _BLOCKS_AT_ONCE):
+        rows = np.arange(begin, min(begin + step * _BLOCKS_AT_ONCE, len(item)))
+        targets, real = windows.after(rows)
+        numbers = np.count_nonzero(real, axis=1)
+        weights = np.maximum(decay * age[rows, np.newaxis], _LEAST_WEIGHT).astype(np.float32)
+        ends = np.concatenate([[0], np.cumsum(numbers)])
+        target, weight = targets[real], weights[real]
+        for first in range(0, len(rows), step):
+            block = slice(first, first + step)
+            some = first + np.flatnonzero(numbers[block])
+            own = slice(ends[first], ends[min(first + step, len(rows))])
+            if len(some):
+                yield Pairs(
+                    trigger=item[rows[some]].astype(np.int64),
+                    user=user[rows[some]],
+                    targets_of_trigger=numbers[some].astype(np.int64),
+                    target=target[own],
+                    weight=weight[own],
+                )
 
 
 def mine_triggers(sequences: Sequences, part: Part, config: PairsConfig) -> Iterator[Triggers]:
@@ -86,10 +95,10 @@ def mine_triggers(sequences: Sequences, part: Part, config: PairsConfig) -> Iter
     user = sequences.user[known]
     follows = (sequence[1:] == sequence[:-1]) & (sequences.part[known][1:] == part)
     triggers = np.flatnonzero(follows)
+    windows = _Windows(item, timestamp, sequence, config.window, config.max_seconds)
     for begin in range(0, len(triggers), BLOCK_PAIRS):
         rows = triggers[begin : begin + BLOCK_PAIRS]
-        targets = window_targets(item, timestamp, sequence, rows, config.window, config.max_seconds)
-        real = targets != _NONE
+        targets, real = windows.after(rows)
         numbers = np.count_nonzero(real, axis=1)
         some = numbers > 0
         if some.any():
@@ -101,28 +110,41 @@ def mine_triggers(sequences: Sequences, part: Part, config: PairsConfig) -> Iter
             )
 
 
-def window_targets(
-    item: npt.NDArray[Any],
-    timestamp: npt.NDArray[np.float64],
-    sequence: npt.NDArray[Any],
-    rows: npt.NDArray[Any],
-    window: int,
-    max_seconds: float | None,
-) -> npt.NDArray[np.int64]:
-    """Items at distance 1 to ``window`` after each of the given rows.
+class _Windows:
+    """What follows each row of the sequences within reach."""
 
-    Returns:
-      int64 [len(rows), window]; -1 beyond the sequence, later than ``max_seconds``, for the trigger's own item, and for
-      an item that is nearer already.
-    """
-    targets = np.full((len(rows), window), _NONE, np.int64)
-    for distance in range(1, window + 1):
-        after = np.minimum(rows + distance, len(item) - 1)
-        valid = (rows + distance < len(item)) & (sequence[after] == sequence[rows]) & (item[after] != item[rows])
-        if max_seconds is not None:
-            valid &= timestamp[after] - timestamp[rows] <= max_seconds
-        target = np.where(valid, item[after], _NONE)
-        for nearer in range(distance - 1):
-            target[target == targets[:, nearer]] = _NONE
-        targets[:, distance - 1] = target
-    return targets
+    def __init__(
+        self,
+        item: npt.NDArray[Any],
+        timestamp: npt.NDArray[np.float64],
+        sequence: npt.NDArray[Any],
+        window: int,
+        max_seconds: float | None,
+    ):
+        """Takes the columns of all n rows."""
+        self._max_seconds = max_seconds
+        self._item, self._sequence, self._timestamp = (
+            sliding_window_view(np.pad(column, (0, window + 1), constant_values=_NONE), window + 1)
+            for column in (item, sequence, timestamp)
+        )
+        # Where the same item stood last, -1 for nowhere.
+        order = np.argsort(item, kind="stable")
+        again = item[order[1:]] == item[order[:-1]]
+        earlier = np.full(len(item) + window + 1, _NONE, np.int64)
+        earlier[order[1:][again]] = order[:-1][again]
+        self._earlier = sliding_window_view(earlier, window + 1)
+
+    def after(self, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """Items int64 [m, window] at distance 1 to ``window`` after m rows, and bool, which of them are targets.
+
+        None is beyond the sequence, later than ``max_seconds``, the trigger's own item, or an item that is nearer
+        already.
+        """
+        sequence = self._sequence[rows]
+        real = sequence[:, 1:] == sequence[:, :1]
+        # What stands at or after the trigger already is the trigger's own item, or a target that is nearer.
+        real &= self._earlier[rows, 1:] < rows[:, np.newaxis]
+        if self._max_seconds is not None:
+            timestamp = self._timestamp[rows]
+            real &= timestamp[:, 1:] - timestamp[:, :1] <= self._max_seconds
+        return self._item[rows, 1:].astype(np.int64), real

@@ -13,8 +13,9 @@ from typing import Final
 import numpy as np
 
 from preprocessing.read import ItemTable, PairBlock, read_items, read_pairs
-from preprocessing.records import encode_example, write_records
+from preprocessing.records import write_records
 from preprocessing.schema import Feature, OutputFile
+from preprocessing.wire import encode_example
 
 SAMPLE: Final = 20_000
 """Most pairs of the view."""

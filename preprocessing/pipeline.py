@@ -220,6 +220,12 @@ def _annotations(
     pipeline: beam.Pipeline, job: Job, sources: Sequence[SourceFile], ids: AsSingleton
 ) -> tuple[PCollection[Account | Mistake], PCollection[AnnotationsResult | Mistake]]:
     """Adds the way of the annotations: the table's account, and what was written."""
+    if not sources:
+        # Each step costs start-up, also one that has nothing to do.
+        return (
+            pipeline | "No account of annotations" >> beam.Create([Account()]),
+            pipeline | "No files of annotations" >> beam.Create([]),
+        )
     annotated = (
         pipeline
         | "Annotation files" >> beam.Create(list(sources))
@@ -234,7 +240,7 @@ def _annotations(
     graded = (
         (
             pipeline
-            | "Shards of annotations" >> beam.Create(list(range(job.shards)) if sources else [])
+            | "Shards of annotations" >> beam.Create(list(range(job.shards)))
             | "No annotations" >> beam.Map(_without_annotations).with_output_types(tuple[int, AnnotationRows]),
             annotated["rows"] | "By trigger" >> beam.Map(_as_is).with_output_types(tuple[int, AnnotationRows]),
         )

@@ -8,7 +8,7 @@ import functools
 import hashlib
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import google_crc32c
@@ -184,19 +184,6 @@ def _example_class() -> Any:
 
 _LIST_OF_KIND: Final = {"bytes": "bytes_list", "int64": "int64_list", "float": "float_list"}
 _DTYPE_OF_KIND: Final[Mapping[str, Any]] = {"int64": np.int64, "float": np.float32}
-
-
-def encode_example(values: Sequence[tuple[Feature, Sequence[Any]]]) -> bytes:
-    """A serialized tf.Example with the given features; equal values give equal bytes.
-
-    Args:
-      values: features, each with its list of plain Python values.
-    """
-    example = _example_class()()
-    features = example.features.feature
-    for feature, items in values:
-        getattr(features[feature.name], _LIST_OF_KIND[feature.kind]).value.extend(items)
-    return bytes(example.SerializeToString(deterministic=True))
 
 
 class DecodedExample:

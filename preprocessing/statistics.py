@@ -26,10 +26,13 @@ def add_counts(parts: Iterable[Counts]) -> Counts:
         return np.zeros(0), np.zeros(0, np.int64)
     if len(parts) == 1:
         return parts[0]
-    distinct, places = np.unique(np.concatenate([values for values, _ in parts]), return_inverse=True)
-    total = np.zeros(len(distinct), np.int64)
-    np.add.at(total, places, np.concatenate([counts for _, counts in parts]))
-    return distinct, total
+    values = np.concatenate([part for part, _ in parts])
+    if not len(values):
+        return values, np.zeros(0, np.int64)
+    order = np.argsort(values, kind="stable")
+    values = values[order]
+    begins = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
+    return values[begins], np.add.reduceat(np.concatenate([counts for _, counts in parts])[order], begins)
 
 
 def quantile(counts: Counts, share: float) -> float:
@@ -63,9 +66,11 @@ class AddCounts(beam.CombineFn):
         return []
 
     def add_input(self, accumulator: list[Counts], element: Counts) -> list[Counts]:
-        """Adds one part, merging now and then so that the memory follows the distinct values."""
+        """Adds one part; parts of like size are merged, so that none is merged again for every small one."""
         accumulator.append(element)
-        return [add_counts(accumulator)] if len(accumulator) >= 16 else accumulator
+        while len(accumulator) > 1 and len(accumulator[-2][0]) <= 2 * len(accumulator[-1][0]):
+            accumulator[-2:] = [add_counts(accumulator[-2:])]
+        return accumulator
 
     def merge_accumulators(self, accumulators: Iterable[list[Counts]]) -> list[Counts]:
         """Adds what was counted apart."""

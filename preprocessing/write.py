@@ -9,7 +9,7 @@ import numpy.typing as npt
 from preprocessing.catalogue import Item
 from preprocessing.pairs import Pairs, Triggers
 from preprocessing.read import Annotations
-from preprocessing.records import encode_example, write_records
+from preprocessing.records import write_records
 from preprocessing.schema import (
     ANNOTATIONS,
     BLOCK_PAIRS,
@@ -34,6 +34,7 @@ from preprocessing.schema import (
     WEIGHT,
     OutputFile,
 )
+from preprocessing.wire import encode_example
 
 
 def shard_path(kind: str, shard: int, shards: int) -> str:
@@ -72,7 +73,7 @@ def write_items(
                 (TITLE, [item.title.encode("utf-8")]),
                 (DESCRIPTION, [item.description.encode("utf-8")]),
                 (CATEGORIES, [name.encode("utf-8") for name in item.categories]),
-                (CONTENT_VECTOR, vectors[i].tolist()),
+                (CONTENT_VECTOR, vectors[i]),
                 (INTERACTION_COUNT, [int(interaction_count[i])]),
                 (TARGET_COUNT, [int(target_count[i])]),
             ]
@@ -86,11 +87,11 @@ def write_pairs(directory: str, shard: int, shards: int, blocks: Iterable[Pairs]
     records = (
         encode_example(
             [
-                (TRIGGER, block.trigger.tolist()),
-                (USER, block.user.tolist()),
-                (TARGETS_OF_TRIGGER, block.targets_of_trigger.tolist()),
-                (TARGET, block.target.tolist()),
-                (WEIGHT, block.weight.tolist()),
+                (TRIGGER, block.trigger),
+                (USER, block.user),
+                (TARGETS_OF_TRIGGER, block.targets_of_trigger),
+                (TARGET, block.target),
+                (WEIGHT, block.weight),
             ]
         )
         for block in blocks
@@ -103,10 +104,10 @@ def write_triggers(directory: str, kind: str, shard: int, shards: int, blocks: I
     records = (
         encode_example(
             [
-                (TRIGGER, block.trigger.tolist()),
-                (USER, block.user.tolist()),
-                (TARGETS_OF_TRIGGER, block.targets_of_trigger.tolist()),
-                (TARGET, block.target.tolist()),
+                (TRIGGER, block.trigger),
+                (USER, block.user),
+                (TARGETS_OF_TRIGGER, block.targets_of_trigger),
+                (TARGET, block.target),
             ]
         )
         for block in blocks
@@ -120,10 +121,10 @@ def write_annotations(directory: str, shard: int, shards: int, annotations: Anno
     records = (
         encode_example(
             [
-                (TRIGGER, annotations.trigger[block].tolist()),
-                (ITEM, annotations.item[block].tolist()),
-                (GRADE, annotations.grade[block].tolist()),
-                (HELD_OUT, annotations.held_out[block].astype(np.int64).tolist()),
+                (TRIGGER, annotations.trigger[block]),
+                (ITEM, annotations.item[block]),
+                (GRADE, annotations.grade[block]),
+                (HELD_OUT, annotations.held_out[block].astype(np.int64)),
             ]
         )
         for block in blocks

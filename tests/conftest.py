@@ -13,11 +13,21 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from preprocessing import vector_cache
 from tests.buckets import gcs_server, s3_server
 
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_teacher_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Teachers remember for this run of the tests alone."""
+    directory = tmp_path_factory.mktemp("teacher")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vector_cache, "cache_directory", lambda: directory)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocessing.backend import tf
+from trainer.best import Best, column_tiles, in_parallel
 from trainer.model import ItemVectors
 
-_BLOCK_SCORES = 32_000_000
-"""Scores held at a time, 128 MB."""
 _BLOCK_BLENDED = 4_000_000
 """Scores of one head held at a time while the dial turns: memory that the allocator hands out again and again."""
 _NEVER = -1e9
@@ -50,11 +49,26 @@ def retrieve_along_dial(
     take = min(k, len(vectors.relevance) - 1)
     if take <= 0:
         return found
-    for part, engagement, relevance in scores_by_head(vectors, trigger):
-        for setting, weight in enumerate(weights):
-            # Numbers as tensors: Python's would be traced anew for each of their values.
-            best = _top_blended(engagement, relevance, tf.constant(weight, tf.float32), tf.constant(take))
-            found[setting, part, :take] = best.numpy()
+    settings = [np.float32(weight) for weight in weights]
+
+    def search(part: slice) -> None:
+        rows = trigger[part]
+        by_engagement, by_relevance = vectors.engagement_trigger[rows], vectors.relevance[rows]
+        best = [Best(len(rows), take) for _ in settings]
+        for tile in column_tiles(len(vectors.relevance), take):
+            engagement = by_engagement @ vectors.engagement_candidate[tile].T
+            relevance = by_relevance @ vectors.relevance[tile].T
+            blended, share = np.empty_like(engagement), np.empty_like(engagement)
+            for weight, chosen in zip(settings, best, strict=True):
+                np.multiply(engagement, np.float32(1.0) - weight, out=blended)
+                np.multiply(relevance, weight, out=share)
+                blended += share
+                _hide(blended, rows, tile)
+                chosen.offer(blended, tile.start)
+        for setting, chosen in enumerate(best):
+            found[setting, part, :take] = chosen.columns()
+
+    in_parallel(search, len(trigger))
     return found
 
 
@@ -87,31 +101,29 @@ def _scores(queries: "tf.Tensor", candidates: "tf.Tensor", excluded: "tf.Tensor"
     return tf.tensor_scatter_nd_update(scores, excluded, tf.fill([tf.shape(excluded)[0]], _NEVER))
 
 
-@tf.function(reduce_retracing=True, autograph=False)
-def _top_blended(engagement: "tf.Tensor", relevance: "tf.Tensor", weight: "tf.Tensor", k: "tf.Tensor") -> "tf.Tensor":
-    return tf.math.top_k((1.0 - weight) * engagement + weight * relevance, k=k, sorted=True).indices
-
-
 def nearest(
     queries: NDArray[np.float32], candidates: NDArray[np.float32], *, k: int, exclude: NDArray[np.int64]
 ) -> NDArray[np.int32]:
     """The K candidates of largest dot product, int32 [T, K]: [T, d] against [N, d], never candidate ``exclude[t]``."""
-    number = len(candidates)
     found = np.full((len(queries), k), -1, dtype=np.int32)
-    take = min(k, number - 1)
+    take = min(k, len(candidates) - 1)
     if take <= 0 or not len(queries):
         return found
-    block = max(1, min(len(queries), _BLOCK_SCORES // number))
-    table = tf.constant(candidates)
-    for start in range(0, len(queries), block):
-        part = slice(start, start + block)
-        rows = np.arange(len(queries[part]))
-        excluded = tf.constant(np.stack([rows, exclude[part]], axis=1))
-        # K as a tensor: a Python number would be traced anew for each of its values.
-        found[part, :take] = _top(tf.constant(queries[part]), table, excluded, tf.constant(take)).numpy()
+
+    def search(part: slice) -> None:
+        own, excluded = queries[part], exclude[part]
+        best = Best(len(own), take)
+        for tile in column_tiles(len(candidates), take):
+            scores = own @ candidates[tile].T
+            _hide(scores, excluded, tile)
+            best.offer(scores, tile.start)
+        found[part, :take] = best.columns()
+
+    in_parallel(search, len(queries))
     return found
 
 
-@tf.function(reduce_retracing=True, autograph=False)
-def _top(queries: "tf.Tensor", candidates: "tf.Tensor", excluded: "tf.Tensor", k: "tf.Tensor") -> "tf.Tensor":
-    return tf.math.top_k(_scores(queries, candidates, excluded), k=k, sorted=True).indices
+def _hide(scores: NDArray[np.float32], excluded: NDArray[np.int64], tile: slice) -> None:
+    """Puts the score of each row's excluded column, where it is in the tile, below all others."""
+    row = np.flatnonzero((excluded >= tile.start) & (excluded < tile.stop))
+    scores[row, excluded[row] - tile.start] = -np.inf

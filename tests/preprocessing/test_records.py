@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from preprocessing.errors import UserError
-from preprocessing.records import DecodedExample, encode_example, read_records, write_records
+from preprocessing.records import DecodedExample, read_records, write_records
 from preprocessing.schema import CATEGORIES, CONTENT_VECTOR, ITEM_ID, ITEM_INDEX, TARGET, WEIGHT
+from preprocessing.wire import encode_example, varints
 
 
 def example(i):
@@ -55,6 +56,34 @@ def test_tensorflow_reads_the_files(tmp_path):
     assert parsed[2]["categories"].values.numpy().tolist() == [b"x", b"x"]
 
 
+def test_bytes_are_those_of_protocol_buffers():
+    tf = pytest.importorskip("tensorflow")
+    numbers = [0, 1, 127, 128, 16383, 16384, 2**31 - 1, 2**31, 2**63 - 1, -1, -(2**63)]
+    for integers in (numbers, numbers[:3], numbers[:6], numbers[:7], [5], []):
+        for texts in ([b"", b"x" * 127, b"y" * 128, "é".encode() * 10_000], []):
+            floats = np.array([0.1, -0.0, 1e-40, np.inf], np.float32)[: len(integers)]
+            mine = encode_example(
+                [
+                    (TARGET, np.array(integers, np.int64)),
+                    (CATEGORIES, texts),
+                    (ITEM_INDEX, integers),
+                    (CONTENT_VECTOR, floats),
+                    (WEIGHT, floats.tolist()),
+                ]
+            )
+            features = tf.train.Features(
+                feature={
+                    TARGET.name: tf.train.Feature(int64_list=tf.train.Int64List(value=integers)),
+                    CATEGORIES.name: tf.train.Feature(bytes_list=tf.train.BytesList(value=texts)),
+                    ITEM_INDEX.name: tf.train.Feature(int64_list=tf.train.Int64List(value=integers)),
+                    CONTENT_VECTOR.name: tf.train.Feature(float_list=tf.train.FloatList(value=floats)),
+                    WEIGHT.name: tf.train.Feature(float_list=tf.train.FloatList(value=floats)),
+                }
+            )
+            assert mine == tf.train.Example(features=features).SerializeToString(deterministic=True)
+    assert varints(np.zeros(0, np.int64)) == b""
+
+
 def test_our_messages_do_not_clash_with_tensorflows(tmp_path):
     tf = pytest.importorskip("tensorflow")
     theirs = tf.train.Example.FromString(example(7))
@@ -64,7 +93,7 @@ def test_our_messages_do_not_clash_with_tensorflows(tmp_path):
 
 def test_large_columns(tmp_path):
     column = np.arange(100_000)
-    write_records(str(tmp_path), "x.tfrecord.gz", [encode_example([(TARGET, column.tolist())])])
+    write_records(str(tmp_path), "x.tfrecord.gz", [encode_example([(TARGET, column)])])
     (record,) = read_records(str(tmp_path / "x.tfrecord.gz"))
     assert (DecodedExample(record).array(TARGET) == column).all()
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 
 from preprocessing.errors import UserError
 from tests.trainer.toys import annotation_columns, eval_triggers, item_table
-from trainer import exact, metrics
+from trainer import best, metrics
 from trainer.config import EvaluateConfig
 from trainer.evaluate import (
     evaluate,
@@ -55,18 +55,20 @@ def test_retrieval_is_the_naive_one_also_beyond_the_catalogue(weight, k):
     assert found.tolist() == naive_lists(vectors, trigger, k, weight)
 
 
-@pytest.mark.parametrize("scores_held", [1, 45, 63])
-def test_blocks_change_nothing(scores_held, monkeypatch):
+@pytest.mark.parametrize("rows", [1, 4, 21])
+def test_blocks_change_nothing(rows, monkeypatch):
     vectors, trigger = random_vectors(21), np.arange(21)
     whole = retrieve_exact(vectors, trigger, k=5, relevance_weight=0.4)
-    monkeypatch.setattr(exact, "_BLOCK_SCORES", scores_held)
+    monkeypatch.setattr(best, "ROWS", rows)
+    monkeypatch.setattr(best, "_FIRST_COLUMNS", rows)
     assert np.array_equal(retrieve_exact(vectors, trigger, k=5, relevance_weight=0.4), whole)
 
 
 @pytest.mark.parametrize("k", [1, 6, 19, 30])
-@pytest.mark.parametrize("scores_held", [1, 45, 4_000_000])
-def test_retrieval_along_the_dial_is_that_of_each_setting(k, scores_held, monkeypatch):
-    monkeypatch.setattr(exact, "_BLOCK_BLENDED", scores_held)
+@pytest.mark.parametrize("rows", [1, 3, 256])
+def test_retrieval_along_the_dial_is_that_of_each_setting(k, rows, monkeypatch):
+    monkeypatch.setattr(best, "ROWS", rows)
+    monkeypatch.setattr(best, "_FIRST_COLUMNS", rows)
     vectors, trigger, weights = random_vectors(20), np.array([0, 19, 3, 3]), (0.0, 0.3, 0.55, 1.0)
     found = retrieve_along_dial(vectors, trigger, k=k, weights=weights)
     assert found.dtype == np.int32

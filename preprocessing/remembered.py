@@ -1,0 +1,120 @@
+"""Teachers that encode what is new or has changed, and remember the rest."""
+
+import functools
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from preprocessing.catalogue import Item
+from preprocessing.config import PreprocessingConfig
+from preprocessing.onnx_encoder import OnnxEncoder, check_directory
+from preprocessing.semantics import FIT_ITEMS, Encoder, fit_lsa, item_text
+from preprocessing.vector_cache import VectorCache, fingerprint
+
+_LSA_LIBRARIES: Final = ("scikit-learn", "scipy", "numpy")
+_ONNX_LIBRARIES: Final = ("onnxruntime", "tokenizers")
+_PIECE_BYTES: Final = 1 << 20
+
+
+class RememberingEncoder:
+    """An encoder, made when there is something to encode, behind a cache of its vectors."""
+
+    def __init__(self, cache: VectorCache, make: Callable[[], Encoder], *, with_categories: bool):
+        """Takes the cache, what makes the encoder, and whether that reads categories."""
+        self._cache = cache
+        self._make = make
+        self._with_categories = with_categories
+        self._encoder: Encoder | None = None
+        self._held: dict[str, int] = {}
+        self._vectors = np.zeros((0, 0), np.float32)
+
+    @property
+    def dimension(self) -> int:
+        """D."""
+        return self._made().dimension
+
+    def hold(self, items: Sequence[Item]) -> None:
+        """Encodes items and carries their vectors along, to wherever the encoder is sent."""
+        self._vectors = self.encode(items)
+        self._held = {text: row for row, text in enumerate(self._texts(items))}
+
+    def encode(self, items: Sequence[Item]) -> npt.NDArray[np.float32]:
+        """Vectors float32 [n, D], see `Encoder.encode`."""
+        texts = self._texts(items)
+        if self._held and all(text in self._held for text in texts):
+            return self._vectors[[self._held[text] for text in texts]]
+        one_of_each = dict(zip(texts, items, strict=True))
+        distinct = list(one_of_each)
+        vectors, known = self._cache.find(distinct)
+        new = [distinct[place] for place in np.flatnonzero(~known)]
+        if new:
+            encoded = self._made().encode([one_of_each[text] for text in new])
+            if not known.any():
+                vectors = np.zeros((len(distinct), encoded.shape[1]), np.float32)
+            vectors[~known] = encoded
+            self._cache.store(new, encoded)
+        place_of = {text: place for place, text in enumerate(distinct)}
+        return vectors[[place_of[text] for text in texts]]
+
+    def _made(self) -> Encoder:
+        if self._encoder is None:
+            self._encoder = self._make()
+        return self._encoder
+
+    def _texts(self, items: Sequence[Item]) -> list[str]:
+        return [item_text(item, with_categories=self._with_categories) for item in items]
+
+
+def onnx_teacher(config: PreprocessingConfig) -> Encoder:
+    """The `onnx` teacher; the model is loaded once a text is new.
+
+    Raises:
+      UserError: the directory lacks the model or the tokenizer.
+    """
+    with_categories = config.features.categories
+    files = _digest_of_files(check_directory(config.teacher))
+    cache = VectorCache("onnx", fingerprint(files, config.teacher.max_tokens, _versions(_ONNX_LIBRARIES)))
+    make = functools.partial(OnnxEncoder, config.teacher, with_categories=with_categories)
+    return RememberingEncoder(cache, make, with_categories=with_categories)
+
+
+def lsa_teacher(items: Sequence[Item], config: PreprocessingConfig) -> Encoder:
+    """The `lsa` teacher fitted on items, which is done unless all their vectors are remembered.
+
+    Any other item changes the fit and with it every vector, so it is the whole catalogue or nothing. Of a catalogue
+    that it is fitted on a sample of nothing is remembered: many workers encode it, each a part.
+
+    Raises:
+      UserError: no item has any text.
+    """
+    with_categories = config.features.categories
+    make = functools.partial(fit_lsa, items, config.teacher, config.seed, with_categories=with_categories)
+    if len(items) >= FIT_ITEMS:
+        return make()
+    texts = [item_text(item, with_categories=with_categories) for item in items]
+    key = fingerprint(texts, config.teacher.dimension, config.seed, _versions(_LSA_LIBRARIES))
+    teacher = RememberingEncoder(VectorCache("lsa", key), make, with_categories=with_categories)
+    teacher.hold(items)
+    return teacher
+
+
+def _versions(libraries: Sequence[str]) -> list[tuple[str, str]]:
+    return [(name, version(name)) for name in libraries]
+
+
+def _digest_of_files(directory: str) -> str:
+    """A digest of the files of a directory, names and contents."""
+    digest = hashlib.sha256()
+    for name in sorted(os.listdir(directory)):
+        path = os.path.join(directory, name)
+        if os.path.isfile(path):
+            digest.update(f"{name}\0{os.path.getsize(path)}\0".encode())
+            with open(path, "rb") as stream:
+                while piece := stream.read(_PIECE_BYTES):
+                    digest.update(piece)
+    return digest.hexdigest()

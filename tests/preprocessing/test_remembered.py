@@ -1,0 +1,140 @@
+import dataclasses
+import pickle
+
+import numpy as np
+import pytest
+
+from preprocessing import remembered, semantics, vector_cache
+from preprocessing.catalogue import Item
+from preprocessing.config import FeaturesConfig, PreprocessingConfig, TeacherConfig
+from preprocessing.remembered import RememberingEncoder, lsa_teacher
+from preprocessing.vector_cache import VectorCache
+
+
+def item(title, categories=()):
+    return Item(title, title, "", tuple(categories), None)
+
+
+ITEMS = [item(f"thing {i % 7} of kind {i % 5} number {i // 2}") for i in range(60)]
+CONFIG = PreprocessingConfig(teacher=TeacherConfig(dimension=8))
+
+
+def fitted_again(*_, **__):
+    pytest.fail("it is fitted again")
+
+
+class Counting:
+    """An encoder that says what it was asked for."""
+
+    dimension = 3
+
+    def __init__(self):
+        self.asked = []
+
+    def encode(self, items):
+        self.asked += [each.title for each in items]
+        return np.array([[len(each.title), hash(each.title) % 97, 1] for each in items], np.float32)
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return VectorCache("kind", "print", tmp_path)
+
+
+def remembering(cache, encoder, with_categories=False):
+    return RememberingEncoder(cache, lambda: encoder, with_categories=with_categories)
+
+
+def test_only_new_texts_are_encoded(cache):
+    first, second, third = Counting(), Counting(), Counting()
+    one = remembering(cache, first).encode([item("a"), item("bb"), item("a")])
+    assert sorted(first.asked) == ["a", "bb"]
+    two = remembering(cache, second).encode([item("ccc"), item("bb"), item("a")])
+    assert second.asked == ["ccc"]
+    assert np.array_equal(one[[1, 0]], two[1:])
+    assert np.array_equal(remembering(cache, third).encode([item("ccc")] * 2), two[[0, 0]])
+    assert third.asked == []
+
+
+def test_a_changed_category_is_a_changed_text_where_it_is_read(cache):
+    blind, seeing = Counting(), Counting()
+    remembering(cache, blind).encode([item("a", ["x"])])
+    remembering(cache, blind).encode([item("a", ["y"])])
+    assert blind.asked == ["a"]
+    remembering(cache, seeing, with_categories=True).encode([item("a", ["x"]), item("a", ["y"])])
+    assert seeing.asked == ["a", "a"]
+
+
+def test_teachers_do_not_share_vectors(tmp_path):
+    encoder = Counting()
+    for name in ("one", "two"):
+        remembering(VectorCache("kind", name, tmp_path), encoder).encode([item("a")])
+    assert encoder.asked == ["a", "a"]
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "emptied", "keys", "gone"])
+def test_damage_is_mended(cache, tmp_path, damage, caplog):
+    titles = [item("a" * (i + 1)) for i in range(20)]
+    whole = remembering(cache, Counting()).encode(titles)
+    (keys,), (vectors,) = tmp_path.glob("*/*.keys.npy"), tmp_path.glob("*/*.vectors.npy")
+    path = keys if damage == "keys" else vectors
+    data = bytearray(path.read_bytes())
+    if damage == "gone":
+        path.unlink()
+    elif damage == "flipped":
+        data[-1] ^= 0x40
+        path.write_bytes(data)
+    else:
+        path.write_bytes(data[: 0 if damage == "emptied" else len(data) - 7])
+    encoder = Counting()
+    assert np.array_equal(remembering(cache, encoder).encode(titles), whole)
+    assert len(encoder.asked) == (1 if damage == "flipped" else 20)
+    again = Counting()
+    assert np.array_equal(remembering(cache, again).encode(titles), whole)
+    assert again.asked == []
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    encoder = Counting()
+    for _ in range(2):
+        remembering(VectorCache("kind", "print", tmp_path / "file"), encoder).encode([item("a")])
+    assert encoder.asked == ["a", "a"]
+
+
+def test_the_latest_teachers_are_kept(tmp_path):
+    for number in range(vector_cache._KEPT + 3):
+        VectorCache("kind", f"{number:032d}", tmp_path).store(["a"], np.ones((1, 2), np.float32))
+    VectorCache("other", "x", tmp_path).store(["a"], np.ones((1, 2), np.float32))
+    assert len(list(tmp_path.glob("kind-*"))) == vector_cache._KEPT
+    assert VectorCache("kind", f"{vector_cache._KEPT + 2:032d}", tmp_path).find(["a"])[1].all()
+
+
+def test_lsa_is_not_fitted_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(vector_cache, "cache_directory", lambda: tmp_path)
+    expected = semantics.fit_lsa(ITEMS, CONFIG.teacher, 0, with_categories=True).encode(ITEMS)
+    first = lsa_teacher(ITEMS, CONFIG)
+    assert first.encode(ITEMS).tobytes() == expected.tobytes()
+    monkeypatch.setattr(remembered, "fit_lsa", fitted_again)
+    second = lsa_teacher(ITEMS, CONFIG)
+    assert pickle.loads(pickle.dumps(second)).encode(ITEMS[10:20]).tobytes() == expected[10:20].tobytes()
+    with pytest.raises(pytest.fail.Exception):
+        lsa_teacher([*ITEMS[:-1], item("another")], CONFIG)
+    with pytest.raises(pytest.fail.Exception):
+        lsa_teacher(ITEMS, dataclasses.replace(CONFIG, seed=1))
+
+
+def test_a_remembered_lsa_encodes_what_it_never_saw(tmp_path, monkeypatch):
+    monkeypatch.setattr(vector_cache, "cache_directory", lambda: tmp_path)
+    lsa_teacher(ITEMS, CONFIG)
+    strange = [item("kind of thing 3"), ITEMS[4]]
+    expected = semantics.fit_lsa(ITEMS, CONFIG.teacher, 0, with_categories=True).encode(strange)
+    assert lsa_teacher(ITEMS, CONFIG).encode(strange).tobytes() == expected.tobytes()
+
+
+def test_of_a_sampled_catalogue_nothing_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(vector_cache, "cache_directory", lambda: tmp_path)
+    monkeypatch.setattr(remembered, "FIT_ITEMS", 60)
+    config = dataclasses.replace(CONFIG, features=FeaturesConfig(categories=False))
+    assert lsa_teacher(ITEMS, config).encode(ITEMS).any()
+    assert list(tmp_path.iterdir()) == []
