@@ -26,8 +26,8 @@ class ModelConfig:
     text_tokens: int = option(32, "longest text that the encoder reads, in n-grams", minimum=1)
     id_dropout: float | None = option(
         None,
-        "share of items whose id embedding is hidden in a training step; by default 0.3 where the teacher is learnt "
-        "too, 0.1 in models of co-engagement alone, which need the identity",
+        "share of items whose id embedding is hidden in a training step; by default 0.3, and down to 0.1 where an item "
+        "has more than 15 trigger events; 0.1 in models of co-engagement alone, which need the identity",
         minimum=0,
         maximum=1,
     )
@@ -50,10 +50,11 @@ class LossConfig:
         "less the more trigger events an item has: what is rarely seen is guessed from what is like it",
         minimum=0,
     )
-    blend: float = option(
-        0.5,
+    blend: float | None = option(
+        None,
         "the engagement loss is taken at the dial that requests turn: at 0 for half of a batch's triggers, at settings "
-        "up to this for the others, so that engagement learns what relevance leaves to be said; 0: at dial 0 alone",
+        "up to this for the others, so that engagement learns what relevance leaves to be said; 0: at dial 0 alone; by "
+        "default 0.5, and less where an item has more than 15 trigger events",
         minimum=0,
         maximum=0.9,
     )

@@ -1,17 +1,12 @@
 """The losses of the joint objective, as TFRS tasks, and the arithmetic of sampled candidates."""
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from preprocessing.backend import tf, tfrs
 
-MOST_ALIGN: Final = 0.25
-"""μ on sparse data."""
-
-_SPARSE_TRIGGERS: Final = 5.0
-"""Trigger events an item up to which data is sparse."""
 _MASKED = -1e9
 
 
@@ -39,15 +34,6 @@ def log_inclusion(chance: NDArray[np.float64], *, draws: float, uniform: int) ->
     if uniform:
         log_absent += uniform * np.log1p(-1.0 / len(chance))
     return np.asarray(np.log(-np.expm1(log_absent)), dtype=np.float32)
-
-
-def align_weight(triggers_per_item: float) -> float:
-    """Default of μ: full where items are rarely seen, and the less the more trigger events they have.
-
-    >>> align_weight(5.0), round(align_weight(150.0), 3)
-    (0.25, 0.008)
-    """
-    return min(MOST_ALIGN, MOST_ALIGN * _SPARSE_TRIGGERS / max(triggers_per_item, 1e-9))
 
 
 class EngagementTask(tf.keras.layers.Layer, tfrs.tasks.Task):

@@ -1,6 +1,7 @@
 """The MTMH model: one encoder, two heads, one joint loss."""
 
 import dataclasses
+import logging
 from typing import Any, Final
 
 import numpy as np
@@ -11,14 +12,18 @@ from preprocessing.config import FeaturesConfig
 from trainer.candidates import CandidateSampler, TrainingTables
 from trainer.catalogue import Catalogue
 from trainer.config import LossConfig, ModelConfig
+from trainer.density import MOST_ALIGN, align_weight
 from trainer.encoder import Carried, EncoderSizes, ItemEncoder, ItemInputs
 from trainer.heads import EngagementCandidateTower, EngagementQueryTower, RelevanceQueryTower, Temperature
 from trainer.loss_means import LossMeans
-from trainer.losses import MOST_ALIGN, AnnotationTask, DistillationTask, EngagementTask, align_weight
+from trainer.losses import AnnotationTask, DistillationTask, EngagementTask
 from trainer.replica import Replica
 from trainer.variants import has_engagement_head, has_relevance_head, id_dropout
 
+logger = logging.getLogger("mtmh.trainer")
+
 JOINT: Final = "joint"
+
 ENGAGEMENT: Final = "engagement"
 RELEVANCE: Final = "relevance"
 ALIGN: Final = "align"
@@ -65,7 +70,7 @@ class MTMHModel(tfrs.Model):
         tf.keras.utils.set_random_seed(seed)
         self.has_engagement, self.has_relevance = has_engagement_head(model.name), has_relevance_head(model.name)
         self._dimension = model.dimension
-        self._id_dropout, self._content_dropout = id_dropout(model), model.content_dropout
+        self._model_config = model
         self._loss_config = loss
         self._seed = seed
         self._num_items = catalogue.num_items
@@ -108,6 +113,7 @@ class MTMHModel(tfrs.Model):
     def prepare_training(self, tables: TrainingTables) -> None:
         """Gives the model what its losses look up; to be called once before `fit`."""
         self._sampler = CandidateSampler(tables, self._loss_config, self._seed)
+        self._id_dropout = id_dropout(self._model_config, tables.triggers_per_item)
         if ALIGN in self._terms and self._loss_config.align is None:
             self._terms[ALIGN] = align_weight(tables.triggers_per_item)
         annotated = self.has_relevance and self._sampler.has_annotations and self._loss_config.annotations > 0
@@ -117,6 +123,13 @@ class MTMHModel(tfrs.Model):
         if self.has_relevance:
             self.annotation_task.trainable = annotated
         self.loss_means = LossMeans([JOINT, *self._terms])
+        logger.info(
+            "%.3g trigger events an item: identities hidden of %.2g, engagement learnt up to dial %.2g; weights: %s",
+            tables.triggers_per_item,
+            self._id_dropout,
+            self._sampler.largest_dial if RELEVANCE in self._terms and self.has_engagement else 0.0,
+            ", ".join(f"{name} {weight:.3g}" for name, weight in self._terms.items()),
+        )
 
     @property
     def sampler(self) -> CandidateSampler:
@@ -242,7 +255,7 @@ class MTMHModel(tfrs.Model):
             answers = self.engagement_candidate(hidden)
             queries = self.engagement_query(tf.gather(hidden, at_trigger))
             asked, offered = queries, answers[: tf.size(candidates)]
-            if RELEVANCE in self._terms and self._loss_config.blend:
+            if RELEVANCE in self._terms and sampler.largest_dial:
                 odds = replica.rows(sampler.odds_of_dial(tf.size(trigger), step))
                 asked, offered = _blended(odds, asked, offered, tf.gather(vectors, at_trigger), vectors)
             losses[ENGAGEMENT] = self._engagement_loss(asked, offered, candidates, own, tf.reduce_sum(weight))
@@ -264,7 +277,7 @@ class MTMHModel(tfrs.Model):
         Of several replicas each encodes a part. What dropout hides of an item depends on its place in the whole list.
         """
         keep_id = replica.part(self._kept(index, self._id_dropout, 3))
-        keep_content = replica.part(self._kept(index, self._content_dropout, 4))
+        keep_content = replica.part(self._kept(index, self._model_config.content_dropout, 4))
         seen = self.encoder.with_content(self.inputs_of(replica.part(index)), keep_content)
         parts = [self.encoder(seen, keep_id)]
         if RELEVANCE in self._terms or ANNOTATIONS in self._terms:

@@ -14,13 +14,13 @@ from preprocessing.errors import UserError
 from trainer import metrics
 from trainer.choice import Choice, frontier_area
 from trainer.config import TrainingConfig
+from trainer.density import MOST_ALIGN, MOST_ID_DROPOUT
 from trainer.evaluate import Scores
 from trainer.loop import CHECKPOINTS, DivergedError
-from trainer.losses import MOST_ALIGN
 from trainer.search import Distribution, Objective, Options, PrunedError, Report
 from trainer.tensorboard import LOGS, write_outcome
 from trainer.train import choose
-from trainer.variants import ID_DROPOUT, as_variant
+from trainer.variants import as_variant
 
 SPACE: Final[Mapping[str, Distribution]] = {
     "loss.relevance": FloatDistribution(0.1, 4.0, log=True),
@@ -32,7 +32,7 @@ SPACE: Final[Mapping[str, Distribution]] = {
 }
 """Ranges of the tuned options by full name."""
 
-LEFT_OPEN: Final[Mapping[str, float]] = {"loss.align": MOST_ALIGN, "model.id_dropout": ID_DROPOUT}
+LEFT_OPEN: Final[Mapping[str, float]] = {"loss.align": MOST_ALIGN, "model.id_dropout": MOST_ID_DROPOUT}
 """Where the first trial starts with an option that the configuration leaves open."""
 
 FIGURES: Final = (metrics.RECALL, metrics.RELEVANCE, metrics.TOPIC_MATCH)

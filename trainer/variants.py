@@ -1,10 +1,10 @@
 """What distinguishes the trained models of a comparison: what they see, which heads they have, what they learn from."""
 
 import dataclasses
-from typing import Final
 
 from preprocessing.config import FeaturesConfig
 from preprocessing.errors import UserError
+from trainer import density
 from trainer.config import ModelConfig, TrainingConfig
 from trainer.names import (
     COUNTED,
@@ -16,10 +16,6 @@ from trainer.names import (
     RELEVANCE_ONLY,
     TRAININGS,
 )
-
-ID_DROPOUT: Final = 0.3
-"""Share of items whose identity is hidden where the teacher is learnt too."""
-_ID_DROPOUT_ALONE: Final = 0.1
 
 
 def trainings(name: str) -> tuple[str, ...]:
@@ -58,11 +54,12 @@ def as_variant(config: TrainingConfig) -> TrainingConfig:
     return dataclasses.replace(config, loss=loss, features=features)
 
 
-def id_dropout(model: ModelConfig) -> float:
-    """How often identities are hidden, as configured or what suits the model."""
+def id_dropout(model: ModelConfig, triggers_per_item: float) -> float:
+    """How often identities are hidden, as configured or what suits the model and its data."""
     if model.id_dropout is not None:
         return model.id_dropout
-    return _ID_DROPOUT_ALONE if model.name in (ONE_HEAD, ONE_HEAD_IDS) else ID_DROPOUT
+    alone = model.name in (ONE_HEAD, ONE_HEAD_IDS)
+    return density.LEAST_ID_DROPOUT if alone else density.id_dropout(triggers_per_item)
 
 
 def has_engagement_head(name: str) -> bool:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from preprocessing.backend import tf
-from trainer.losses import MOST_ALIGN, AnnotationTask, DistillationTask, EngagementTask, align_weight, log_inclusion
+from trainer.density import MOST_ALIGN, align_weight
+from trainer.losses import AnnotationTask, DistillationTask, EngagementTask, log_inclusion
 
 F32 = np.float32
 
