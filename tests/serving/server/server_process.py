@@ -26,7 +26,7 @@ except UserError as error:
 _LISTENING = re.compile(r"listening on gRPC ([^\s,]+), REST ([^\s,]+)(?:, monitoring ([^\s,]+))?")
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60.0, what: str = "the condition") -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 180.0, what: str = "the condition") -> None:
     """Polls until the condition holds."""
     end = time.monotonic() + seconds
     while not condition():
