@@ -25,7 +25,6 @@ ROWS: Final = {
     RECIPE: (),
     "no relevance head's loss in the encoder": ("loss.relevance=0.0001",),
     "λ 1": ("loss.relevance=1.0",),
-    "engagement learnt at dial 0 alone": ("loss.blend=0",),
     "no alignment of the engagement head": ("loss.align=0",),
     "μ 0.3 on any data": ("loss.align=0.3",),
     "identities hidden of one in ten": ("model.id_dropout=0.1",),

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from preprocessing.backend import tf
 from preprocessing.read import Annotations
-from trainer import density
 from trainer.config import LossConfig
 from trainer.losses import log_inclusion
 
@@ -49,9 +48,6 @@ class CandidateSampler:
         self.masks_known_positives = config.mask_known_positives
         if self.masks_known_positives is None:
             self.masks_known_positives = len(tables.known_values) < _DENSE_SHARE * self._num_items**2
-        self.largest_dial = config.blend
-        if self.largest_dial is None:
-            self.largest_dial = density.largest_dial(tables.triggers_per_item)
         self._row_splits = tf.constant(tables.known_row_splits, tf.int32)
         self._known = tf.constant(tables.known_values)
         self._neighbours = tf.constant(tables.teacher_neighbours)
@@ -63,12 +59,6 @@ class CandidateSampler:
     def stream(self, step: Any, number: int) -> Any:
         """A seed for one use of randomness in a step, int64 [2]; a resumed training draws what it would have drawn."""
         return tf.stack([tf.constant(self._seed * 16 + number, tf.int64), step])
-
-    def odds_of_dial(self, rows: Any, step: Any) -> Any:
-        """Odds w / (1 - w) of the dial that each of R rows is asked at, float32 [R, 1]: 0 for half."""
-        uniform = tf.random.stateless_uniform(tf.stack([rows, 1]), self.stream(step, 6), -1.0, 1.0)
-        weight = self.largest_dial * tf.maximum(uniform, 0.0)
-        return weight / (1.0 - weight)
 
     def for_engagement(self, target: Any, weight: Any, step: Any) -> Any:
         """Distinct items, int32 [C]: the targets of the batch and uniform draws, or a small catalogue whole.

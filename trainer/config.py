@@ -50,14 +50,6 @@ class LossConfig:
         "less the more trigger events an item has: what is rarely seen is guessed from what is like it",
         minimum=0,
     )
-    blend: float | None = option(
-        None,
-        "the engagement loss is taken at the dial that requests turn: at 0 for half of a batch's triggers, at settings "
-        "up to this for the others, so that engagement learns what relevance leaves to be said; 0: at dial 0 alone; by "
-        "default 0.5, and less where an item has more than 15 trigger events",
-        minimum=0,
-        maximum=0.9,
-    )
     annotations: float = option(
         1.0,
         "ν, weight of the relevance head's loss on graded annotations, where there are any; 0 leaves it out",

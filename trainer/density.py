@@ -9,8 +9,6 @@ from typing import Final
 
 MOST_ALIGN: Final = 0.25
 """μ on sparse data."""
-MOST_BLEND: Final = 0.5
-"""Largest dial that engagement is learnt at on sparse data."""
 MOST_ID_DROPOUT: Final = 0.3
 """Share of items whose identity is hidden on sparse data."""
 LEAST_ID_DROPOUT: Final = 0.1
@@ -29,15 +27,6 @@ def align_weight(triggers_per_item: float) -> float:
     (0.25, 0.008)
     """
     return MOST_ALIGN * _sparsity(triggers_per_item, 5.0)
-
-
-def largest_dial(triggers_per_item: float) -> float:
-    """Default of the largest dial that the engagement loss is taken at.
-
-    >>> largest_dial(15.0), largest_dial(150.0)
-    (0.5, 0.05)
-    """
-    return MOST_BLEND * _sparsity(triggers_per_item, 15.0)
 
 
 def id_dropout(triggers_per_item: float) -> float:

@@ -124,10 +124,9 @@ class MTMHModel(tfrs.Model):
             self.annotation_task.trainable = annotated
         self.loss_means = LossMeans([JOINT, *self._terms])
         logger.info(
-            "%.3g trigger events an item: identities hidden of %.2g, engagement learnt up to dial %.2g; weights: %s",
+            "%.3g trigger events an item: identities hidden of %.2g; weights: %s",
             tables.triggers_per_item,
             self._id_dropout,
-            self._sampler.largest_dial if RELEVANCE in self._terms and self.has_engagement else 0.0,
             ", ".join(f"{name} {weight:.3g}" for name, weight in self._terms.items()),
         )
 
@@ -254,11 +253,9 @@ class MTMHModel(tfrs.Model):
         if self.has_engagement:
             answers = self.engagement_candidate(hidden)
             queries = self.engagement_query(tf.gather(hidden, at_trigger))
-            asked, offered = queries, answers[: tf.size(candidates)]
-            if RELEVANCE in self._terms and sampler.largest_dial:
-                odds = replica.rows(sampler.odds_of_dial(tf.size(trigger), step))
-                asked, offered = _blended(odds, asked, offered, tf.gather(vectors, at_trigger), vectors)
-            losses[ENGAGEMENT] = self._engagement_loss(asked, offered, candidates, own, tf.reduce_sum(weight))
+            losses[ENGAGEMENT] = self._engagement_loss(
+                queries, answers[: tf.size(candidates)], candidates, own, tf.reduce_sum(weight)
+            )
         if ALIGN in self._terms:
             logits = _logits(self.align_temperature, queries[: tf.size(at_rows)], tf.gather(answers, at_compared))
             losses[ALIGN] = self.distillation_task(logits, cosine, valid, valid_rows)
@@ -341,26 +338,6 @@ def principal_axes(content: NDArray[np.float32], dimension: int) -> NDArray[np.f
 def _logits(temperature: Temperature, left: Any, right: Any) -> Any:
     """Logits [R, C] of unit vectors [R, d] against [C, d]; the smaller factor is scaled, not the product."""
     return tf.matmul(temperature(left), right, transpose_b=True)
-
-
-def _blended(odds: Any, queries: Any, answers: Any, query_relevance: Any, vectors: Any) -> tuple[Any, Any]:
-    """Queries and answers whose dot product is the blend's score over 1 - w.
-
-    The relevance head is taken as it is: that it keeps to the teacher is what makes the dial worth turning.
-
-    Args:
-      odds: float32 [B, 1], w / (1 - w) of each query.
-      queries: float32 [B, d].
-      answers: float32 [C, d].
-      query_relevance: float32 [B, d].
-      vectors: float32 [n, d], n >= C, relevance of the answers first.
-
-    Returns:
-      Float32 [B, 2d] and [C, 2d].
-    """
-    relevance = tf.stop_gradient(vectors[: tf.shape(answers)[0]])
-    asked = tf.concat([queries, odds * tf.stop_gradient(query_relevance)], axis=1)
-    return asked, tf.concat([answers, relevance], axis=1)
 
 
 class _CatalogueTensors:

@@ -44,11 +44,11 @@ def as_variant(config: TrainingConfig) -> TrainingConfig:
         raise UserError(f"{name} is put together from {parts}: train those; `mtmh compare --models {name}` does it all")
     loss, features = config.loss, config.features
     if name in (ONE_HEAD, ONE_HEAD_IDS):
-        loss = dataclasses.replace(loss, relevance=0.0, align=0.0, annotations=0.0, blend=0.0)
+        loss = dataclasses.replace(loss, relevance=0.0, align=0.0, annotations=0.0)
     if name == ONE_HEAD_MULTI_TASK:
-        loss = dataclasses.replace(loss, relevance=0.0, align=loss.relevance, annotations=0.0, blend=0.0)
+        loss = dataclasses.replace(loss, relevance=0.0, align=loss.relevance, annotations=0.0)
     if name == RELEVANCE_ONLY:
-        loss = dataclasses.replace(loss, relevance=1.0, align=0.0, blend=0.0)
+        loss = dataclasses.replace(loss, relevance=1.0, align=0.0)
     if name == ONE_HEAD_IDS:
         features = FeaturesConfig(ids=True, text=False, categories=False, content_vector=False)
     return dataclasses.replace(config, loss=loss, features=features)

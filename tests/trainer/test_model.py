@@ -73,15 +73,11 @@ def test_joint_loss_is_its_parts_by_numpy():
     vectors = model.embed_catalogue()
     temperatures = model.temperatures()
     scores = vectors.engagement_trigger @ vectors.engagement_candidate.T
-    similar = vectors.relevance @ vectors.relevance.T
-    asked = model.sampler.odds_of_dial(4, model.step).numpy()[:, 0]
-    assert 0 < np.count_nonzero(asked) < 4
 
     total = weights = 0.0
     batch = {name: value.numpy() for name, value in BATCH.items()}
-    rows = zip(batch["trigger"], batch["target"], batch["weight"], asked, strict=True)
-    for trigger, targets, row_weights, odds in rows:
-        logits = (scores[trigger] + odds * similar[trigger]) / temperatures["engagement_temperature"]
+    for trigger, targets, row_weights in zip(batch["trigger"], batch["target"], batch["weight"], strict=True):
+        logits = scores[trigger] / temperatures["engagement_temperature"]
         own = {t for t, w in zip(targets, row_weights, strict=True) if w}
         negatives = [j for j in range(NUMBER) if j not in own | {(trigger + 1) % NUMBER}]
         for target, weight in zip(targets, row_weights, strict=True):
@@ -107,22 +103,6 @@ def test_joint_loss_is_its_parts_by_numpy():
         vectors.engagement_trigger, vectors.engagement_candidate, temperatures["align_temperature"]
     )
     assert found == pytest.approx(expected, rel=1e-4)
-
-
-def test_half_of_the_triggers_ask_at_dial_0_and_the_others_up_to_the_bound():
-    model = build(loss=dataclasses.replace(SMALL_LOSS, blend=0.6))
-    odds = model.sampler.odds_of_dial(4000, model.step).numpy()[:, 0]
-    weight = odds / (1 + odds)
-    assert np.mean(weight == 0) == pytest.approx(0.5, abs=0.03)
-    assert weight.max() == pytest.approx(0.6, abs=0.01)
-    assert weight[weight > 0].mean() == pytest.approx(0.3, abs=0.02)
-
-
-def test_engagement_leaves_the_relevance_head_alone():
-    model = build(loss=dataclasses.replace(SMALL_LOSS, blend=0.9))
-    with tf.GradientTape() as tape:
-        loss = model.loss_terms(BATCH)["engagement"]
-    assert all(gradient is None for gradient in tape.gradient(loss, model.relevance_query.trainable_variables))
 
 
 def test_dropout_hides_as_often_as_it_says():
