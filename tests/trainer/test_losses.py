@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from preprocessing.backend import tf
-from trainer.density import MOST_ALIGN, align_weight
+from trainer.density import LEAST_ID_DROPOUT, MOST_ALIGN, MOST_ID_DROPOUT, align_weight, id_dropout
 from trainer.losses import AnnotationTask, DistillationTask, EngagementTask, log_inclusion
 
 F32 = np.float32
@@ -187,3 +187,9 @@ def test_annotation_task_learns_what_cosines_mean():
 def test_alignment_weighs_less_the_more_is_known_of_an_item():
     assert [align_weight(number) for number in (0.0, 1.0, 5.0)] == [MOST_ALIGN] * 3
     assert align_weight(10.0) == pytest.approx(MOST_ALIGN / 2)
+
+
+def test_identities_are_hidden_less_of_items_that_are_seen_often():
+    assert [id_dropout(number) for number in (0.0, 4.0, 15.0)] == [MOST_ID_DROPOUT] * 3
+    assert id_dropout(150.0) == pytest.approx(LEAST_ID_DROPOUT + 0.02)
+    assert id_dropout(1e9) == pytest.approx(LEAST_ID_DROPOUT)
