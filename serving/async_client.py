@@ -126,7 +126,7 @@ class AsyncClient:
         deadline, attempt = time.monotonic() + seconds, 0
         while True:
             try:
-                response = await self._attempt(method, request, deadline - time.monotonic())
+                response = await self._attempt(method, request, self._target.seconds_left(deadline, seconds))
             except grpc.RpcError as error:
                 attempt += 1
                 wait = self._retries.wait(error, attempt, deadline - time.monotonic())

@@ -212,7 +212,7 @@ class Client:
         deadline, attempt = time.monotonic() + seconds, 0
         while True:
             try:
-                response = self._attempt(method, request, deadline - time.monotonic())
+                response = self._attempt(method, request, self._target.seconds_left(deadline, seconds))
             except grpc.RpcError as error:
                 attempt += 1
                 wait = self._retries.wait(error, attempt, deadline - time.monotonic())

@@ -48,12 +48,18 @@ def server_error(error: Any, address: str, model: str, seconds: float) -> Server
             f"without TLS as here?{tls}"
         )
     elif code == grpc.StatusCode.DEADLINE_EXCEEDED:
-        message = f"the server at {address} did not answer within {seconds:g} s: try again or allow more"
+        return too_late(address, seconds)
     elif any(words in details for words in _NO_SIGNATURE):
         return MissingSignatureError(f"model {model} at {address}: {details}", code)
     else:
         message = f"the server at {address} refused: {details} ({code.name})"
     return ServerError(message, code)
+
+
+def too_late(address: str, seconds: float) -> ServerError:
+    """A call to an address was not answered in the seconds that it was given."""
+    message = f"the server at {address} did not answer within {seconds:g} s: try again or allow more"
+    return ServerError(message, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 def _trailing(error: Any) -> dict[str, Any]:

@@ -1,19 +1,23 @@
 """What a client talks to, a model of a server: requests for it, and what is read from its responses."""
 
 import dataclasses
+import time
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from google.protobuf.message import DecodeError
 
 from preprocessing.errors import UserError
 from serving import wire
-from serving.client_errors import ServerError, server_error
+from serving.client_errors import ServerError, server_error, too_late
 from serving.questions import Question
 from serving.results import ModelVersion
 from serving.tensors import Array, TensorError, fill, to_array
 
 T = TypeVar("T")
+
+_SHORTEST: Final = 0.001
+"""Seconds: what gRPC counts deadlines in."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +108,17 @@ class Target:
     def error(self, error: Any, seconds: float) -> ServerError:
         """What a failed call that had so many seconds means."""
         return server_error(error, self.address, self.model, seconds)
+
+    def seconds_left(self, deadline: float, seconds: float) -> float:
+        """Of a call that was given so many seconds, until ``deadline`` on the monotonic clock.
+
+        Raises:
+            ServerError: less than a millisecond is left, gRPC's unit: it would round up and sometimes answer.
+        """
+        left = deadline - time.monotonic()
+        if left < _SHORTEST:
+            raise too_late(self.address, seconds)
+        return left
 
     def _parse(self, message: Any, data: bytes) -> Any:
         try:

@@ -253,14 +253,9 @@ class ServingContract:
         assert client.retrieve(known[:1]).results
 
     def test_a_deadline_is_kept(self, client, known):
-        codes = []
-        for _ in range(50):  # gRPC counts in milliseconds, and a small model may be quicker than that
-            try:
-                client.retrieve(known[:1], timeout=1e-6)
-            except ServerError as error:
-                codes.append(error.code)
-        assert codes
-        assert set(codes) == {grpc.StatusCode.DEADLINE_EXCEEDED}
+        with pytest.raises(ServerError) as caught:
+            client.retrieve(known[:1], timeout=1e-6)
+        assert caught.value.code == grpc.StatusCode.DEADLINE_EXCEEDED
 
     def test_callers_at_once_get_the_answers_of_callers_alone(self, client, known):
         expected = {trigger: client.retrieve([trigger], k=5) for trigger in known[:8]}

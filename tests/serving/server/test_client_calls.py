@@ -83,6 +83,14 @@ def test_the_deadline_holds_for_all_attempts_together(ask):
         assert len(server.calls) == 3
 
 
+def test_a_call_without_time_left_is_never_answered(ask):
+    with ScriptedServer() as server:
+        for _ in range(50):
+            with pytest.raises(ServerError, match="did not answer within 1e-06 s") as caught:
+                ask(server.address, timeout=1e-6)
+            assert caught.value.code == grpc.StatusCode.DEADLINE_EXCEEDED
+
+
 def test_a_slow_answer_is_asked_for_again_and_the_first_counts(ask):
     with ScriptedServer(delay(20)) as server:
         start = time.monotonic()
