@@ -136,7 +136,7 @@ def check_headers(sources: Sequence[SourceFile], config: InputConfig) -> None:
         for role in (*REQUIRED_ROLES[table], *_needed_by_rules(table, config)):
             name = getattr(config.columns, role)
             if name not in names:
-                raise UserError(_missing(source, role, name, names))
+                raise UserError(_missing(source, role, config.columns, names))
         for role in (*REQUIRED_ROLES[table], *OPTIONAL_ROLES[table]):
             name = getattr(config.columns, role)
             if names.count(name) > 1:
@@ -244,16 +244,19 @@ def _check_distinct(table: str, columns: Columns) -> None:
         roles[name] = role
 
 
-def _missing(source: SourceFile, role: str, name: str, names: Sequence[str]) -> str:
+def _missing(source: SourceFile, role: str, columns: Columns, names: Sequence[str]) -> str:
+    name = getattr(columns, role)
     found = f"{source.path} has no column {name!r}; found: {', '.join(map(repr, names)) or 'none'}"
     other = next((mark for mark in (",", ";", "\t", "|") if len(names) == 1 and mark in names[0]), None)
     if source.format == "csv" and other:
         option = shlex.quote(f"input.delimiter={other}".replace("\t", "\\t"))
         return f"{found}; the fields are separated by another character: --set {option}"
-    lower = {other.lower(): other for other in reversed(names)}
+    taken = {getattr(columns, other) for other in (*REQUIRED_ROLES[source.table], *OPTIONAL_ROLES[source.table])}
+    lower = {other.lower(): other for other in reversed(names) if other not in taken}
     part = next((other for other in lower if other and (other in name.lower() or name.lower() in other)), None)
     close = [part] if part else difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.4)
-    nearest = lower[close[0]] if close else "NAME"
+    only = next(iter(lower.values())) if len(lower) == 1 else "NAME"
+    nearest = lower[close[0]] if close else only
     option = shlex.quote(f"input.columns.{role}={nearest}")
     return f"{found}; say which one it is: --set {option}"
 

@@ -322,6 +322,8 @@ def test_mistakes_are_user_errors_that_name_the_remedy(tmp_path, shop):
 
     other = write_csv(tmp_path / "other.csv", [{"userid": "u", "item": "i", "timestamp": 1}])
     check(r"other\.csv has no column 'user_id'.*'userid'.*--set '?input\.columns\.user_id=userid", interactions=other)
+    renamed = write_csv(tmp_path / "renamed.csv", [{"user_id": "u", "product": "i", "timestamp": 1, "value": 2}])
+    check(r"no column 'item_id'.*--set input\.columns\.item_id=product", interactions=renamed)
     check("no file matches", interactions=str(tmp_path / "none*.csv"))
     check("cannot tell the format of", interactions=write_csv(tmp_path / "a.txt", shop_interactions()))
     (tmp_path / "empty.csv").write_bytes(b"")
