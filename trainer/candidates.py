@@ -25,6 +25,7 @@ class TrainingTables:
       teacher_neighbours: int32 [N, m], near neighbours of each item by the teacher, itself excluded.
       draws_per_batch: draws that make up a batch.
       triggers_per_item: trigger events of the training over items.
+      teacher_breadth: among how many items the teacher divides its word, see `trainer.density`.
       annotations: graded pairs to learn from; None where there are none.
     """
 
@@ -34,6 +35,7 @@ class TrainingTables:
     teacher_neighbours: NDArray[np.int32]
     draws_per_batch: float
     triggers_per_item: float = 1.0
+    teacher_breadth: float = 1024.0
     annotations: Annotations | None = None
 
 

@@ -1,18 +1,25 @@
-"""What follows from how often items are seen.
+"""How far the teacher is listened to: from how often items are seen, and from how many it takes for alike.
 
-Where they are seldom seen, the teacher has much to say of what is engaged with; where they are seen often, engagement
-speaks for itself, and what the teacher would add stands in its way. These are the defaults of what a configuration
-leaves open; docs/quality.md has the measurements.
+Where items are seldom seen, the teacher has much to say of what is engaged with; where they are seen often, engagement
+speaks for itself, and what the teacher would add stands in its way. A teacher that points at a handful of items pulls
+harder than one that spreads its word. These are the defaults of what a configuration leaves open; docs/quality.md has
+the measurements.
 """
 
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 MOST_ALIGN: Final = 0.25
-"""μ on sparse data."""
+"""μ on sparse data with a broad teacher."""
 MOST_ID_DROPOUT: Final = 0.3
 """Share of items whose identity is hidden on sparse data."""
 LEAST_ID_DROPOUT: Final = 0.1
 """And where co-engagement is all that is learnt, or the data dense."""
+
+_BROAD = 30.0
+_SAMPLE = 1024
 
 
 def _sparsity(triggers_per_item: float, sparse: float) -> float:
@@ -20,13 +27,13 @@ def _sparsity(triggers_per_item: float, sparse: float) -> float:
     return min(1.0, sparse / max(triggers_per_item, 1e-9))
 
 
-def align_weight(triggers_per_item: float) -> float:
+def align_weight(triggers_per_item: float, teacher_breadth: float) -> float:
     """Default of μ.
 
-    >>> align_weight(5.0), round(align_weight(150.0), 3)
-    (0.25, 0.008)
+    >>> align_weight(5.0, 100.0), round(align_weight(150.0, 100.0), 3), round(align_weight(5.0, 6.0), 3)
+    (0.25, 0.008, 0.05)
     """
-    return MOST_ALIGN * _sparsity(triggers_per_item, 5.0)
+    return MOST_ALIGN * _sparsity(triggers_per_item, 5.0) * min(1.0, teacher_breadth / _BROAD)
 
 
 def id_dropout(triggers_per_item: float) -> float:
@@ -36,3 +43,27 @@ def id_dropout(triggers_per_item: float) -> float:
     (0.3, 0.12)
     """
     return LEAST_ID_DROPOUT + (MOST_ID_DROPOUT - LEAST_ID_DROPOUT) * _sparsity(triggers_per_item, 15.0)
+
+
+def teacher_breadth(content: NDArray[np.float32], temperature: float, seed: int) -> float:
+    """Among how many of 1,024 random items the teacher divides its word: mean perplexity of softmax(cosine / τ).
+
+    Args:
+      content: float32 [N, D], L2-normalised or zero rows, which are left out.
+      temperature: τ.
+      seed: of the sample of items.
+
+    Returns:
+      From 1 to 1,024; 1 where too few items have a vector.
+    """
+    (present,) = np.nonzero(content.any(axis=1))
+    sample = np.random.default_rng(seed).permutation(present)[: 2 * _SAMPLE]
+    rows, others = content[sample[: len(sample) // 2]], content[sample[len(sample) // 2 :]]
+    if not len(rows):
+        return 1.0
+    logits = (rows @ others.T / temperature).astype(np.float64)
+    logits -= logits.max(axis=1, keepdims=True)
+    share = np.exp(logits)
+    share /= share.sum(axis=1, keepdims=True)
+    perplexity = np.exp(-np.sum(share * np.log(np.maximum(share, 1e-300)), axis=1))
+    return float(perplexity.mean()) * _SAMPLE / len(others)

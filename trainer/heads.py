@@ -33,14 +33,15 @@ class EngagementCandidateTower(_Projection):
 class RelevanceQueryTower(tf.keras.layers.Layer):
     """Both sides of relevance, which is symmetric.
 
-    The head starts as a projection of the teacher's own vector and learns what to add to it; where the vector is
-    absent (a zero row), the encoder's part stands alone.
-
+    The head starts as a projection of the teacher's own vector, the encoder's part next to nothing, and learns what
+    to add to it: an untrained part would spoil the projection, and send its noise back into the encoder. Where the
+    vector is absent (a zero row), the encoder's part stands alone.
     """
 
     def __init__(self, dimension: int, use_content: bool) -> None:
         super().__init__(name="relevance_query_tower")
-        self._dense = tf.keras.layers.Dense(dimension, use_bias=False, name="dense")
+        start = tf.keras.initializers.VarianceScaling(1e-6 if use_content else 1.0, "fan_avg", "uniform")
+        self._dense = tf.keras.layers.Dense(dimension, use_bias=False, kernel_initializer=start, name="dense")
         self._use_content = use_content
         if use_content:
             self._content = tf.keras.layers.Dense(

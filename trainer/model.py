@@ -115,7 +115,7 @@ class MTMHModel(tfrs.Model):
         self._sampler = CandidateSampler(tables, self._loss_config, self._seed)
         self._id_dropout = id_dropout(self._model_config, tables.triggers_per_item)
         if ALIGN in self._terms and self._loss_config.align is None:
-            self._terms[ALIGN] = align_weight(tables.triggers_per_item)
+            self._terms[ALIGN] = align_weight(tables.triggers_per_item, tables.teacher_breadth)
         annotated = self.has_relevance and self._sampler.has_annotations and self._loss_config.annotations > 0
         if annotated:
             self._terms[ANNOTATIONS] = self._loss_config.annotations
@@ -124,8 +124,9 @@ class MTMHModel(tfrs.Model):
             self.annotation_task.trainable = annotated
         self.loss_means = LossMeans([JOINT, *self._terms])
         logger.info(
-            "%.3g trigger events an item: identities hidden of %.2g; weights: %s",
+            "%.3g trigger events an item, the teacher takes %.3g of 1,024 for alike: identities hidden of %.2g; weights: %s",
             tables.triggers_per_item,
+            tables.teacher_breadth,
             self._id_dropout,
             ", ".join(f"{name} {weight:.3g}" for name, weight in self._terms.items()),
         )

@@ -29,6 +29,7 @@ from trainer.catalogue import Catalogue, build_catalogue
 from trainer.choice import Choice
 from trainer.config import TrainingConfig
 from trainer.data import summarise_pairs
+from trainer.density import teacher_breadth
 from trainer.distribution import Distribution, distribution
 from trainer.evaluate import DIAL, Scores, evaluate, make_judge, sample_triggers
 from trainer.loop import CHECKPOINTS, Criterion, TrainingLoop, Watch
@@ -233,6 +234,7 @@ class _Examples:
       digest: SHA-256 of their manifest, which names them.
       items, catalogue: the items, and as tensors.
       neighbours: int32 [N, m], the teacher's near neighbours.
+      breadth: among how many items the teacher divides its word.
       annotations: graded pairs, those held out left out.
       stand_in: what `fit_stand_in` says, where the encoder has use for it.
       start: what the training begins with; None: with nothing.
@@ -243,6 +245,7 @@ class _Examples:
     items: ItemTable
     catalogue: Catalogue
     neighbours: NDArray[np.int32]
+    breadth: float
     annotations: Annotations
     stand_in: tuple[NDArray[np.float32], NDArray[np.float32]] | None
     start: Start | None = None
@@ -270,6 +273,9 @@ def _read(directory: Path, config: TrainingConfig) -> _Examples:
             distribution().from_chief(teacher_neighbours(catalogue.content, count, config.seed))
             if count
             else np.zeros((catalogue.num_items, 0), np.int32)
+        ),
+        breadth=distribution().by_chief(
+            lambda: teacher_breadth(catalogue.content, config.loss.teacher_temperature, config.seed)
         ),
         stand_in=(
             fit_stand_in(catalogue.grams, catalogue.content)
@@ -311,6 +317,7 @@ def _build(data: _Examples, parts: Sequence[str], config: TrainingConfig) -> tup
             TrainingTables(
                 annotations=data.annotations,
                 triggers_per_item=pairs.num_triggers / data.catalogue.num_items,
+                teacher_breadth=data.breadth,
                 chance=batches.chance,
                 known_row_splits=pairs.known_row_splits,
                 known_values=pairs.known_values,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from preprocessing.backend import tf
-from trainer.density import LEAST_ID_DROPOUT, MOST_ALIGN, MOST_ID_DROPOUT, align_weight, id_dropout
+from trainer.density import LEAST_ID_DROPOUT, MOST_ALIGN, MOST_ID_DROPOUT, align_weight, id_dropout, teacher_breadth
 from trainer.losses import AnnotationTask, DistillationTask, EngagementTask, log_inclusion
 
 F32 = np.float32
@@ -185,11 +185,28 @@ def test_annotation_task_learns_what_cosines_mean():
 
 
 def test_alignment_weighs_less_the_more_is_known_of_an_item():
-    assert [align_weight(number) for number in (0.0, 1.0, 5.0)] == [MOST_ALIGN] * 3
-    assert align_weight(10.0) == pytest.approx(MOST_ALIGN / 2)
+    assert [align_weight(number, 30.0) for number in (0.0, 1.0, 5.0)] == [MOST_ALIGN] * 3
+    assert align_weight(10.0, 1000.0) == pytest.approx(MOST_ALIGN / 2)
+    assert align_weight(5.0, 15.0) == pytest.approx(MOST_ALIGN / 2)
 
 
 def test_identities_are_hidden_less_of_items_that_are_seen_often():
     assert [id_dropout(number) for number in (0.0, 4.0, 15.0)] == [MOST_ID_DROPOUT] * 3
     assert id_dropout(150.0) == pytest.approx(LEAST_ID_DROPOUT + 0.02)
     assert id_dropout(1e9) == pytest.approx(LEAST_ID_DROPOUT)
+
+
+def test_a_teacher_is_as_broad_as_the_groups_it_makes():
+    groups = np.eye(64, dtype=np.float32)
+
+    def breadth(size):
+        return teacher_breadth(np.repeat(groups[: 2048 // size], size, axis=0), 0.01, 0)
+
+    assert breadth(256) == pytest.approx(128, rel=0.1)  # of 1,024 others one in eight is of the row's group
+    assert breadth(64) == pytest.approx(32, rel=0.2)
+    alike = np.zeros((2048, 4), np.float32)
+    alike[:, 0] = 1.0
+    assert teacher_breadth(alike, 0.05, 0) == pytest.approx(1024)
+    assert teacher_breadth(np.zeros((2048, 4), np.float32), 0.05, 0) == 1.0
+    assert teacher_breadth(alike[:1], 0.05, 0) == 1.0
+    assert teacher_breadth(alike[:20], 0.05, 0) == pytest.approx(1024)  # few items stand for many
