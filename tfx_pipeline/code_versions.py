@@ -4,7 +4,8 @@ A step that reads what an earlier one has written depends on the packages that i
 its inputs: these it sees as new artifacts.
 """
 
-from tfx_pipeline.fingerprint import code_version
+from preprocessing.sources_hash import code_version
+from trainer.sources import TRAINER_SOURCES
 
 _WRAPPERS = "tfx_pipeline.components"
 
@@ -21,7 +22,7 @@ class CodeVersions:
         self.preprocess = _version("preprocess", "preprocessing")
         self.data_gate = _version("data_gate", "tfx_pipeline.data_gate", "tfx_pipeline.blessed")
         self.transform = code_version("tfx_pipeline.item_features", "preprocessing.transform")
-        self.trainer = _version("trainer", "trainer", "preprocessing.read", "preprocessing.transform")
+        self.trainer = _version("trainer", *TRAINER_SOURCES)
         self.index_builder = _version(
             "index_builder", "serving", "trainer.artefact", "trainer.model", "trainer.encoder", "trainer.heads"
         )

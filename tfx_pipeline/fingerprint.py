@@ -1,23 +1,20 @@
-"""What a step's result depends on besides its input artifacts: contents of files, and code.
+"""What a step's result depends on besides its input artifacts: contents of files.
 
 TFX's cache keys see parameters and artifacts, neither what stands in the user's files nor in ours. So both enter as
-parameters: a hash of the contents, and one of the sources of each package that a step runs.
+parameters: a hash of the contents, and one of the sources of each package that a step runs, see
+`preprocessing.sources_hash`.
 """
 
-import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 from preprocessing.config import InputConfig
 from preprocessing.files import open_raw
 from preprocessing.sources import find_sources, spans_of
 
-_ROOT: Final = Path(__file__).resolve().parents[1]
 _BLOCK: Final = 1 << 20
-_DIGITS: Final = 12
 
 
 def content_fingerprint(config: InputConfig, tables: Mapping[str, Sequence[str]], others: Sequence[str] = ()) -> str:
@@ -47,29 +44,9 @@ def content_fingerprint(config: InputConfig, tables: Mapping[str, Sequence[str]]
     return f"{digest.hexdigest()} {json.dumps(spans)}" if spans else digest.hexdigest()
 
 
-def code_version(*parts: str) -> str:
-    """Identifies sources: for each package or module the start of its hash, as ``trainer:1f0c… serving:77ab…``.
-
-    Args:
-      parts: packages, or modules of a package, by their dotted names.
-    """
-    return " ".join(f"{part}:{_hash_sources(part)}" for part in parts)
-
-
 def _hash_file(path: str) -> str:
     digest = hashlib.sha256()
     with open_raw(path) as file:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
-
-
-@functools.cache
-def _hash_sources(part: str) -> str:
-    place = _ROOT.joinpath(*part.split("."))
-    files = sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{file.relative_to(_ROOT)}\0".encode())
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()[:_DIGITS]

@@ -92,6 +92,7 @@ class ModelDescription:
       validation_time, split_time: unix seconds; the first stage has learnt from rows before the one, None without that
         stage, and the weights, unless refit, from rows before the other.
       warm_start: what the training began with; None: with nothing.
+      code: which sources trained it, see `preprocessing.sources_hash`; empty where that is not known.
     """
 
     features: FeaturesConfig
@@ -111,6 +112,7 @@ class ModelDescription:
     validation_time: float | None = None
     split_time: float | None = None
     warm_start: WarmStart | None = None
+    code: str = ""
 
 
 def save_model(

@@ -47,8 +47,8 @@ class LossConfig:
     align: float | None = option(
         None,
         "μ, weight of the same target on the engagement head's logits; 0 leaves it out; by default at most 0.25, less "
-        "the more trigger events an item has, as what is rarely seen is guessed from what is like it, and less where the "
-        "teacher takes only a handful of items for alike",
+        "the more trigger events an item has, as what is rarely seen is guessed from what is like it, and less where "
+        "the teacher takes only a handful of items for alike",
         minimum=0,
     )
     annotations: float = option(

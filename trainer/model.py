@@ -124,7 +124,7 @@ class MTMHModel(tfrs.Model):
             self.annotation_task.trainable = annotated
         self.loss_means = LossMeans([JOINT, *self._terms])
         logger.info(
-            "%.3g trigger events an item, the teacher takes %.3g of 1,024 for alike: identities hidden of %.2g; weights: %s",
+            "%.3g trigger events an item, of 1,024 items %.3g alike: identities hidden of %.2g; weights: %s",
             tables.triggers_per_item,
             tables.teacher_breadth,
             self._id_dropout,

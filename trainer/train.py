@@ -37,6 +37,7 @@ from trainer.model import MTMHModel
 from trainer.names import BLEND, QUOTA
 from trainer.neighbours import teacher_neighbours
 from trainer.projector import write_projector
+from trainer.sources import trainer_version
 from trainer.spectral import MOST_ITEMS, spectral_embeddings
 from trainer.stand_in import fit_stand_in
 from trainer.tensorboard import FINAL, LOGS, TRAINING, write_outcome
@@ -147,6 +148,7 @@ def _train(
         validation_time=None if choice is None else manifest.validation_time,
         split_time=manifest.split_time,
         warm_start=began,
+        code=trainer_version(),
     )
 
     def write() -> None:

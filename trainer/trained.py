@@ -12,6 +12,7 @@ from trainer.config import TrainingConfig
 from trainer.model import ItemVectors
 from trainer.names import BLEND, MODELS, ON_REQUEST, merge_of
 from trainer.recommender import VectorRecommender
+from trainer.sources import trainer_version
 from trainer.variants import as_variant, trainings
 
 _OF_NO_CONSEQUENCE = ("trainer.tensorboard",)
@@ -51,6 +52,8 @@ def what_differs(directory: Path, config: TrainingConfig, examples_digest: str) 
         return "not trained yet"
     if description.examples_digest != examples_digest:
         return "trained on other examples"
+    if description.code != trainer_version():
+        return "trained by other code"
     wanted = as_variant(config)
     for section in ("seed", "features", "model", "loss", "trainer"):
         found = dict(_options(section, getattr(description, section)))

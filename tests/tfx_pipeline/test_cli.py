@@ -1,5 +1,6 @@
 """Every mistake on the command line is one clear line, and quick verbs stay quick."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from tests.preprocessing.shop import shop_interactions, shop_items, write_csv, w
 from tfx_pipeline import cli
 from tfx_pipeline.config import RunConfig
 from tfx_pipeline.steps import Inputs, preprocess_step
+from tfx_pipeline.verbs import VERBS
 from tfx_pipeline.workdir import Workdir
 
 
@@ -101,8 +103,8 @@ def test_internal_faults_are_one_line_too(capsys, monkeypatch):
     def broken(arguments):
         raise ZeroDivisionError("division\nby zero")
 
-    help_text, add_arguments, _, takes_beam = cli._VERBS["query"]
-    monkeypatch.setitem(cli._VERBS, "query", (help_text, add_arguments, broken, takes_beam))
+    verb = VERBS["query"]
+    monkeypatch.setitem(VERBS, "query", dataclasses.replace(verb, run=broken))
     monkeypatch.delenv("MTMH_TRACEBACK", raising=False)
     assert cli.main(["query", "--item", "1"]) == 70
     error = capsys.readouterr().err
@@ -135,7 +137,7 @@ def test_help_imports_nothing_heavy(arguments):
 def test_no_verb_shows_the_verbs(capsys):
     assert cli.main([]) == 2
     printed = capsys.readouterr().out
-    for verb in cli._VERBS:
+    for verb in VERBS:
         assert verb in printed
 
 

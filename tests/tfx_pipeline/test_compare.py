@@ -207,6 +207,16 @@ def test_other_examples_train_anew(compared, monkeypatch, tmp_path):
     assert asked == ["one_head"]
 
 
+def test_other_code_trains_anew(compared, monkeypatch, caplog):
+    asked = []
+    monkeypatch.setattr(steps, "train_step", lambda workdir, config: asked.append(config.model.name))
+    monkeypatch.setattr("trainer.trained.trainer_version", lambda: "trainer:another")
+    with caplog.at_level("INFO", "mtmh.compare"):
+        train_missing(compared[0], load_config(None, SMALL), pick_models(["one_head"]))
+    assert asked == ["one_head"]
+    assert "trained by other code" in caplog.text
+
+
 def test_a_sample_of_the_triggers(compared, tmp_path):
     shutil.copytree(compared[0].root, tmp_path / "copy")
     workdir = Workdir(tmp_path / "copy")

@@ -6,7 +6,8 @@ import pytest
 
 from preprocessing.config import InputConfig
 from preprocessing.errors import UserError
-from tfx_pipeline.fingerprint import code_version, content_fingerprint
+from preprocessing.sources_hash import code_version
+from tfx_pipeline.fingerprint import content_fingerprint
 from tfx_pipeline.run_reasons import FIRST, NOTHING, reasons
 
 
