@@ -46,7 +46,7 @@ class LossConfig:
     relevance: float = option(0.5, "λ, weight of the relevance head's distillation loss; 0 leaves it out", minimum=0)
     align: float | None = option(
         None,
-        "μ, weight of the same target on the engagement head's logits; 0 leaves it out; by default at most 0.25, less "
+        "μ, weight of the same target on the engagement head's logits; 0 leaves it out; by default at most 0.3, less "
         "the more trigger events an item has, as what is rarely seen is guessed from what is like it, and less where "
         "the teacher takes only a handful of items for alike",
         minimum=0,

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_ALIGN: Final = 0.25
+MOST_ALIGN: Final = 0.3
 """μ on sparse data with a broad teacher."""
 MOST_ID_DROPOUT: Final = 0.3
 """Share of items whose identity is hidden on sparse data."""
@@ -31,7 +31,7 @@ def align_weight(triggers_per_item: float, teacher_breadth: float) -> float:
     """Default of μ.
 
     >>> align_weight(5.0, 100.0), round(align_weight(150.0, 100.0), 3), round(align_weight(5.0, 6.0), 3)
-    (0.25, 0.008, 0.05)
+    (0.3, 0.01, 0.06)
     """
     return MOST_ALIGN * _sparsity(triggers_per_item, 5.0) * min(1.0, teacher_breadth / _BROAD)
 
