@@ -27,17 +27,17 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("demo/bench"), help="where bench.md and bench.json go")
     arguments = parser.parse_args()
     figures: list[Figure] = []
+    arguments.output.mkdir(parents=True, exist_ok=True)
     for stage in arguments.only or STAGES:
         print(f"{stage} ...", file=sys.stderr, flush=True)
         quick = ["--quick"] if arguments.quick else []
         ended = python("-m", "benchmarks.stages", stage, *quick, environment=_QUIET)
         figures += [Figure(**each) for each in json.loads(ended.output.splitlines()[-1])]
-    document = {"machine": machine(), "quick": arguments.quick, "figures": [vars(figure) for figure in figures]}
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "bench.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    text = markdown(figures)
-    (arguments.output / "bench.md").write_text(text, encoding="utf-8")
-    print(text, end="")
+        # After each stage: they take minutes, and one that fails or is stopped does not lose the others.
+        document = {"machine": machine(), "quick": arguments.quick, "figures": [vars(figure) for figure in figures]}
+        (arguments.output / "bench.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        (arguments.output / "bench.md").write_text(markdown(figures), encoding="utf-8")
+    print(markdown(figures), end="")
     if any(figure.met is False for figure in figures):
         sys.exit(1)
 
