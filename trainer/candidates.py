@@ -113,39 +113,23 @@ class CandidateSampler:
             tf.fill([self._num_items], -1), candidates[:, tf.newaxis], tf.range(tf.size(candidates))
         )
 
-    def positives(self, trigger: Any, target: Any, weight: Any, places: Any, size: Any) -> Any:
-        """Candidates that are no negatives of a row: all that its trigger is known to lead to, its own targets too.
+    def positives(self, trigger: Any, places: Any) -> Any:
+        """Candidates that are no negatives of a row, for its trigger is known to lead to them.
 
         None where known positives are not left out, see `LossConfig.mask_known_positives`.
 
         Args:
           trigger: int32 [B].
-          target: int32 [B, W].
-          weight: float32 [B, W], 0 pads.
           places: int32 [N], from `places`.
-          size: int32 scalar C.
 
         Returns:
-          bool [B, C].
+          int32 [n, 2], cells (row, candidate).
         """
         if not self.masks_known_positives:
             return None
-        width = size + 1  # a last column, cut off in the end, takes what is no candidate
-        places = tf.where(places < 0, size, places)
-        # A frequent trigger may be in a batch many times: its row is drawn once and copied.
-        distinct, position = tf.unique(trigger)
-        start = tf.gather(self._row_splits, distinct)
-        lengths = tf.gather(self._row_splits, distinct + 1) - start
+        start = tf.gather(self._row_splits, trigger)
+        lengths = tf.gather(self._row_splits, trigger + 1) - start
         of_row = tf.repeat(start - tf.cumsum(lengths, exclusive=True), lengths)
-        known = tf.gather(self._known, of_row + tf.range(tf.size(of_row)))
-        cell = tf.repeat(tf.range(tf.size(distinct)) * width, lengths) + tf.gather(places, known)
-        flat = _mark(tf.zeros([tf.size(distinct) * width], tf.bool), cell[:, tf.newaxis])
-        mask = tf.gather(tf.reshape(flat, [-1, width]), position)
-        row = tf.repeat(tf.range(tf.size(trigger)), tf.shape(target)[1])
-        column = tf.reshape(tf.where(weight > 0, tf.gather(places, target), size), [-1])
-        return _mark(mask, tf.stack([row, column], axis=1))[:, :-1]
-
-
-def _mark(mask: Any, indices: Any) -> Any:
-    """Sets cells of a bool tensor; the same cell may be named more than once."""
-    return tf.tensor_scatter_nd_update(mask, indices, tf.ones_like(indices[:, 0], tf.bool))
+        column = tf.gather(places, tf.gather(self._known, of_row + tf.range(tf.size(of_row))))
+        row = tf.repeat(tf.range(tf.size(trigger)), lengths)
+        return tf.boolean_mask(tf.stack([row, column], axis=1), column >= 0)

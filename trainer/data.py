@@ -86,7 +86,18 @@ def training_batches(
     blocks = blocks.map(dense_block, num_parallel_calls=2, deterministic=True)
     groups = blocks.ragged_batch(_SHUFFLED_BLOCKS).map(concatenate)
     groups = groups.enumerate().map(shuffle_rows, num_parallel_calls=2)
-    return groups.rebatch(batch_size, drop_remainder=False).prefetch(4)
+    return untuned(groups.rebatch(batch_size, drop_remainder=False).prefetch(4))
+
+
+def untuned(dataset: Any) -> Any:
+    """The dataset without tf.data's autotuning, which has nothing to tune where no size is left to it.
+
+    Its thread sleeps for twice as long each time, and an iterator that is let go sometimes waits until it wakes: an
+    epoch of three seconds took five, or ten.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -44,6 +44,9 @@ class EngagementTask(tf.keras.layers.Layer, tfrs.tasks.Task):
       L_eng = sum_{r, t} w_rt (log(exp(s_rt - q_t) + sum_{j in N(r)} exp(s_rj - q_j)) - (s_rt - q_t)) / sum w
 
     where a row knows no positives, the sum is over all candidates: the softmax of the row's targets among them.
+
+    Rows and candidates make by far the largest matrix of a step. So the gradient is spelled out: TensorFlow would put
+    its own together from five more of that size.
     """
 
     def __init__(self) -> None:
@@ -54,7 +57,7 @@ class EngagementTask(tf.keras.layers.Layer, tfrs.tasks.Task):
         logits: Any,
         log_inclusion: Any,
         positives: Any,
-        target_position: Any,
+        targets: Any,
         weight: Any,
         total_weight: Any | None = None,
     ) -> Any:
@@ -63,21 +66,40 @@ class EngagementTask(tf.keras.layers.Layer, tfrs.tasks.Task):
         Args:
           logits: float32 [B, C], rows against candidates.
           log_inclusion: float32 [C].
-          positives: bool [B, C], candidates that are no negatives of the row, its own targets at least; None to
-            compare with all candidates.
-          target_position: int32 [B, W], where among the candidates each target is; any valid one where weight is 0.
-          weight: float32 [B, W], 0 pads.
+          positives: int32 [n, 2], cells (row, candidate) that are no negatives, besides the targets'; None to compare
+            with all candidates.
+          targets: int32 [P, 2], cells of the rows' targets.
+          weight: float32 [P], of the targets.
           total_weight: what the sum over the rows is divided by, where they are some of a batch's; by default, the
             sum of ``weight``.
         """
-        corrected = logits - log_inclusion[tf.newaxis, :]
-        masked = corrected if positives is None else tf.where(positives, _MASKED, corrected)
-        others = tf.reduce_logsumexp(masked, axis=1, keepdims=True)
-        row = tf.broadcast_to(tf.range(tf.shape(logits)[0])[:, tf.newaxis], tf.shape(target_position))
-        target = tf.gather_nd(corrected, tf.stack([row, target_position], axis=-1))  # its gradient is a cheap scatter
-        loss = others - target if positives is None else tf.nn.softplus(others - target)
         total_weight = tf.reduce_sum(weight) if total_weight is None else total_weight
-        return tf.math.divide_no_nan(tf.reduce_sum(loss * weight), total_weight)
+        row, rows = targets[:, 0], tf.shape(logits)[0]
+
+        @tf.custom_gradient
+        def loss_of(logits: Any) -> Any:
+            masked = logits - log_inclusion[tf.newaxis, :]
+            target = tf.gather_nd(masked, targets)
+            if positives is not None:
+                hidden = tf.concat([positives, targets], axis=0)
+                with tf.control_dependencies([target]):  # the matrix may be written into then
+                    masked = tf.tensor_scatter_nd_update(masked, hidden, tf.fill(tf.shape(hidden)[:1], _MASKED))
+            most = tf.reduce_max(masked, axis=1, keepdims=True)
+            shares = tf.exp(masked - most)
+            total = tf.reduce_sum(shares, axis=1, keepdims=True)
+            lead = tf.gather(tf.squeeze(most + tf.math.log(total), axis=1), row) - target
+            loss = lead if positives is None else tf.nn.softplus(lead)
+            slope = weight if positives is None else weight * tf.sigmoid(lead)
+
+            def gradient(upstream: Any) -> Any:
+                pull = tf.math.divide_no_nan(upstream, total_weight) * slope
+                of_row = tf.math.unsorted_segment_sum(pull, row, rows)
+                push = shares * (of_row[:, tf.newaxis] / total)
+                return tf.tensor_scatter_nd_sub(push, targets, pull)
+
+            return tf.math.divide_no_nan(tf.reduce_sum(loss * weight), total_weight), gradient
+
+        return loss_of(logits)
 
 
 class AnnotationTask(tf.keras.layers.Layer, tfrs.tasks.Task):

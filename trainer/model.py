@@ -301,12 +301,14 @@ class MTMHModel(tfrs.Model):
     ) -> Any:
         """The engagement loss of a replica's rows, given as a batch is."""
         places = self.sampler.places(candidates)
+        present = tf.where(own["weight"] > 0.0)
+        column = tf.gather(places, tf.gather_nd(own["target"], present))
         return self.engagement_task(
             _logits(self.engagement_temperature, queries, answers),
             tf.gather(self.sampler.log_inclusion, candidates),
-            self.sampler.positives(own["trigger"], own["target"], own["weight"], places, tf.size(candidates)),
-            tf.maximum(tf.gather(places, own["target"]), 0),
-            own["weight"],
+            self.sampler.positives(own["trigger"], places),
+            tf.stack([tf.cast(present[:, 0], tf.int32), column], axis=1),
+            tf.gather_nd(own["weight"], present),
             total_weight,
         )
 

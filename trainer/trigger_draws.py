@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocessing.backend import tf
-from trainer.data import PairSummary
+from trainer.data import PairSummary, untuned
 
 _FLATTENING: Final = 0.5
 """Triggers are drawn by this power of their weight, and weighted so that the loss is that of all pairs."""
@@ -88,7 +88,7 @@ class TriggerTable:
             for _ in range(steps):
                 yield self._draw(size, rng)
 
-        return tf.data.Dataset.from_generator(draws, output_signature=signature).prefetch(2)
+        return untuned(tf.data.Dataset.from_generator(draws, output_signature=signature).prefetch(2))
 
     def _draw(self, size: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
         drawn = np.minimum(np.searchsorted(self._shares, rng.random(size)), self.num_triggers - 1)

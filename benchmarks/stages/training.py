@@ -18,6 +18,7 @@ from preprocessing.read import read_items, read_pairs
 from tfx_pipeline.config import load_config
 from trainer import train
 from trainer.config import EVENTS, TRIGGERS, TrainingConfig
+from trainer.data import untuned
 from trainer.optimizer import FusedAdam
 
 _STEPS_PER_CALL = 8
@@ -78,7 +79,8 @@ class Ours:
         held = held or list(self._batches.epoch(0).take(_STEPS_PER_CALL))
         self.pairs_a_step = float(np.mean([np.count_nonzero(each["weight"]) for each in held]))
         spec = {name: tf.TensorSpec([None] * value.ndim, value.dtype) for name, value in held[0].items()}
-        self.from_memory = tf.data.Dataset.from_generator(lambda: iter(held), output_signature=spec).cache().repeat()
+        memory = tf.data.Dataset.from_generator(lambda: iter(held), output_signature=spec).cache().repeat().prefetch(2)
+        self.from_memory = untuned(memory)
         # Epoch after epoch, as the loop would read them.
         self.batches = self._batches.epoch(1).repeat()
         self._set_products(held[0])

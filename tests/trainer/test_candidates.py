@@ -108,45 +108,31 @@ def test_places_are_the_inverse_of_the_candidates():
     assert (np.delete(places, [4, 0, 9]) == -1).all()
 
 
-def naive_positives(known, trigger, target, weight, candidates):
-    mask = np.zeros((len(trigger), len(candidates)), dtype=bool)
-    for row, item in enumerate(trigger):
-        own = {t for t, w in zip(target[row], weight[row], strict=True) if w > 0}
-        positives = own | set(known.get(item, ()))
-        mask[row] = [candidate in positives for candidate in candidates]
-    return mask
-
-
 ITEMS = st.integers(0, NUMBER - 1)
 
 
 @settings(max_examples=60)
 @given(
     known=st.dictionaries(ITEMS, st.sets(ITEMS, max_size=6)),
-    rows=st.lists(
-        st.tuples(ITEMS, st.lists(st.tuples(ITEMS, st.sampled_from([0.0, 0.25, 1.0])), min_size=2, max_size=2)),
-        min_size=1,
-        max_size=6,
-    ),
+    trigger=st.lists(ITEMS, min_size=1, max_size=6),
     candidates=st.sets(ITEMS, min_size=1).map(list).flatmap(st.permutations),
 )
-def test_positives_are_own_targets_and_known_ones(known, rows, candidates):
-    trigger = [item for item, _ in rows]
-    target = [[item for item, _ in pairs] for _, pairs in rows]
-    weight = [[w for _, w in pairs] for _, pairs in rows]
+def test_positives_are_the_known_targets_among_the_candidates(known, trigger, candidates):
     source = sampler(known, mask_known_positives=True)
-    places = source.places(tf.constant(candidates))
-    found = source.positives(
-        tf.constant(trigger), tf.constant(target), tf.constant(weight), places, tf.constant(len(candidates))
-    )
-    assert found.dtype == tf.bool
-    expected = naive_positives(known, trigger, target, weight, candidates)
-    assert found.numpy().tolist() == expected.tolist()
+    found = source.positives(tf.constant(trigger), source.places(tf.constant(candidates)))
+    assert found.dtype == tf.int32
+    expected = [
+        [row, column]
+        for row, item in enumerate(trigger)
+        for column, candidate in enumerate(candidates)
+        if candidate in known.get(item, ())
+    ]
+    assert sorted(found.numpy().tolist()) == sorted(expected)
 
 
 def test_where_positives_are_not_masked_none_are_known():
     source = sampler({0: {3}}, mask_known_positives=False)
-    assert source.positives(TARGET[:, 0], TARGET, WEIGHT, source.places(tf.range(NUMBER)), tf.constant(NUMBER)) is None
+    assert source.positives(TARGET[:, 0], source.places(tf.range(NUMBER))) is None
 
 
 def test_known_positives_are_masked_by_default_where_they_are_few():

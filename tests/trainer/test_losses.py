@@ -57,12 +57,15 @@ def test_log_inclusion_of_a_catalogue_taken_whole_is_zero():
 
 
 def engagement(logits, log_q, positives, position, weight):
+    """The loss of a mask of positives, or None, and of padded targets, as a batch has them."""
+    present = np.argwhere(np.asarray(weight) > 0)
+    cells = np.stack([present[:, 0], np.asarray(position)[tuple(present.T)]], axis=1)
     return EngagementTask()(
-        tf.constant(logits, tf.float32),
+        logits if tf.is_tensor(logits) else tf.constant(logits, tf.float32),
         tf.constant(log_q, tf.float32),
-        None if positives is None else tf.constant(positives),
-        tf.constant(position, tf.int32),
-        tf.constant(weight, tf.float32),
+        None if positives is None else tf.constant(np.argwhere(positives), tf.int32),
+        tf.constant(cells, tf.int32),
+        tf.constant(np.asarray(weight)[tuple(present.T)], tf.float32),
     )
 
 
@@ -100,6 +103,27 @@ def test_engagement_task_ignores_what_is_padded_and_what_is_masked():
     assert float(engagement(*other_negative)) > base
 
 
+@pytest.mark.parametrize("masks", [True, False])
+@given(st.integers(0, 2**32 - 1))
+def test_engagement_task_has_the_gradient_of_its_formula(masks, seed):
+    rng = np.random.default_rng(seed)
+    rows, number, targets = 4, 7, 3
+    logits, log_q = tf.constant(rng.normal(size=(rows, number)) * 4, tf.float32), -rng.random(number).astype(F32)
+    position = rng.integers(0, number, (rows, targets))  # the same one may come twice
+    weight = rng.choice([0.0, 0.3, 1.0], (rows, targets)).astype(F32)
+    known = (position[:, :, np.newaxis] == np.arange(number)).any(axis=1) if masks else None
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(logits)
+        found = 3.0 * engagement(logits, log_q, known, position, weight)
+        corrected = logits - log_q
+        others = tf.reduce_logsumexp(corrected if known is None else tf.where(known, -1e9, corrected), 1, keepdims=True)
+        lead = others - tf.gather(corrected, position, batch_dims=1)
+        terms = weight * (tf.nn.softplus(lead) if masks else lead)
+        formula = 3.0 * tf.math.divide_no_nan(tf.reduce_sum(terms), tf.reduce_sum(weight))
+    assert float(found) == pytest.approx(float(formula), rel=1e-5, abs=1e-6)
+    assert tape.gradient(found, logits).numpy() == pytest.approx(tape.gradient(formula, logits).numpy(), abs=1e-5)
+
+
 @given(st.integers(0, 2**32 - 1))
 def test_engagement_task_on_the_whole_catalogue_is_softmax_cross_entropy(seed):
     rng = np.random.default_rng(seed)
@@ -117,9 +141,8 @@ def test_engagement_task_with_nothing_to_compare_has_no_loss_and_no_gradient():
     logits = tf.Variable([[1.0, 2.0], [3.0, 4.0]])
     for positives, weight in ((True, 1.0), (False, 0.0), (True, 0.0)):
         with tf.GradientTape() as tape:
-            loss = EngagementTask()(
-                logits, tf.zeros([2]), tf.fill([2, 2], positives), tf.zeros([2, 1], tf.int32), tf.fill([2, 1], weight)
-            )
+            mask, weights = np.full((2, 2), positives), np.full((2, 1), weight, F32)
+            loss = engagement(tf.convert_to_tensor(logits), [0.0, 0.0], mask, np.zeros((2, 1), int), weights)
         assert float(loss) == 0.0
         assert tape.gradient(loss, logits).numpy().tolist() == [[0, 0], [0, 0]]
 
