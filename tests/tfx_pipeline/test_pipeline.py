@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from preprocessing import sources_hash
 from preprocessing.backend import tf  # noqa: F401 before TFX imports TensorFlow in a flavour of its own
-from tfx_pipeline import diagram, fingerprint
+from tfx_pipeline import diagram
 from tfx_pipeline.config import RunConfig, load_config
 from tfx_pipeline.pipeline import Settings, create_pipeline
 from tfx_pipeline.schema import schema_text
@@ -116,10 +117,10 @@ def test_a_changed_line_of_code_runs_what_depends_on_it(made, monkeypatch, tmp_p
             copied = tmp_path / source.relative_to(ROOT)
             copied.parent.mkdir(parents=True, exist_ok=True)
             copied.write_bytes(source.read_bytes() + (b"# changed\n" if source == ROOT / file else b""))
-    monkeypatch.setattr(fingerprint, "_ROOT", tmp_path)
-    fingerprint._hash_sources.cache_clear()
+    monkeypatch.setattr(sources_hash, "_ROOT", tmp_path)
+    sources_hash._hash_sources.cache_clear()
     found = rerun(made, create_pipeline(settings()))
-    fingerprint._hash_sources.cache_clear()
+    sources_hash._hash_sources.cache_clear()
     assert (found == set()) if first is None else (first in found)
     assert not found & kept
 
