@@ -101,3 +101,13 @@ def test_the_stream_is_for_tables_that_are_too_large(monkeypatch):
     assert isinstance(make_batches(TrainerConfig(batches="events"), counted(WEIGHTS), [], 0), EventBatches)
     monkeypatch.setattr("trainer.batches._MOST_COUNTED_PAIRS", 10)
     assert isinstance(make_batches(TrainerConfig(), counted(WEIGHTS), [], 0), EventBatches)
+
+
+def test_no_thread_tunes_what_leaves_nothing_to_tune(tmp_path):
+    """It would keep an iterator from ending, see `trainer.data.untuned`."""
+    config = TrainerConfig(batch_size=4)
+    for batches in (
+        TriggerBatches(config, counted(WEIGHTS), 0),
+        EventBatches(config, counted(WEIGHTS), [str(tmp_path / "pairs.tfrecord.gz")], 0),
+    ):
+        assert batches.epoch(0).options().autotune.enabled is False
