@@ -111,7 +111,8 @@ def test_engagement_task_has_the_gradient_of_its_formula(masks, seed):
     logits, log_q = tf.constant(rng.normal(size=(rows, number)) * 4, tf.float32), -rng.random(number).astype(F32)
     position = rng.integers(0, number, (rows, targets))  # the same one may come twice
     weight = rng.choice([0.0, 0.3, 1.0], (rows, targets)).astype(F32)
-    known = (position[:, :, np.newaxis] == np.arange(number)).any(axis=1) if masks else None
+    known = ((position[:, :, np.newaxis] == np.arange(number)) & (weight[:, :, np.newaxis] > 0)).any(axis=1)
+    known = known if masks else None
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(logits)
         found = 3.0 * engagement(logits, log_q, known, position, weight)
@@ -121,6 +122,8 @@ def test_engagement_task_has_the_gradient_of_its_formula(masks, seed):
         terms = weight * (tf.nn.softplus(lead) if masks else lead)
         formula = 3.0 * tf.math.divide_no_nan(tf.reduce_sum(terms), tf.reduce_sum(weight))
     assert float(found) == pytest.approx(float(formula), rel=1e-5, abs=1e-6)
+    if masks:  # the targets are no negatives of their row, named among the positives or not
+        assert float(found) == float(3.0 * engagement(logits, log_q, np.zeros_like(known), position, weight))
     assert tape.gradient(found, logits).numpy() == pytest.approx(tape.gradient(formula, logits).numpy(), abs=1e-5)
 
 

@@ -43,6 +43,11 @@ def trained():
     items.interaction_count[-1] = 0
     catalogue = small_catalogue(items)
     model = MTMHModel(catalogue, SMALL.features, SMALL.model, SMALL.loss, seed=3)
+    rng = np.random.default_rng(3)
+    for (
+        weights
+    ) in model.relevance_query.weights:  # as a training leaves them: at first the head adds nothing of its own
+        weights.assign(rng.normal(size=weights.shape) * 0.3)
     description = ModelDescription(
         features=SMALL.features,
         model=SMALL.model,
@@ -93,7 +98,7 @@ def test_a_new_item_is_what_is_said_of_it_and_nothing_else(trained):
     vectors = columns(embed_other_catalogue(model, description, items, grown))
     for matrix in vectors:
         np.testing.assert_allclose(matrix[grown.ids.index("a")], matrix[grown.ids.index("z")], atol=1e-6)
-        assert np.abs(matrix[grown.ids.index("a")] - matrix[grown.ids.index(items.ids[3])]).max() > 1e-4
+        assert np.abs(matrix[grown.ids.index("a")] - matrix[grown.ids.index(items.ids[3])]).max() > 1e-3
     never = with_item(items, "a", items.titles[15], items.categories[15], items.content_vectors[15])
     for matrix in columns(embed_other_catalogue(model, description, items, never)):
         np.testing.assert_allclose(matrix[never.ids.index("a")], matrix[never.ids.index(items.ids[15])], atol=1e-6)
