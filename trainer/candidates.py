@@ -127,9 +127,19 @@ class CandidateSampler:
         """
         if not self.masks_known_positives:
             return None
-        start = tf.gather(self._row_splits, trigger)
-        lengths = tf.gather(self._row_splits, trigger + 1) - start
-        of_row = tf.repeat(start - tf.cumsum(lengths, exclusive=True), lengths)
-        column = tf.gather(places, tf.gather(self._known, of_row + tf.range(tf.size(of_row))))
-        row = tf.repeat(tf.range(tf.size(trigger)), lengths)
-        return tf.boolean_mask(tf.stack([row, column], axis=1), column >= 0)
+        # A frequent trigger may be in a batch many times: what it leads to is looked up once.
+        distinct, position = tf.unique(trigger)
+        start = tf.gather(self._row_splits, distinct)
+        row, place = _runs(start, tf.gather(self._row_splits, distinct + 1) - start)
+        column = tf.gather(places, tf.gather(self._known, place))
+        row, column = (tf.boolean_mask(part, column >= 0) for part in (row, column))
+        length = tf.math.unsorted_segment_sum(tf.ones_like(row), row, tf.size(distinct))
+        start = tf.cumsum(length, exclusive=True)
+        row, place = _runs(tf.gather(start, position), tf.gather(length, position))
+        return tf.stack([row, tf.gather(column, place)], axis=1)
+
+
+def _runs(start: Any, length: Any) -> tuple[Any, Any]:
+    """Runs of consecutive places, int32 [n] each, one after another: which run, and the places; int32 [sum of n]."""
+    run = tf.repeat(tf.range(tf.size(length)), length)
+    return run, tf.range(tf.size(run)) + tf.gather(start - tf.cumsum(length, exclusive=True), run)
