@@ -1,10 +1,14 @@
-"""Vectors such as a trained model gives, of any number of items: both heads see one structure of topics."""
+"""Vectors of both heads for the benchmarks: a trained model's, or drawn ones of any number of items."""
 
+import dataclasses
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from preprocessing.read import read_items
+from trainer.artefact import load_model
 from trainer.model import ItemVectors
 
 _PER_TOPIC = 250
@@ -55,14 +59,40 @@ def draw(items: int, queries: int, dimension: int = 64, seed: int = 0) -> Catalo
         )
     heads = [np.concatenate(head) for head in zip(*parts, strict=True)]
     in_half = rng.random(topics) < 0.5
-    chance = rng.random((2, items))
-    categories = [
+    vectors, asked = (ItemVectors(*(head[part] for head in heads)) for part in (slice(items), slice(items, None)))
+    return Catalogue(vectors, asked, _with_filters(in_half[of_item[:items]], rng))
+
+
+def of_model(examples: Path, model_directory: Path, queries: int, seed: int = 0) -> Catalogue:
+    """The vectors of a trained model; some items at random are taken out of its catalogue and asked for.
+
+    Categories are laid over it: ``half`` are the items of half of the last categories, ``twentieth`` and ``rare`` as
+    `draw` has them.
+
+    Raises:
+      UserError: an artefact is missing or damaged.
+    """
+    items = read_items(str(examples))
+    vectors = load_model(model_directory, items)[0].embed_catalogue()
+    rng = np.random.default_rng(seed)
+    out = np.zeros(len(items), bool)
+    out[rng.choice(len(items), queries, replace=False)] = True
+    leaf = [each[-1] if each else "" for each in items.categories]
+    halves = {name: rng.random() < 0.5 for name in sorted(set(leaf))}
+    categories = _with_filters(np.array([halves[name] for name in leaf])[~out], rng)
+    return Catalogue(_rows(vectors, ~out), _rows(vectors, out), categories)
+
+
+def _rows(vectors: ItemVectors, chosen: NDArray[np.bool_]) -> ItemVectors:
+    return ItemVectors(*(getattr(vectors, field.name)[chosen] for field in dataclasses.fields(vectors)))
+
+
+def _with_filters(in_half: NDArray[np.bool_], rng: np.random.Generator) -> list[tuple[str, ...]]:
+    chance = rng.random((2, len(in_half)))
+    return [
         tuple(name for name, there in (("half", half), ("twentieth", one < 0.05), ("rare", other < 0.005)) if there)
-        for half, one, other in zip(in_half[of_item[:items]], *chance, strict=True)
+        for half, one, other in zip(in_half, *chance, strict=True)
     ]
-    return Catalogue(
-        ItemVectors(*(head[:items] for head in heads)), ItemVectors(*(head[items:] for head in heads)), categories
-    )
 
 
 def _unit(vectors: Any) -> NDArray[np.float32]:

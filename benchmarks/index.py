@@ -1,8 +1,9 @@
 """What each flavour's index finds of exact search, and how much faster it is.
 
 ``python -m benchmarks.index [--items N] [--dimension D] [--queries Q] [--output DIR]``: by default a million items with
-two heads of 64 dimensions, which takes some 8 GB and half an hour. Vectors are drawn, see `benchmarks.head_vectors`;
-what is asked for is none of the catalogue. Latency is that of the SavedModel in a process of its own.
+two heads of 64 dimensions, which takes some 8 GB and half an hour. Vectors are drawn, see `benchmarks.head_vectors`,
+or with ``--workdir DIR`` those of the model that was trained there; what is asked for is none of the catalogue.
+Latency is that of the SavedModel in a process of its own.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.drawn_version import FILTERS, WARM_UP, build, item_ids, save, tune
-from benchmarks.head_vectors import Catalogue, draw
+from benchmarks.head_vectors import Catalogue, draw, of_model
 from benchmarks.verdicts import Verdict, print_verdicts
 from preprocessing.backend import tf
 from serving.config import IndexConfig
@@ -30,7 +31,9 @@ from serving.index import plan_index
 from serving.index_gate import GATE_DIAL, GATE_K
 from serving.retriever import Retriever
 from serving.signatures import RETRIEVE_FILTERED, SIGNATURES
+from tfx_pipeline.workdir import Workdir
 from trainer.model import ItemVectors
+from trainer.names import MTMH
 
 _BATCH = 20
 _FILTERED = 100
@@ -60,6 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.index", description=main.__doc__)
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--dimension", type=int, default=64)
+    parser.add_argument("--workdir", type=Path, help="of a training whose MTMH model's vectors are taken")
     parser.add_argument("--queries", type=int, default=500, help="queries that the index is judged by")
     parser.add_argument("--requests", type=int, default=300, help="requests that are timed")
     parser.add_argument("--seed", type=int, default=0)
@@ -71,7 +75,11 @@ def main() -> None:
     arguments = parser.parse_args()
     filters = () if arguments.without_filters else FILTERS
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    catalogue = draw(arguments.items, arguments.queries, arguments.dimension, arguments.seed)
+    if arguments.workdir:
+        work = Workdir(arguments.workdir)
+        catalogue = of_model(work.examples, work.model(MTMH), arguments.queries, arguments.seed)
+    else:
+        catalogue = draw(arguments.items, arguments.queries, arguments.dimension, arguments.seed)
     variants = [each for each in VARIANTS if not arguments.only or each.name in arguments.only]
     rows = []
     for variant in variants:
