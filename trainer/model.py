@@ -304,7 +304,8 @@ class MTMHModel(tfrs.Model):
         present = tf.where(own["weight"] > 0.0)
         column = tf.gather(places, tf.gather_nd(own["target"], present))
         return self.engagement_task(
-            _logits(self.engagement_temperature, queries, answers),
+            self.engagement_temperature(queries),
+            answers,
             tf.gather(self.sampler.log_inclusion, candidates),
             self.sampler.positives(own["trigger"], places),
             tf.stack([tf.cast(present[:, 0], tf.int32), column], axis=1),

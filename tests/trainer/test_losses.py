@@ -56,12 +56,14 @@ def test_log_inclusion_of_a_catalogue_taken_whole_is_zero():
     assert (log_inclusion(np.array([0.9, 0.1, 0.0]), draws=2.0, uniform=2) < 0).all()
 
 
-def engagement(logits, log_q, positives, position, weight):
-    """The loss of a mask of positives, or None, and of padded targets, as a batch has them."""
+def engagement(logits, log_q, positives, position, weight, answers=None):
+    """The loss of a mask of positives, or None, and of padded targets, as a batch has them; logits may be queries."""
     present = np.argwhere(np.asarray(weight) > 0)
     cells = np.stack([present[:, 0], np.asarray(position)[tuple(present.T)]], axis=1)
+    logits = logits if tf.is_tensor(logits) else tf.constant(logits, tf.float32)
     return EngagementTask()(
-        logits if tf.is_tensor(logits) else tf.constant(logits, tf.float32),
+        logits,
+        tf.eye(logits.shape[1]) if answers is None else answers,
         tf.constant(log_q, tf.float32),
         None if positives is None else tf.constant(np.argwhere(positives), tf.int32),
         tf.constant(cells, tf.int32),
@@ -107,24 +109,27 @@ def test_engagement_task_ignores_what_is_padded_and_what_is_masked():
 @given(st.integers(0, 2**32 - 1))
 def test_engagement_task_has_the_gradient_of_its_formula(masks, seed):
     rng = np.random.default_rng(seed)
-    rows, number, targets = 4, 7, 3
-    logits, log_q = tf.constant(rng.normal(size=(rows, number)) * 4, tf.float32), -rng.random(number).astype(F32)
+    rows, number, targets, width = 4, 7, 3, 5
+    queries, answers = (tf.constant(rng.normal(size=(n, width)) * 2, tf.float32) for n in (rows, number))
+    log_q = -rng.random(number).astype(F32)
     position = rng.integers(0, number, (rows, targets))  # the same one may come twice
     weight = rng.choice([0.0, 0.3, 1.0], (rows, targets)).astype(F32)
     known = ((position[:, :, np.newaxis] == np.arange(number)) & (weight[:, :, np.newaxis] > 0)).any(axis=1)
     known = known if masks else None
     with tf.GradientTape(persistent=True) as tape:
-        tape.watch(logits)
-        found = 3.0 * engagement(logits, log_q, known, position, weight)
-        corrected = logits - log_q
+        tape.watch([queries, answers])
+        found = 3.0 * engagement(queries, log_q, known, position, weight, answers)
+        corrected = tf.matmul(queries, answers, transpose_b=True) - log_q
         others = tf.reduce_logsumexp(corrected if known is None else tf.where(known, -1e9, corrected), 1, keepdims=True)
         lead = others - tf.gather(corrected, position, batch_dims=1)
         terms = weight * (tf.nn.softplus(lead) if masks else lead)
         formula = 3.0 * tf.math.divide_no_nan(tf.reduce_sum(terms), tf.reduce_sum(weight))
     assert float(found) == pytest.approx(float(formula), rel=1e-5, abs=1e-6)
     if masks:  # the targets are no negatives of their row, named among the positives or not
-        assert float(found) == float(3.0 * engagement(logits, log_q, np.zeros_like(known), position, weight))
-    assert tape.gradient(found, logits).numpy() == pytest.approx(tape.gradient(formula, logits).numpy(), abs=1e-5)
+        assert float(found) == float(3.0 * engagement(queries, log_q, np.zeros_like(known), position, weight, answers))
+    for vectors in (queries, answers):
+        expected = tape.gradient(formula, vectors).numpy()
+        assert tape.gradient(found, vectors).numpy() == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
 @given(st.integers(0, 2**32 - 1))
