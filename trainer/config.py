@@ -9,6 +9,8 @@ from trainer.names import MODELS, MTMH, PARTS
 
 TRIGGERS: Final = "triggers"
 EVENTS: Final = "events"
+FLOAT32: Final = "float32"
+MIXED_BFLOAT16: Final = "mixed_bfloat16"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +115,12 @@ class TrainerConfig:
     )
     patience: int = option(3, "stop after this many epochs without a better recall on the validation slice", minimum=1)
     eval_triggers: int = option(20000, "triggers sampled for the evaluation between epochs", minimum=1)
+    precision: str = option(
+        FLOAT32,
+        "`mixed_bfloat16`: in a training step encoder and towers multiply in bfloat16, for GPUs and TPUs that have it; "
+        "weights, logits and losses stay float32, and so does all that the trained model computes",
+        choices=(FLOAT32, MIXED_BFLOAT16),
+    )
     refit: bool = option(False, "train the pushed model on all rows, those after the split too")
     warm_start: bool = option(
         False,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from preprocessing.backend import tf
 from preprocessing.config import FeaturesConfig
 from trainer.config import ModelConfig
+from trainer.precision import MixedDense
 from trainer.stand_in import ContentStandIn
 
 _STRANGE = 0.1
@@ -134,9 +135,9 @@ class ItemEncoder(tf.keras.layers.Layer):
             self._categories = MeanEmbedding(sizes.num_categories, dimension, name="categories")
         if features.content_vector and features.text:
             self.stand_in = ContentStandIn(sizes.content_dimension)
-        self._project = tf.keras.layers.Dense(model.hidden, name="project")
-        self._widen = tf.keras.layers.Dense(model.hidden, activation="gelu", name="widen")
-        self._narrow = tf.keras.layers.Dense(model.hidden, name="narrow")
+        self._project = MixedDense(model.hidden, name="project")
+        self._widen = MixedDense(model.hidden, activation="gelu", name="widen")
+        self._narrow = MixedDense(model.hidden, name="narrow")
 
     @property
     def has_ids(self) -> bool:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from preprocessing.backend import tf
+from trainer.precision import MixedDense
 
 
 class _Projection(tf.keras.layers.Layer):
@@ -10,7 +11,7 @@ class _Projection(tf.keras.layers.Layer):
 
     def __init__(self, dimension: int, name: str) -> None:
         super().__init__(name=name)
-        self._dense = tf.keras.layers.Dense(dimension, use_bias=False, name="dense")
+        self._dense = MixedDense(dimension, use_bias=False, name="dense")
 
     def call(self, hidden: Any) -> Any:
         return tf.math.l2_normalize(self._dense(hidden), axis=1, epsilon=1e-12)
@@ -41,12 +42,10 @@ class RelevanceQueryTower(tf.keras.layers.Layer):
     def __init__(self, dimension: int, use_content: bool) -> None:
         super().__init__(name="relevance_query_tower")
         start = tf.keras.initializers.VarianceScaling(1e-6 if use_content else 1.0, "fan_avg", "uniform")
-        self._dense = tf.keras.layers.Dense(dimension, use_bias=False, kernel_initializer=start, name="dense")
+        self._dense = MixedDense(dimension, use_bias=False, kernel_initializer=start, name="dense")
         self._use_content = use_content
         if use_content:
-            self._content = tf.keras.layers.Dense(
-                dimension, use_bias=False, kernel_initializer="orthogonal", name="content"
-            )
+            self._content = MixedDense(dimension, use_bias=False, kernel_initializer="orthogonal", name="content")
 
     def call(self, hidden: Any, content: Any) -> Any:
         """Float32 [n, hidden] and [n, D] to L2-normalised [n, dimension]."""

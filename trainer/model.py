@@ -11,12 +11,13 @@ from preprocessing.backend import tf, tfrs
 from preprocessing.config import FeaturesConfig
 from trainer.candidates import CandidateSampler, TrainingTables
 from trainer.catalogue import Catalogue
-from trainer.config import LossConfig, ModelConfig
+from trainer.config import FLOAT32, MIXED_BFLOAT16, LossConfig, ModelConfig
 from trainer.density import MOST_ALIGN, align_weight
 from trainer.encoder import Carried, EncoderSizes, ItemEncoder, ItemInputs
 from trainer.heads import EngagementCandidateTower, EngagementQueryTower, RelevanceQueryTower, Temperature
 from trainer.loss_means import LossMeans
 from trainer.losses import AnnotationTask, DistillationTask, EngagementTask
+from trainer.precision import products_in_bfloat16
 from trainer.replica import Replica
 from trainer.variants import has_engagement_head, has_relevance_head, id_dropout
 
@@ -76,6 +77,7 @@ class MTMHModel(tfrs.Model):
         self._num_items = catalogue.num_items
         self._catalogue = _CatalogueTensors(catalogue)
         self._sampler: CandidateSampler | None = None
+        self._halves_products = False
         self.encoder = ItemEncoder(
             EncoderSizes(catalogue.num_items, len(catalogue.vocabulary) + 2, catalogue.content.shape[1]),
             features,
@@ -110,8 +112,9 @@ class MTMHModel(tfrs.Model):
         if self.has_relevance and features.content_vector:
             self.relevance_query.initialise_content(principal_axes(catalogue.content, model.dimension))
 
-    def prepare_training(self, tables: TrainingTables) -> None:
-        """Gives the model what its losses look up; to be called once before `fit`."""
+    def prepare_training(self, tables: TrainingTables, precision: str = FLOAT32) -> None:
+        """Gives the model what its losses look up, and ``trainer.precision``; to be called once before `fit`."""
+        self._halves_products = precision == MIXED_BFLOAT16
         self._sampler = CandidateSampler(tables, self._loss_config, self._seed)
         self._id_dropout = id_dropout(self._model_config, tables.triggers_per_item)
         if ALIGN in self._terms and self._loss_config.align is None:
@@ -220,7 +223,8 @@ class MTMHModel(tfrs.Model):
 
     def compute_loss(self, inputs: dict[str, Any], training: bool = False) -> Any:
         """The joint loss of a batch, see `trainer.data.training_batches`; of several replicas, this one's part."""
-        losses = self.loss_terms(inputs)
+        with products_in_bfloat16(self._halves_products):
+            losses = self.loss_terms(inputs)
         loss = tf.add_n([weight * losses[name] for name, weight in self._terms.items()])
         if training:
             self.loss_means.add({JOINT: loss} | losses)

@@ -325,7 +325,8 @@ def _build(data: _Examples, parts: Sequence[str], config: TrainingConfig) -> tup
                 known_values=pairs.known_values,
                 teacher_neighbours=data.neighbours,
                 draws_per_batch=batches.draws,
-            )
+            ),
+            config.trainer.precision,
         )
     distribution().adopt(model.variables)
     return model, batches

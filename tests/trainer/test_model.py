@@ -9,7 +9,7 @@ from preprocessing.backend import tf
 from preprocessing.config import FeaturesConfig
 from tests.trainer.toys import SMALL, SMALL_LOSS, SMALL_MODEL, checkerboard_items, small_catalogue
 from trainer.candidates import TrainingTables
-from trainer.config import LossConfig
+from trainer.config import FLOAT32, MIXED_BFLOAT16, LossConfig
 from trainer.model import MTMHModel
 from trainer.optimizer import FusedAdam
 
@@ -23,7 +23,7 @@ BATCH = {
 }
 
 
-def build(features=None, model=SMALL_MODEL, loss=SMALL_LOSS, items=ITEMS, seed=0):
+def build(features=None, model=SMALL_MODEL, loss=SMALL_LOSS, items=ITEMS, seed=0, precision=FLOAT32):
     built = MTMHModel(small_catalogue(items, model), features or FeaturesConfig(), model, loss, seed)
     number = len(items)
     built.prepare_training(
@@ -33,7 +33,8 @@ def build(features=None, model=SMALL_MODEL, loss=SMALL_LOSS, items=ITEMS, seed=0
             known_values=((np.arange(number) + 1) % number).astype(np.int32),
             teacher_neighbours=((np.arange(number)[:, None] + [[1, 2]]) % number).astype(np.int32),
             draws_per_batch=6.0,
-        )
+        ),
+        precision,
     )
     return built
 
@@ -103,6 +104,31 @@ def test_joint_loss_is_its_parts_by_numpy():
         vectors.engagement_trigger, vectors.engagement_candidate, temperatures["align_temperature"]
     )
     assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_mixed_precision_multiplies_in_bfloat16_in_training_alone():
+    losses, halved, vectors = {}, {}, {}
+    for precision in (FLOAT32, MIXED_BFLOAT16):
+        model = build(precision=precision)
+        vectors[precision] = model.embed_catalogue()
+        step = tf.function(lambda model=model: model.compute_loss(BATCH, training=True), autograph=False)
+        operations = step.get_concrete_function().graph.get_operations()
+        products = [each.outputs[0].dtype for each in operations if each.type == "MatMul"]
+        halved[precision] = products.count(tf.bfloat16)
+        optimizer, losses[precision] = FusedAdam(0.05), []
+        for _ in range(5):
+            with tf.GradientTape() as tape:
+                loss = step()
+            gradients = tape.gradient(loss, model.trainable_variables)
+            assert {gradient.dtype for gradient in gradients} == {tf.float32}
+            optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+            losses[precision].append(float(loss))
+    encoder, towers = 3, 4
+    assert halved == {FLOAT32: 0, MIXED_BFLOAT16: encoder + towers}
+    assert losses[MIXED_BFLOAT16] == pytest.approx(losses[FLOAT32], rel=0.03)
+    assert losses[MIXED_BFLOAT16] != losses[FLOAT32]
+    for name, column in vars(vectors[FLOAT32]).items():
+        assert (getattr(vectors[MIXED_BFLOAT16], name) == column).all()
 
 
 def test_dropout_hides_as_often_as_it_says():
