@@ -163,10 +163,25 @@ class DistillationTask(tf.keras.layers.Layer, tfrs.tasks.Task):
           total: number of all rows with a valid pair, a float32 scalar, where these are some of a batch's; by default,
             of these.
         """
-        row_valid = tf.reduce_any(valid, axis=1)
-        teacher = tf.nn.log_softmax(tf.where(valid, teacher_cosine / self._teacher_temperature, _MASKED), axis=1)
-        student = tf.nn.log_softmax(tf.where(valid, logits, _MASKED), axis=1)
-        divergence = tf.reduce_sum(tf.where(valid, tf.exp(teacher) * (teacher - student), 0.0), axis=1)
-        row_weight = tf.cast(row_valid, tf.float32)
+        row_weight = tf.cast(tf.reduce_any(valid, axis=1), tf.float32)
         total = tf.reduce_sum(row_weight) if total is None else total
-        return tf.math.divide_no_nan(tf.reduce_sum(divergence * row_weight), total)
+        log_teacher = tf.nn.log_softmax(tf.where(valid, teacher_cosine / self._teacher_temperature, _MASKED), axis=1)
+        teacher = tf.exp(log_teacher)  # 0 where a pair does not count
+        negative_entropy = tf.reduce_sum(teacher * log_teacher, axis=1)
+
+        @tf.custom_gradient
+        def loss_of(logits: Any) -> Any:
+            masked = tf.where(valid, logits, _MASKED)
+            most = tf.reduce_max(masked, axis=1, keepdims=True)
+            shares = tf.exp(masked - most)
+            share_sum = tf.reduce_sum(shares, axis=1, keepdims=True)
+            normaliser = tf.squeeze(most + tf.math.log(share_sum), axis=1)
+            divergence = negative_entropy + normaliser - tf.reduce_sum(teacher * logits, axis=1)
+
+            def gradient(upstream: Any) -> Any:
+                of_row = tf.math.divide_no_nan(upstream * row_weight, total)[:, tf.newaxis]
+                return shares * (of_row / share_sum) - teacher * of_row
+
+            return tf.math.divide_no_nan(tf.reduce_sum(divergence * row_weight), total), gradient
+
+        return loss_of(logits)

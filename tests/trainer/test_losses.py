@@ -176,6 +176,23 @@ def test_distillation_by_hand():
     assert float(distil([[2.0, 2.0, 50.0], [9.0, 0.0, 1.0]], cosine, valid)) == pytest.approx(expected, rel=1e-5)
 
 
+@given(st.integers(0, 2**32 - 1))
+def test_distillation_has_the_gradient_of_its_formula(seed):
+    rng = np.random.default_rng(seed)
+    rows, number = 4, 6
+    logits = tf.constant(rng.normal(size=(rows, number)) * 5, tf.float32)
+    cosine, valid = rng.uniform(-1, 1, (rows, number)).astype(F32), rng.random((rows, number)) < 0.6
+    some = valid.any(axis=1)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(logits)
+        found = 2.0 * DistillationTask(0.05)(logits, tf.constant(cosine), tf.constant(valid))
+        teacher, student = (tf.nn.log_softmax(tf.where(valid, part, -1e9), 1) for part in (cosine / 0.05, logits))
+        divergence = tf.reduce_sum(tf.where(valid, tf.exp(teacher) * (teacher - student), 0.0), axis=1)
+        formula = 2.0 * tf.math.divide_no_nan(tf.reduce_sum(tf.where(some, divergence, 0.0)), float(some.sum()))
+    assert float(found) == pytest.approx(float(formula), rel=1e-4, abs=1e-5)
+    assert tape.gradient(found, logits).numpy() == pytest.approx(tape.gradient(formula, logits).numpy(), abs=1e-5)
+
+
 def test_distillation_without_a_valid_pair_has_no_loss_and_a_finite_gradient():
     logits = tf.Variable([[1.0, 2.0]])
     with tf.GradientTape() as tape:
