@@ -4,11 +4,14 @@ Arrays of strings have dtype object and hold ``bytes``. Messages come from the n
 length is checked before memory is taken for it.
 """
 
+import functools
 import math
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from serving import wire
 
 Array = npt.NDArray[Any]
 
@@ -70,21 +73,30 @@ def fill(proto: Any, array: Array) -> None:
     number = _NUMBERS.get(np.dtype(object) if array.dtype.kind in "SU" else array.dtype)
     if number is None:
         raise TensorError(f"arrays of dtype {array.dtype} are not supported")
-    proto.dtype = number
-    for size in array.shape:
-        proto.tensor_shape.dim.add().size = size
+    # A server answers with the same types and shapes again and again.
+    proto.MergeFromString(_kind(number, array.shape))
     if number == _STRING:
         values = array.ravel().tolist()
-        proto.string_val.extend(value.encode() if isinstance(value, str) else value for value in values)
+        proto.string_val.extend([value.encode() if isinstance(value, str) else value for value in values])
     else:
-        proto.tensor_content = np.ascontiguousarray(array).tobytes()
+        proto.tensor_content = array.tobytes()
+
+
+@functools.lru_cache(maxsize=256)
+def _kind(number: int, shape: tuple[int, ...]) -> bytes:
+    """A serialised ``TensorProto`` with nothing but a type and a shape."""
+    proto = wire.TensorProto(dtype=number)
+    for size in shape:
+        proto.tensor_shape.dim.add().size = size
+    return bytes(proto.SerializeToString())
 
 
 def _shape(proto: Any) -> tuple[int, ...]:
-    if proto.tensor_shape.unknown_rank:
+    shape_proto = proto.tensor_shape
+    if shape_proto.unknown_rank:
         raise TensorError("the tensor's shape is unknown")
-    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
-    if len(shape) > _MAX_RANK or any(size < 0 for size in shape):
+    shape = tuple([dim.size for dim in shape_proto.dim])
+    if len(shape) > _MAX_RANK or min(shape, default=0) < 0:
         raise TensorError(f"the tensor's shape {list(shape)[:_MAX_RANK]} is not possible")
     return shape
 
@@ -132,6 +144,7 @@ def _objects(values: Any) -> Array:
 
 
 def _from_values(values: Any, kind: _Type, count: int) -> Array:
+    values = list(values)  # numpy takes an age over a field of a message
     if len(values) > count:
         raise TensorError(f"the tensor carries {len(values)} values, its shape asks for {count}")
     if count - len(values) > MAX_REPEATED:
@@ -158,6 +171,7 @@ def to_array(proto: Any) -> Array:
         raise TensorError(f"tensors of DataType {proto.dtype} are not supported")
     shape = _shape(proto)
     count = math.prod(shape)
-    if proto.tensor_content:
-        return _from_content(proto.tensor_content, kind, count).reshape(shape)
+    content = proto.tensor_content
+    if content:
+        return _from_content(content, kind, count).reshape(shape)
     return _from_values(getattr(proto, kind.field), kind, count).reshape(shape)

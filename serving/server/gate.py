@@ -14,6 +14,8 @@ _SMOOTHING: Final = 0.05
 """Weight of the newest request in the mean time that a request takes."""
 _FEW: Final = 3
 """Requests for each that runs that wait however long that takes."""
+_INDULGENCE: Final = 10.0
+"""How many times as long requests may wait while a version is loaded: it is no overload, and soon over."""
 
 
 class Gate:
@@ -42,11 +44,23 @@ class Gate:
         self._lock = threading.Lock()
         self._inside = 0
         self._mean = 0.0
+        self._loads = 0
 
     @property
     def inside(self) -> int:
         """Requests that run or wait."""
         return self._inside
+
+    @contextlib.contextmanager
+    def indulgent(self) -> Iterator[None]:
+        """While it lasts a request may wait longer: the loading of a version takes of the interpreter's time."""
+        with self._lock:
+            self._loads += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._loads -= 1
 
     @contextlib.contextmanager
     def enter(self, seconds: float | None = None) -> Iterator[None]:
@@ -59,7 +73,8 @@ class Gate:
             RequestError: RESOURCE_EXHAUSTED when too many wait, DEADLINE_EXCEEDED when ``seconds`` are over.
         """
         with self._lock:
-            if self._inside >= self.capacity or self._expected_wait() > self._patience:
+            patience = self._patience * (_INDULGENCE if self._loads else 1.0)
+            if self._inside >= self.capacity or self._expected_wait() > patience:
                 raise RequestError(
                     grpc.StatusCode.RESOURCE_EXHAUSTED, f"the server is busy with {self._inside} requests: retry later"
                 )

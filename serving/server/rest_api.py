@@ -170,8 +170,7 @@ class RestServer:
         self._metrics, self._tls = metrics, tls
         self._pool = ThreadPoolExecutor(gate.capacity + _SPARE_THREADS, thread_name_prefix="mtmh-rest")
         self._max_message_bytes, self._grace_seconds = max_message_bytes, grace_seconds
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="mtmh-rest-loop", daemon=True)
+        self._thread: threading.Thread | None = None
         self._runners: list[web.AppRunner] = []
 
     def listen(self, host: str, port: int, routes: Iterable[web.AbstractRouteDef] = ()) -> int:
@@ -214,9 +213,22 @@ class RestServer:
         return self._call(self._listen(app, host, port, None))
 
     def _call(self, coroutine: Coroutine[Any, Any, _Result]) -> _Result:
-        if not self._thread.is_alive():
+        if self._thread is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=self._run, name="mtmh-rest-loop", daemon=True)
             self._thread.start()
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_forever()
+        finally:
+            left = asyncio.all_tasks(self._loop)
+            for task in left:
+                task.cancel()
+            if left:
+                self._loop.run_until_complete(asyncio.wait(left))
+            self._loop.close()
 
     async def _listen(self, app: web.Application, host: str, port: int, context: ssl.SSLContext | None) -> int:
         runner = web.AppRunner(
@@ -250,4 +262,7 @@ class RestServer:
         for runner in self._runners:
             self._call(runner.cleanup())
         self._pool.shutdown(wait=False, cancel_futures=True)
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        if self._thread is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._thread = None

@@ -1,6 +1,7 @@
 """The one place where the server imports TensorFlow, and ScaNN's ops with it."""
 
 import functools
+import gc
 import logging
 import os
 import threading
@@ -28,6 +29,10 @@ def _import() -> Any:
         if error.name != "scann":
             raise
         _log.warning("scann is not installed: only models of the stock flavour can be loaded")
+    # What TensorFlow brings along stays for good. Looking through its third of a million objects for garbage, which the
+    # loading of a version sets off, stops all threads for a quarter of a second.
+    gc.collect()
+    gc.freeze()
     return tf
 
 

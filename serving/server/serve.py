@@ -56,6 +56,7 @@ class _Server:
             self._on_ready,
             self._on_nothing,
             load,
+            gate.indulgent,
         )
         self._grpc = GrpcServer(self._versions, gate, metrics, config.name, config.max_message_bytes, config.tls)
         self._rest = RestServer(

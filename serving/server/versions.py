@@ -7,11 +7,15 @@ it is all there. One that brings a manifest of its push is all there once its fi
 brings none once its files kept still between two looks.
 """
 
+import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Final
 
 import grpc
 
@@ -24,6 +28,13 @@ from serving.server.servable import LoadedVersion, Servable, short
 from serving.server.warmup import replay
 
 _log = logging.getLogger("mtmh.serving")
+_NICE: Final = 10
+
+
+def give_way() -> None:
+    """Lets the other threads have the processors first, where the system tells threads apart; for good."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 class Versions:
@@ -39,6 +50,7 @@ class Versions:
         on_ready: Callable[[int], None],
         on_nothing: Callable[[], None],
         load: Callable[[int, Path], Servable] = LoadedVersion,
+        beside_requests: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
         """Prepares; ``start`` begins to load.
 
@@ -51,10 +63,12 @@ class Versions:
             on_ready: called with the highest version after a look that changed what answers.
             on_nothing: called after a look that leaves nothing to serve and nothing to wait for.
             load: makes a version of its number and directory.
+            beside_requests: entered while a version is loaded and another answers.
         """
         self._base, self._name, self._poll = base, name, poll_seconds
         self._on_ready, self._on_nothing = on_ready, on_nothing
         self._load_version, self._metrics = load, metrics
+        self._beside_requests = beside_requests
         self._wake = threading.Event()
         self.roster = Roster(name, self._wake.set)
         self.roster.relabel(settings.labels, checked=False)
@@ -159,7 +173,11 @@ class Versions:
         if not self._is_whole(version, path, files):
             self._unsettled = True
             return False
-        return self._load(version, path, files)
+        if not self.roster.serving:
+            return self._load(version, path, files)
+        give_way()
+        with self._beside_requests():
+            return self._load(version, path, files)
 
     def _is_whole(self, version: int, path: Path, files: Fingerprint) -> bool:
         seen, self._seen[version] = self._seen.get(version), files
