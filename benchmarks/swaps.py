@@ -70,7 +70,7 @@ class Operator:
         """A version above the others, until it answers and the last but one is gone."""
         number = next(self._numbers)
         staging = self._base / f"staging-{number}"
-        shutil.copytree(self._source, staging)
+        shutil.copytree(self._source, staging, copy_function=os.link)  # copying would take of the load's processor
         staging.rename(self._base / str(number))
         self._wait(lambda: self._state(number) == "AVAILABLE" and self._state(number - 2) in ("", "END"))
 

@@ -74,6 +74,24 @@ def test_nobody_waits_longer_than_may_be_expected():
     assert gate.inside == 0
 
 
+def test_while_a_version_is_loaded_requests_wait_longer():
+    gate = Gate(running=1, waiting=100, patience=0.01)
+    never, release = threading.Event(), threading.Event()
+    for _ in range(60):
+        hold(gate, 0.005, never)
+    threads = [threading.Thread(target=hold, args=(gate, 60.0, release)) for _ in range(9)]
+    with gate.indulgent():
+        for thread in threads:
+            thread.start()
+        # The last of them may expect 50 ms or so.
+        wait_for(lambda: gate.inside == len(threads), what="nine requests inside")
+    with pytest.raises(RequestError, match="busy with 9 requests"):
+        enter(gate)
+    release.set()
+    for thread in threads:
+        thread.join()
+
+
 def test_a_few_may_always_wait_for_a_slow_one():
     gate = Gate(running=1, waiting=100, patience=0.001)
     never = threading.Event()
