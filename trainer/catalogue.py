@@ -74,9 +74,9 @@ def build_catalogue(
         token_chunks.append(text_tokens(titles, descriptions, buckets=buckets, length=tokens).numpy())
         grams = text_grams(titles, descriptions, words=tokens)
         gram_chunks.append(Grams(grams.flat_values.numpy().astype(np.uint16), grams.row_splits.numpy()))
-        ragged = tf.ragged.constant(
-            [list(names) for names in items.categories[start:stop]], dtype=tf.string, ragged_rank=1
-        )
+        named = items.categories[start:stop]
+        names = tf.constant([name for categories in named for name in categories], tf.string)
+        ragged = tf.RaggedTensor.from_row_lengths(names, [len(categories) for categories in named])
         category_chunks.append(lookup(ragged).numpy())
     return Catalogue(
         tokens=np.concatenate(token_chunks),

@@ -46,6 +46,7 @@ from trainer.warm_start import Start, find_start
 
 logger = logging.getLogger("mtmh.trainer")
 
+_MANY_ITEMS = 100_000
 _DENSE_INTERACTIONS = 50.0
 """Mean interactions of an item from which the far targets of a trigger are learnt from too."""
 _MOST_TARGETS = 1000
@@ -260,6 +261,8 @@ class _Examples:
 
 def _read(directory: Path, config: TrainingConfig) -> _Examples:
     items = read_items(str(directory))
+    if len(items) >= _MANY_ITEMS:
+        logger.info("%d items: their features and neighbours, which takes a while", len(items))
     catalogue = build_catalogue(items, buckets=config.model.text_buckets, tokens=config.model.text_tokens)
     graded = read_annotations(str(directory))
     teaches = config.loss.relevance or config.loss.align is None or config.loss.align
