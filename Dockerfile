@@ -47,6 +47,7 @@ WORKDIR /home/mtmh
 ENV PATH=/opt/mtmh/bin:$PATH \
     TF_USE_LEGACY_KERAS=1 \
     TF_CPP_MIN_LOG_LEVEL=2 \
+    TF_ENABLE_ONEDNN_OPTS=0 \
     PYTHONUNBUFFERED=1
 
 ENTRYPOINT ["python", "-m", "tfx_pipeline.kubeflow_executor"]

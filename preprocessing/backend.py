@@ -9,11 +9,10 @@ import logging
 import os
 import warnings
 
+from preprocessing.environment import set_defaults
 from preprocessing.native_log import without_import_chatter
 
-os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # oneDNN may reorder sums from one run to the next
+set_defaults()
 with without_import_chatter(), warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import tensorflow as tf

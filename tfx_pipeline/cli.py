@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from preprocessing.environment import set_defaults
 from preprocessing.errors import UserError
 from tfx_pipeline.verbs import TRAIN_ALONE, VERBS
 from trainer.cluster import require_one_process
@@ -51,6 +52,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line; returns its exit status."""
+    set_defaults()
     arguments, beam_args = _split_beam(list(sys.argv[1:] if argv is None else argv))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -3,10 +3,10 @@
 import functools
 import gc
 import logging
-import os
 import threading
 from typing import Any
 
+from preprocessing.environment import set_defaults
 from preprocessing.native_log import without_import_chatter
 
 _log = logging.getLogger("mtmh.serving")
@@ -15,9 +15,7 @@ _lock = threading.Lock()
 
 @functools.cache
 def _import() -> Any:
-    os.environ["TF_USE_LEGACY_KERAS"] = "1"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    set_defaults()
     with without_import_chatter():
         import tensorflow as tf
 

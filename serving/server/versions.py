@@ -28,7 +28,8 @@ from serving.server.servable import LoadedVersion, Servable, short
 from serving.server.warmup import replay
 
 _log = logging.getLogger("mtmh.serving")
-_NICE: Final = 10
+_NICE: Final = 5
+"""A third of the processor time where others want it all: a load that starves is no swap."""
 
 
 def give_way() -> None:
