@@ -5,7 +5,6 @@ holds the interpreter's lock for most of it: 70 to 90 ms in which no request get
 file to the import as they are.
 """
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -19,8 +18,6 @@ _META_GRAPH: Final = 2
 _GRAPH: Final = 2
 """`MetaGraphDef.graph_def`."""
 _BYTES: Final = 2
-_BREATH: Final = 0.05
-"""Seconds between what holds the lock, for the requests that have waited for it."""
 
 
 def load(session: Any, path: Path) -> Any:
@@ -52,7 +49,6 @@ def load(session: Any, path: Path) -> Any:
             raise ValueError(f"{file} cannot be read: {error}") from error
         if set(described.meta_info_def.tags) == {TAG} and described.HasField("object_graph_def"):
             _import(session.graph, graph)
-            time.sleep(_BREATH)
             _restore(session, path, described)
             return described
     with session.graph.as_default():  # other makes, and files that are none: TensorFlow says what is wrong

@@ -10,6 +10,7 @@ brings none once its files kept still between two looks.
 import contextlib
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -33,9 +34,10 @@ _NICE: Final = 5
 
 
 def give_way() -> None:
-    """Lets the other threads have the processors first, where the system tells threads apart; for good."""
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+    """Lets the other threads have the processors first, for good; on Linux, where a thread has a priority of its own."""
+    if sys.platform == "linux":  # elsewhere the number may be another process
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 class Versions:
