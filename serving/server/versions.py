@@ -34,7 +34,7 @@ _NICE: Final = 5
 
 
 def give_way() -> None:
-    """Lets the other threads have the processors first, for good; on Linux, where a thread has a priority of its own."""
+    """Lets the other threads have the processors first, for good; on Linux, where each thread has its own priority."""
     if sys.platform == "linux":  # elsewhere the number may be another process
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
