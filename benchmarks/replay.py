@@ -19,9 +19,10 @@ Inputs = dict[str, Any]
 def main() -> None:
     """Loads, replays the warm-up requests, and times the questions: JSON lists of item ids and of filters by name."""
     directory, questions = Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
-    from serving.server.runtime import tensorflow
+    import scann  # noqa: F401  registers its ops
 
-    tf = tensorflow()
+    from preprocessing.backend import tf
+
     started = time.perf_counter()
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         graph = tf.compat.v1.saved_model.loader.load(session, ["serve"], str(directory))

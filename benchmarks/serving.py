@@ -193,7 +193,9 @@ def loaded(directory: Path, plan: Plan) -> Iterator[Callable[[dict[str, Array]],
 
 def in_process(directory: Path, ids: Sequence[bytes], plan: Plan) -> list[dict[str, Any]]:
     """What an answer costs without a server: the session that the server uses, and the SavedModel's functions."""
-    from serving.server.runtime import tensorflow
+    import scann  # noqa: F401  registers its ops
+
+    from preprocessing.backend import tf
     from serving.server.servable import LoadedVersion
     from serving.server.warmup import replay
 
@@ -216,7 +218,6 @@ def in_process(directory: Path, ids: Sequence[bytes], plan: Plan) -> list[dict[s
         row("session", batch, lambda each: version.predict(signature, each), None)
     rows[0]["load_seconds"] = load_seconds
     version.close()
-    tf = tensorflow()
     model = tf.saved_model.load(str(directory))
     function = model.signatures[RETRIEVE]
 

@@ -1,43 +1,27 @@
 """TFRecord files of tf.Example messages, written and read without TensorFlow.
 
-A Beam worker would pay 5 s for importing TensorFlow, so the framing is done here and the three messages of
-``tensorflow/core/example`` are declared in a private descriptor pool, where they cannot clash with TensorFlow's own.
+A Beam worker would pay 5 s for importing TensorFlow, so the three messages of ``tensorflow/core/example`` are declared
+in a private descriptor pool, where they cannot clash with TensorFlow's own.
 """
 
 import functools
 import hashlib
-import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-import google_crc32c
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from preprocessing.errors import UserError
 from preprocessing.files import open_raw, replacing
 from preprocessing.schema import Feature, OutputFile
+from preprocessing.tfrecord import frame, unframe
 
 _GZIP: Final = 31
 """zlib's window bits for a gzip container; its header then carries no name and no time."""
 _LEVEL: Final = 6
-_LENGTH: Final = struct.Struct("<Q")
-_CRC: Final = struct.Struct("<I")
-_HEADER_BYTES: Final = _LENGTH.size + _CRC.size
 _BLOCK_BYTES: Final = 1 << 20
-
-
-def masked_crc(data: bytes) -> int:
-    """CRC-32C of ``data``, masked the way TFRecord does it."""
-    crc = int(google_crc32c.value(data))
-    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def frame(record: bytes) -> bytes:
-    """One record in TFRecord framing: length, its CRC, data, its CRC."""
-    length = _LENGTH.pack(len(record))
-    return length + _CRC.pack(masked_crc(length)) + record + _CRC.pack(masked_crc(record))
 
 
 def write_records(directory: str, path: str, records: Iterable[bytes]) -> OutputFile:
@@ -72,29 +56,10 @@ def read_records(path: str) -> Iterator[bytes]:
     Raises:
       UserError: the file is missing, cut off or damaged.
     """
-    buffer = bytearray()
-    position = 0
-    for piece in _decompressed(path):
-        if position:
-            del buffer[:position]
-            position = 0
-        buffer += piece
-        while len(buffer) - position >= _HEADER_BYTES:
-            (length,) = _LENGTH.unpack_from(buffer, position)
-            (crc,) = _CRC.unpack_from(buffer, position + _LENGTH.size)
-            if masked_crc(bytes(buffer[position : position + _LENGTH.size])) != crc:
-                raise _damaged(path, "the checksum of a record's length is wrong")
-            start = position + _HEADER_BYTES
-            if len(buffer) < start + length + _CRC.size:
-                break
-            record = bytes(buffer[start : start + length])
-            (crc,) = _CRC.unpack_from(buffer, start + length)
-            if masked_crc(record) != crc:
-                raise _damaged(path, "the checksum of a record is wrong")
-            position = start + length + _CRC.size
-            yield record
-    if len(buffer) != position:
-        raise _damaged(path, "it ends in the middle of a record")
+    try:
+        yield from unframe(_decompressed(path))
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
 
 
 def _decompressed(path: str) -> Iterator[bytes]:

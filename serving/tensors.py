@@ -40,7 +40,8 @@ _TYPES: Final = {
     10: _Type("bool", np.dtype(np.bool_), "bool_val"),
 }
 """By number of ``tensorflow.DataType``."""
-_STRING: Final = 7
+STRING: Final = 7
+"""``tensorflow.DT_STRING``."""
 _NUMBERS: Final = {kind.dtype: number for number, kind in _TYPES.items()}
 
 
@@ -62,6 +63,18 @@ def numpy_dtype(number: int) -> np.dtype[Any]:
     return kind.dtype
 
 
+def type_number(dtype: np.dtype[Any]) -> int:
+    """The number of ``tensorflow.DataType`` for a numpy dtype; that of strings for object, bytes and text.
+
+    Raises:
+        TensorError: MTMH does not speak this type.
+    """
+    number = _NUMBERS.get(dtype, STRING if dtype.kind in "SU" else None)
+    if number is None:
+        raise TensorError(f"arrays of dtype {dtype} are not supported")
+    return number
+
+
 def fill(proto: Any, array: Array) -> None:
     """Writes an array of any shape into an empty ``TensorProto``.
 
@@ -70,12 +83,10 @@ def fill(proto: Any, array: Array) -> None:
     Raises:
         TensorError: the array's dtype is not one that MTMH speaks.
     """
-    number = _NUMBERS.get(np.dtype(object) if array.dtype.kind in "SU" else array.dtype)
-    if number is None:
-        raise TensorError(f"arrays of dtype {array.dtype} are not supported")
+    number = type_number(array.dtype)
     # A server answers with the same types and shapes again and again.
     proto.MergeFromString(_kind(number, array.shape))
-    if number == _STRING:
+    if number == STRING:
         values = array.ravel().tolist()
         proto.string_val.extend([value.encode() if isinstance(value, str) else value for value in values])
     else:

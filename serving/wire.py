@@ -22,10 +22,20 @@ _SCALARS: Final = {
     "string": _Field.TYPE_STRING,
 }
 _SERVING: Final = "tensorflow.serving"
+_DATA_TYPE: Final = "tensorflow.DataType"
+_TYPES: Final = (
+    *("INVALID", "FLOAT", "DOUBLE", "INT32", "UINT8", "INT16", "INT8", "STRING", "COMPLEX64", "INT64", "BOOL"),
+    *("QINT8", "QUINT8", "QINT32", "BFLOAT16", "QINT16", "QUINT16", "UINT16", "COMPLEX128", "HALF", "RESOURCE"),
+    *("VARIANT", "UINT32", "UINT64"),
+)
+"""Values of ``tensorflow.DataType`` from 0 on, without ``DT_``."""
 
 
 class _F(NamedTuple):
-    """One field: ``kind`` is a scalar's name or a message's full name; ``key`` makes it a map from strings."""
+    """One field.
+
+    ``kind`` is a scalar's name, or the full name of a message or an enumeration; ``key`` makes it a map from strings.
+    """
 
     name: str
     number: int
@@ -47,6 +57,8 @@ def _add_field(message: descriptor_pb2.DescriptorProto, package: str, field: _F)
         kind = f"{package}.{message.name}.{entry.name}"
     if kind in _SCALARS:
         proto.type = _SCALARS[kind]
+    elif kind == _DATA_TYPE:
+        proto.type, proto.type_name = _Field.TYPE_ENUM, f".{kind}"
     else:
         proto.type, proto.type_name = _Field.TYPE_MESSAGE, f".{kind}"
     if field.oneof:
@@ -67,7 +79,7 @@ def _file(
     return file
 
 
-# Enumerations are declared as int32, which is the same on the wire: the names of their values are constants below.
+# Enumerations are declared as int32, which is the same on the wire, but where JSON shows the names of their values.
 _TENSOR_FILE: Final = _file(
     "mtmh/wire/tensor.proto",
     "tensorflow",
@@ -89,10 +101,32 @@ _TENSOR_FILE: Final = _file(
         ),
     },
 )
+_data_type = _TENSOR_FILE.enum_type.add(name="DataType")
+for _number, _type in enumerate(_TYPES):
+    _data_type.value.add(name=f"DT_{_type}", number=_number)
+_SIGNATURE_FILE: Final = _file(
+    "mtmh/wire/signature.proto",
+    "tensorflow",
+    (_TENSOR_FILE.name,),
+    {
+        "TensorInfo": (
+            _F("name", 1, "string", oneof="encoding"),
+            _F("dtype", 2, _DATA_TYPE),
+            _F("tensor_shape", 3, "tensorflow.TensorShapeProto"),
+        ),
+        "SignatureDef": (
+            _F("inputs", 1, "tensorflow.TensorInfo", key=True),
+            _F("outputs", 2, "tensorflow.TensorInfo", key=True),
+            _F("method_name", 3, "string"),
+            _F("defaults", 4, "tensorflow.TensorProto", key=True),
+        ),
+        "MetaGraphDef": (_F("signature_def", 5, "tensorflow.SignatureDef", key=True),),
+    },
+)
 _SERVING_FILE: Final = _file(
     "mtmh/wire/serving.proto",
     _SERVING,
-    ("google/protobuf/any.proto", "google/protobuf/wrappers.proto", _TENSOR_FILE.name),
+    ("google/protobuf/any.proto", "google/protobuf/wrappers.proto", _TENSOR_FILE.name, _SIGNATURE_FILE.name),
     {
         "ModelSpec": (
             _F("name", 1, "string"),
@@ -127,6 +161,7 @@ _SERVING_FILE: Final = _file(
             _F("model_spec", 1, f"{_SERVING}.ModelSpec"),
             _F("metadata", 2, "google.protobuf.Any", key=True),
         ),
+        "SignatureDefMap": (_F("signature_def", 1, "tensorflow.SignatureDef", key=True),),
         "Latest": (_F("num_versions", 1, "int32"),),
         "All": (),
         "Specific": (_F("versions", 1, "int64", repeated=True),),
@@ -157,7 +192,7 @@ def _pool() -> Any:
     pool: Any = descriptor_pool.DescriptorPool()
     for module in (any_pb2, wrappers_pb2):
         pool.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
-    for file in (_TENSOR_FILE, _SERVING_FILE):
+    for file in (_TENSOR_FILE, _SIGNATURE_FILE, _SERVING_FILE):
         pool.AddSerializedFile(file.SerializeToString())
     return pool
 
@@ -173,6 +208,7 @@ def _message(full_name: str) -> Any:
 # Classes made at run time have no static type: Any is all that a checker can be told.
 TensorShapeProto: Any = _message("tensorflow.TensorShapeProto")
 TensorProto: Any = _message("tensorflow.TensorProto")
+MetaGraphDef: Any = _message("tensorflow.MetaGraphDef")
 ModelSpec: Any = _message(f"{_SERVING}.ModelSpec")
 PredictRequest: Any = _message(f"{_SERVING}.PredictRequest")
 PredictResponse: Any = _message(f"{_SERVING}.PredictResponse")
@@ -182,6 +218,7 @@ GetModelStatusRequest: Any = _message(f"{_SERVING}.GetModelStatusRequest")
 GetModelStatusResponse: Any = _message(f"{_SERVING}.GetModelStatusResponse")
 GetModelMetadataRequest: Any = _message(f"{_SERVING}.GetModelMetadataRequest")
 GetModelMetadataResponse: Any = _message(f"{_SERVING}.GetModelMetadataResponse")
+SignatureDefMap: Any = _message(f"{_SERVING}.SignatureDefMap")
 ReloadConfigRequest: Any = _message(f"{_SERVING}.ReloadConfigRequest")
 ReloadConfigResponse: Any = _message(f"{_SERVING}.ReloadConfigResponse")
 

@@ -9,17 +9,15 @@ brings none once its files kept still between two looks.
 
 import contextlib
 import logging
-import os
-import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final
 
 import grpc
 
+from serving.server.background import give_way
 from serving.server.directories import Fingerprint, find_versions, fingerprint, read_manifest, what_is_wrong
 from serving.server.errors import RequestError
 from serving.server.metrics import Metrics
@@ -29,15 +27,6 @@ from serving.server.servable import LoadedVersion, Servable, short
 from serving.server.warmup import replay
 
 _log = logging.getLogger("mtmh.serving")
-_NICE: Final = 5
-"""A third of the processor time where others want it all: a load that starves is no swap."""
-
-
-def give_way() -> None:
-    """Lets the other threads have the processors first, for good; on Linux, where each thread has its own priority."""
-    if sys.platform == "linux":  # elsewhere the number may be another process
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 class Versions:

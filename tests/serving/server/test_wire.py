@@ -5,6 +5,8 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as npst
+from tensorflow.core.framework import types_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -29,6 +31,8 @@ REAL = {
     "GetModelMetadataResponse": get_model_metadata_pb2.GetModelMetadataResponse,
     "ReloadConfigRequest": model_management_pb2.ReloadConfigRequest,
     "ReloadConfigResponse": model_management_pb2.ReloadConfigResponse,
+    "MetaGraphDef": meta_graph_pb2.MetaGraphDef,
+    "SignatureDefMap": get_model_metadata_pb2.SignatureDefMap,
     "TensorProto": tf.make_tensor_proto(0).__class__,
 }
 
@@ -64,6 +68,12 @@ def test_fields_are_those_of_tensorflow_serving(name):
 def test_states_are_those_of_tensorflow_serving():
     real = get_model_status_pb2.ModelVersionStatus.State.DESCRIPTOR
     assert {value.number: value.name for value in real.values} == wire.STATES
+
+
+def test_types_are_those_of_tensorflow():
+    private = wire.MetaGraphDef.DESCRIPTOR.file.pool.FindEnumTypeByName("tensorflow.DataType")
+    assert {value.name: value.number for value in private.values}.items() <= dict(types_pb2.DataType.items()).items()
+    assert len(private.values) == 24
 
 
 def test_request_bytes_are_the_same():

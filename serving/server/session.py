@@ -1,0 +1,147 @@
+"""A SavedModel in a session of TensorFlow's C API: loaded as TF Serving loads it, asked from any thread."""
+
+import ctypes
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from serving.server.background import gives_way
+from serving.server.c_api import INVALID_ARGUMENT, ModelError, Output, Status, library
+from serving.server.c_tensors import to_array, to_tensor
+from serving.tensors import Array, numpy_dtype
+
+_CALLERS_THREAD: Final = b"\x18" + 9 * b"\xff" + b"\x01"
+"""``RunOptions(inter_op_thread_pool=-1)``: the ops run in the thread that asks. With one processor nothing can run
+beside them, and handing them to another thread takes 40 of 750 microseconds; and what a thread asks that gives way is
+not to be done by others that don't."""
+
+
+class Session:
+    """A SavedModel's graph, with its variables restored and its tables filled.
+
+    Attributes:
+        meta_graph: the serialised ``tensorflow.MetaGraphDef``.
+    """
+
+    def __init__(self, directory: Path, tag: str) -> None:
+        """Loads the graph of that tag from the directory that holds ``saved_model.pb``.
+
+        Raises:
+            ModelError: whatever TensorFlow finds wrong with it.
+            OSError: TensorFlow's library cannot be used.
+        """
+        self._functions = functions = library()
+        options = functions.TF_NewSessionOptions()
+        meta_graph = functions.TF_NewBuffer()
+        tags = (ctypes.c_char_p * 1)(tag.encode())
+        self._graph, self._session = functions.TF_NewGraph(), None
+        self._one_processor = len(os.sched_getaffinity(0)) == 1
+        self._callers_thread = functions.TF_NewBufferFromString(_CALLERS_THREAD, len(_CALLERS_THREAD))
+        try:
+            with Status(functions) as status:
+                self._session = functions.TF_LoadSessionFromSavedModel(
+                    *(options, None, os.fsencode(directory), tags, 1, self._graph, meta_graph, status.pointer)
+                )
+            self.meta_graph = ctypes.string_at(meta_graph.contents.data, meta_graph.contents.length)
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            functions.TF_DeleteBuffer(meta_graph)
+            functions.TF_DeleteSessionOptions(options)
+
+    @property
+    def pointer(self) -> int:
+        """The TF_Session.
+
+        Raises:
+            ValueError: it is closed.
+        """
+        if self._session is None:
+            raise ValueError("the session is closed")
+        return int(self._session)
+
+    @property
+    def run_options(self) -> Any:
+        """The TF_Buffer of RunOptions for the calling thread, or None."""
+        return self._callers_thread if self._one_processor or gives_way() else None
+
+    def outputs(self, names: Sequence[str]) -> Any:
+        """An array of TFOutput of tensors, by their names (``node:0``).
+
+        Raises:
+            ModelError: the graph has no such node.
+        """
+        found = (Output * len(names))()
+        for place, name in enumerate(names):
+            node, _, index = name.rpartition(":")
+            operation = self._functions.TF_GraphOperationByName(self._graph, node.encode())
+            if not operation:
+                raise ModelError(INVALID_ARGUMENT, f"the graph has no tensor {name}")
+            found[place] = Output(operation, int(index))
+        return found
+
+    def close(self) -> None:
+        """Gives the memory back. Not while a `Call` runs."""
+        functions = self._functions
+        session, self._session = self._session, None
+        graph, self._graph = self._graph, None
+        if session is not None:
+            with Status(functions) as status:
+                functions.TF_CloseSession(session, status.pointer)
+            with Status(functions) as status:
+                functions.TF_DeleteSession(session, status.pointer)
+        if graph is not None:
+            functions.TF_DeleteGraph(graph)
+            functions.TF_DeleteBuffer(self._callers_thread)
+
+
+class Call:
+    """One signature of a session: arrays in, arrays out, from any thread."""
+
+    def __init__(self, session: Session, feeds: Sequence[str], fetches: Sequence[str]) -> None:
+        """Looks the tensors up.
+
+        Args:
+            session: where they are.
+            feeds: names of tensors (``node:0``).
+            fetches: names of tensors.
+
+        Raises:
+            ModelError: the graph has no such tensor.
+            TensorError: a fetched one is of a type that MTMH does not speak.
+        """
+        self._functions, self._session = library(), session
+        self._feeds, self._fetches = session.outputs(feeds), session.outputs(fetches)
+        self._given, self._found = (ctypes.c_void_p * len(each) for each in (feeds, fetches))
+        self._types = [numpy_dtype(self._functions.TF_OperationOutputType(each)) for each in self._fetches]
+
+    def __call__(self, arrays: Sequence[Array]) -> list[Array]:
+        """Runs it.
+
+        Args:
+            arrays: one for every feed; strings as dtype object holding ``bytes``.
+
+        Returns:
+            An array for every fetch, not to be written to.
+
+        Raises:
+            ModelError: what the graph's ops refuse.
+            TensorError: an array's type is not one that MTMH speaks.
+        """
+        functions, session = self._functions, self._session
+        given, found = self._given(), self._found()
+        try:
+            for place, array in enumerate(arrays):
+                given[place] = to_tensor(functions, array)
+            with Status(functions) as status:
+                functions.TF_SessionRun(
+                    *(session.pointer, session.run_options, self._feeds, given, len(given)),
+                    *(self._fetches, found, len(found), None, 0, None, status.pointer),
+                )
+            return [to_array(functions, *each) for each in zip(found, self._types, strict=True)]
+        finally:
+            for tensor in (*given, *found):
+                if tensor:
+                    functions.TF_DeleteTensor(tensor)
