@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from preprocessing.errors import UserError
 from serving.server.servable import LoadedVersion, SignatureInfo, TensorInfo, find_signature
 from serving.signatures import RETRIEVE
+from serving.tensors import Plain
 
 Array = NDArray[Any]
 # Numbers of tensorflow.DataType.
@@ -49,8 +50,7 @@ class CatalogueVectors:
         # Lines end in \n alone; ids may hold other marks that splitlines takes for ends.
         ids = np.array(listed[0].read_bytes().removesuffix(b"\n").split(b"\n"), object)
         model = LoadedVersion(0, directory)
-        signature = model.signature("embed")
-        parts = [model.predict(signature, {"item_id": ids[start : start + 4096]}) for start in range(0, len(ids), 4096)]
+        parts = [model.ask("embed", item_id=ids[start : start + 4096]) for start in range(0, len(ids), 4096)]
         model.close()
         names = ("engagement_trigger", "engagement_candidate", "relevance")
         return cls(ids, *(np.concatenate([part[name] for part in parts]) for name in names))
@@ -162,17 +162,17 @@ class RivalVersion:
         """The signature of that name."""
         return find_signature(self.signatures, name)
 
-    def predict(self, signature: SignatureInfo, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def predict(self, signature: SignatureInfo, inputs: Mapping[str, Plain]) -> dict[str, Plain]:
         """Searches for the last trigger of each row, and drops it from the answer."""
-        rows = np.array([self._rows[row[-1]] for row in inputs["item_id"]])
-        k = int(inputs["k"].max())
-        queries = self._vectors.queries(rows, inputs["relevance_weight"])
+        rows = np.array([self._rows[row[-1]] for row in inputs["item_id"].array()])
+        k = int(inputs["k"].array().max())
+        queries = self._vectors.queries(rows, inputs["relevance_weight"].array())
         found, scores = self._index.search(queries, k + 1)
         stay = found != rows[:, None]
         stay[stay.all(axis=1), -1] = False
         return {
-            "item_id": self._vectors.ids[found[stay].reshape(-1, k)],
-            "score": scores[stay].reshape(-1, k).astype(np.float32),
+            "item_id": Plain.of(self._vectors.ids[found[stay].reshape(-1, k)]),
+            "score": Plain.of(scores[stay].reshape(-1, k).astype(np.float32)),
         }
 
     def close(self) -> None:

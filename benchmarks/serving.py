@@ -33,6 +33,7 @@ from benchmarks.verdicts import Verdict, print_verdicts
 from serving.flavours import SCANN, STOCK
 from serving.server.directories import find_versions
 from serving.signatures import RETRIEVE
+from serving.tensors import Plain
 
 
 def main() -> None:
@@ -131,7 +132,8 @@ def measure(base: str, address: str | None, plan: Plan) -> dict[str, Any]:
         found["batches"] = by_batch(started, payloads, plan)
         with loaded(directory, plan) as call:
             rng = np.random.default_rng(plan.seed)
-            asked = [inputs(ids, plan.batches[0], plan.k, rng) for _ in range(QUERIES)]
+            drawn_inputs = [inputs(ids, plan.batches[0], plan.k, rng) for _ in range(QUERIES)]
+            asked = [{name: Plain.of(array) for name, array in each.items()} for each in drawn_inputs]
             bare = lambda calls: on_cpus(plan.server_cpus, lambda: timed(call, asked[:calls]))  # noqa: E731
             return {**found, **over_grpc(started, payloads[min(payloads)], plan, bare)}
 
@@ -166,7 +168,7 @@ def on_cpus(cpus: frozenset[int], work: Callable[[], Any]) -> Any:
         os.sched_setaffinity(0, before)
 
 
-def timed(call: Callable[[dict[str, Array]], Any], asked: Sequence[dict[str, Array]]) -> Array:
+def timed(call: Callable[[Any], Any], asked: Sequence[Any]) -> Array:
     """Seconds of every call."""
     seconds = np.empty(len(asked))
     for number, each in enumerate(asked):
@@ -177,7 +179,7 @@ def timed(call: Callable[[dict[str, Array]], Any], asked: Sequence[dict[str, Arr
 
 
 @contextlib.contextmanager
-def loaded(directory: Path, plan: Plan) -> Iterator[Callable[[dict[str, Array]], Any]]:
+def loaded(directory: Path, plan: Plan) -> Iterator[Callable[[dict[str, Plain]], Any]]:
     """What answers a request by the session that the server uses; warm, on the server's processors."""
     from serving.server.servable import LoadedVersion
     from serving.server.warmup import replay
@@ -213,9 +215,8 @@ def in_process(directory: Path, ids: Sequence[bytes], plan: Plan) -> list[dict[s
     version = LoadedVersion(0, directory)
     replay(version, directory)
     load_seconds = time.perf_counter() - started
-    signature = version.signature(RETRIEVE)
     for batch in plan.batches:
-        row("session", batch, lambda each: version.predict(signature, each), None)
+        row("session", batch, lambda each: version.ask(RETRIEVE, **each), None)
     rows[0]["load_seconds"] = load_seconds
     version.close()
     model = tf.saved_model.load(str(directory))
@@ -247,12 +248,11 @@ def rivals(base: str, kinds: Sequence[str], plan: Plan) -> list[dict[str, Any]]:
         return float(np.mean([len(a & b) / max(1, len(b)) for a, b in zip(found, wanted, strict=True)]))
 
     model = LoadedVersion(0, directory)
-    signature = model.signature(RETRIEVE)
     numbers = {item_id: row for row, item_id in enumerate(vectors.ids.tolist())}
     answers = []
     for row, weight in zip(rows, weights, strict=True):
         each = inputs([vectors.ids[row]], 1, plan.k, rng) | {"relevance_weight": np.array([weight], np.float32)}
-        answers.append({numbers[item] for item in model.predict(signature, each)["item_id"][0] if item})
+        answers.append({numbers[item] for item in model.ask(RETRIEVE, **each)["item_id"][0] if item})
     model.close()
     table: list[dict[str, Any]] = [{"library": f"the model, {base}", "recall": recall(answers)}]
     payloads = requests("mtmh", vectors.ids.tolist(), plan)

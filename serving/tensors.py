@@ -75,22 +75,59 @@ def type_number(dtype: np.dtype[Any]) -> int:
     return number
 
 
-def fill(proto: Any, array: Array) -> None:
-    """Writes an array of any shape into an empty ``TensorProto``.
+class Plain(NamedTuple):
+    """A tensor as it lies in a message and in TensorFlow's memory, without a numpy array between the two.
 
-    Numbers travel as ``tensor_content`` (little endian), strings (``bytes`` or ``str`` elements) as ``string_val``.
+    Attributes:
+        number: of ``tensorflow.DataType``.
+        shape: sizes of the dimensions.
+        values: strings one by one, anything else as its bytes, little endian; as many as the shape says.
+    """
+
+    number: int
+    shape: tuple[int, ...]
+    values: bytes | list[bytes]
+
+    @classmethod
+    def of(cls, array: Array) -> "Plain":
+        """The array's values; elements of strings are ``bytes`` or ``str``.
+
+        Raises:
+            TensorError: MTMH does not speak its dtype.
+        """
+        number = type_number(array.dtype)
+        if number != STRING:
+            return cls(number, array.shape, array.tobytes())
+        values = array.ravel().tolist()
+        return cls(number, array.shape, [value.encode() if isinstance(value, str) else value for value in values])
+
+    def array(self) -> Array:
+        """A copy as an array; strings have dtype object and hold ``bytes``."""
+        if isinstance(self.values, bytes):
+            return np.frombuffer(self.values, numpy_dtype(self.number)).reshape(self.shape).copy()
+        return _objects(self.values).reshape(self.shape)
+
+
+def fill(proto: Any, array: Array) -> None:
+    """Writes an array of any shape into an empty ``TensorProto``; as `fill_plain` does.
 
     Raises:
         TensorError: the array's dtype is not one that MTMH speaks.
     """
-    number = type_number(array.dtype)
+    fill_plain(proto, Plain.of(array))
+
+
+def fill_plain(proto: Any, tensor: Plain) -> None:
+    """Writes a tensor into an empty ``TensorProto``.
+
+    Numbers travel as ``tensor_content`` (little endian), strings as ``string_val``.
+    """
     # A server answers with the same types and shapes again and again.
-    proto.MergeFromString(_kind(number, array.shape))
-    if number == STRING:
-        values = array.ravel().tolist()
-        proto.string_val.extend([value.encode() if isinstance(value, str) else value for value in values])
+    proto.MergeFromString(_kind(tensor.number, tensor.shape))
+    if isinstance(tensor.values, bytes):
+        proto.tensor_content = tensor.values
     else:
-        proto.tensor_content = array.tobytes()
+        proto.string_val.extend(tensor.values)
 
 
 @functools.lru_cache(maxsize=256)
@@ -136,43 +173,38 @@ def _split_strings(content: bytes, count: int) -> list[bytes]:
     return strings
 
 
-def _from_content(content: bytes, kind: _Type, count: int) -> Array:
+def _from_content(content: bytes, kind: _Type, count: int) -> bytes | list[bytes]:
     if kind.dtype == object:
         if count > len(content):
             raise TensorError("the tensor's content does not match its shape")
-        return _objects(_split_strings(content, count))
+        return _split_strings(content, count)
     if len(content) != count * kind.dtype.itemsize:
         raise TensorError(
             f"the tensor's content has {len(content)} bytes, its shape asks for {count * kind.dtype.itemsize}"
         )
-    return np.frombuffer(content, kind.dtype).copy()
+    return content
 
 
-def _objects(values: Any) -> Array:
+def _objects(values: list[bytes]) -> Array:
     array = np.empty(len(values), object)
     array[:] = values
     return array
 
 
-def _from_values(values: Any, kind: _Type, count: int) -> Array:
-    values = list(values)  # numpy takes an age over a field of a message
+def _from_values(values: list[Any], kind: _Type, count: int) -> bytes | list[bytes]:
     if len(values) > count:
         raise TensorError(f"the tensor carries {len(values)} values, its shape asks for {count}")
     if count - len(values) > MAX_REPEATED:
         raise TensorError(f"the tensor carries {len(values)} values, its shape asks for {count}: too many to repeat")
-    array = _objects(values) if kind.dtype == object else np.array(values, kind.dtype)
-    if len(values) == count:
-        return array
-    # TensorFlow's rule: the last value stands for those left out, and the type's zero when there is none.
-    last = array[-1:] if len(values) else np.full(1, b"" if kind.dtype == object else 0, kind.dtype)
-    return np.concatenate([array, np.repeat(last, count - len(values))])
+    if len(values) < count:
+        # TensorFlow's rule: the last value stands for those left out, and the type's zero when there is none.
+        last = values[-1] if values else (b"" if kind.dtype == object else 0)
+        values = values + [last] * (count - len(values))
+    return values if kind.dtype == object else np.array(values, kind.dtype).tobytes()
 
 
-def to_array(proto: Any) -> Array:
+def to_plain(proto: Any) -> Plain:
     """Reads a ``TensorProto``, in its ``tensor_content`` or its ``*_val`` form.
-
-    Returns:
-        An array of the message's shape; strings as dtype object holding ``bytes``.
 
     Raises:
         TensorError: lengths contradict the shape, or the type is not one that MTMH speaks.
@@ -184,5 +216,17 @@ def to_array(proto: Any) -> Array:
     count = math.prod(shape)
     content = proto.tensor_content
     if content:
-        return _from_content(content, kind, count).reshape(shape)
-    return _from_values(getattr(proto, kind.field), kind, count).reshape(shape)
+        return Plain(proto.dtype, shape, _from_content(content, kind, count))
+    return Plain(proto.dtype, shape, _from_values(list(getattr(proto, kind.field)), kind, count))
+
+
+def to_array(proto: Any) -> Array:
+    """`to_plain`, as an array.
+
+    Returns:
+        An array of the message's shape; strings as dtype object holding ``bytes``.
+
+    Raises:
+        TensorError: lengths contradict the shape, or the type is not one that MTMH speaks.
+    """
+    return to_plain(proto).array()

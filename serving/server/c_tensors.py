@@ -1,14 +1,12 @@
-"""Between numpy arrays and tensors of TensorFlow's C API."""
+"""Into tensors of TensorFlow's C API, and out of them."""
 
 import ctypes
 import functools
 import math
 from typing import Any, Final
 
-import numpy as np
-
 from serving.server.c_api import RELEASE, library
-from serving.tensors import STRING, Array, type_number
+from serving.tensors import STRING, Plain, numpy_dtype
 
 _STRING_BYTES: Final = 24
 _MOST_INLINE: Final = 22
@@ -23,26 +21,13 @@ _held: dict[int, Any] = {}
 """Memory of tensors with long strings, by its address, until TensorFlow has done with it."""
 
 
-def to_tensor(functions: Any, array: Array) -> int:
-    """A TF_Tensor with a copy of the array, for the caller to delete.
-
-    Args:
-        functions: `c_api.library`.
-        array: of any shape; strings as dtype object holding ``bytes``.
-
-    Raises:
-        TensorError: its type is not one that MTMH speaks.
-    """
-    number = type_number(array.dtype)
-    dims = _dims(array.shape)
-    values: list[bytes] = []
-    if number == STRING:
-        values = [value.encode() if isinstance(value, str) else value for value in array.ravel().tolist()]
-        content = b"".join([_inline(value) for value in values])
-    else:
-        content = array.tobytes()
-    if not values or max(map(len, values)) <= _MOST_INLINE:
-        tensor = functions.TF_AllocateTensor(number, dims, array.ndim, len(content))
+def to_tensor(functions: Any, plain: Plain) -> int:
+    """A TF_Tensor with a copy of the values, for the caller to delete; ``functions`` is `c_api.library`."""
+    number, shape, values = plain
+    dims = _dims(shape)
+    content = values if isinstance(values, bytes) else b"".join([_inline(value) for value in values])
+    if isinstance(values, bytes) or max(map(len, values), default=0) <= _MOST_INLINE:
+        tensor = functions.TF_AllocateTensor(number, dims, len(shape), len(content))
         ctypes.memmove(functions.TF_TensorData(tensor), content, len(content))
         return int(tensor)
     memory = ctypes.create_string_buffer(content, len(content))
@@ -51,7 +36,7 @@ def to_tensor(functions: Any, array: Array) -> int:
         if len(value) > _MOST_INLINE:
             functions.TF_StringCopy(address + _STRING_BYTES * place, value, len(value))
     _held[address] = memory
-    return int(functions.TF_NewTensor(number, dims, array.ndim, address, len(content), _release, None))
+    return int(functions.TF_NewTensor(number, dims, len(shape), address, len(content), _release, None))
 
 
 @functools.lru_cache(maxsize=256)
@@ -74,17 +59,14 @@ def _release(address: int, length: int, _: Any) -> None:
     del _held[address]
 
 
-def to_array(functions: Any, tensor: int, dtype: np.dtype[Any]) -> Array:
-    """A copy of a TF_Tensor whose type is known, not to be written to."""
+def to_plain(functions: Any, tensor: int, number: int) -> Plain:
+    """A copy of a TF_Tensor of the type of that number."""
     axis_size = functions.TF_Dim
-    shape = [axis_size(tensor, axis) for axis in range(functions.TF_NumDims(tensor))]
+    shape = tuple([axis_size(tensor, axis) for axis in range(functions.TF_NumDims(tensor))])
     count, address = math.prod(shape), functions.TF_TensorData(tensor)
-    if dtype.kind != "O":
-        content = ctypes.string_at(address, count * dtype.itemsize) if count else b""
-        return np.frombuffer(content, dtype).reshape(shape)
-    array = np.empty(count, object)
-    array[:] = _strings(functions, address, count)
-    return array.reshape(shape)
+    if number == STRING:
+        return Plain(number, shape, _strings(functions, address, count))
+    return Plain(number, shape, ctypes.string_at(address, count * numpy_dtype(number).itemsize) if count else b"")
 
 
 def _strings(functions: Any, address: int, count: int) -> list[bytes]:

@@ -27,7 +27,7 @@ class ServerConfig:
     threads: int = option(0, "requests that the model answers at a time; 0: the number of processors")
     queue: int = option(128, "requests that may wait for a thread; more are refused with RESOURCE_EXHAUSTED")
     queue_milliseconds: float = option(
-        10.0,
+        7.0,
         "longest wait for a thread that a request may have to expect; beyond three a thread it is refused otherwise",
     )
     drain_seconds: float = option(

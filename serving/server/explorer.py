@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from aiohttp import web
 
 from serving.results import text
@@ -28,6 +27,7 @@ from serving.server.roster import Choice, Roster
 from serving.server.servable import Servable
 from serving.server.title_search import TitleSearch
 from serving.signatures import DESCRIBE
+from serving.tensors import STRING, Plain
 
 _log = logging.getLogger("mtmh.serving")
 
@@ -163,10 +163,10 @@ def _describe(loaded: Servable, ids: list[str]) -> tuple[list[str], list[str]]:
     titles: list[str] = []
     topics: list[str] = []
     for start in range(0, len(ids), _DESCRIBED_AT_ONCE):
-        asked = np.array([item_id.encode() for item_id in ids[start : start + _DESCRIBED_AT_ONCE]], object)
-        outputs = loaded.predict(loaded.signatures[DESCRIBE], {"item_id": asked})
-        titles.extend(map(text, outputs["title"].tolist()))
-        topics.extend(map(text, outputs["categories"].tolist()))
+        asked = [item_id.encode() for item_id in ids[start : start + _DESCRIBED_AT_ONCE]]
+        outputs = loaded.predict(loaded.signatures[DESCRIBE], {"item_id": Plain(STRING, (len(asked),), asked)})
+        titles.extend(map(text, outputs["title"].values))
+        topics.extend(map(text, outputs["categories"].values))
     return titles, topics
 
 

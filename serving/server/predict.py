@@ -6,7 +6,7 @@ from typing import Any
 from serving import wire
 from serving.server.errors import invalid
 from serving.server.servable import Servable, SignatureInfo, TensorInfo
-from serving.tensors import Array, TensorError, fill, numpy_dtype, to_array, type_name
+from serving.tensors import Plain, TensorError, fill_plain, numpy_dtype, to_plain, type_name
 
 
 def _joined(names: Iterable[str]) -> str:
@@ -19,7 +19,9 @@ def check_names(signature: SignatureInfo, given: Iterable[str]) -> None:
     Raises:
         RequestError: INVALID_ARGUMENT, naming what is missing and what is too many.
     """
-    sent, wanted = set(given), set(signature.inputs)
+    sent, wanted = set(given), signature.inputs.keys()
+    if sent == wanted:
+        return
     if len(sent) != len(wanted):
         raise invalid(
             f"input size does not match signature: {len(sent)}!={len(wanted)} len({{{_joined(sent)}}}) != "
@@ -70,8 +72,8 @@ def output_names(signature: SignatureInfo, wanted: Iterable[str]) -> tuple[str, 
     return tuple(names) or signature.outputs
 
 
-def _arrays(signature: SignatureInfo, inputs: Mapping[str, Any]) -> dict[str, Array]:
-    arrays = {}
+def _tensors(signature: SignatureInfo, inputs: Mapping[str, Any]) -> dict[str, Plain]:
+    tensors = {}
     for alias, info in signature.inputs.items():
         proto = inputs[alias]
         if proto.dtype != info.dtype:
@@ -80,11 +82,12 @@ def _arrays(signature: SignatureInfo, inputs: Mapping[str, Any]) -> dict[str, Ar
             )
         try:
             numpy_dtype(info.dtype)
-            arrays[alias] = to_array(proto)
+            tensor = to_plain(proto)
         except TensorError as error:
             raise invalid(f"tensor parsing error: {alias}: {error}") from error
-        check_shape(alias, info, arrays[alias].shape)
-    return arrays
+        check_shape(alias, info, tensor.shape)
+        tensors[alias] = tensor
+    return tensors
 
 
 def predict(loaded: Servable, request: Any) -> Any:
@@ -96,11 +99,11 @@ def predict(loaded: Servable, request: Any) -> Any:
     signature = loaded.signature(request.model_spec.signature_name)
     check_names(signature, request.inputs)
     names = output_names(signature, request.output_filter)
-    outputs = loaded.predict(signature, _arrays(signature, request.inputs))
+    outputs = loaded.predict(signature, _tensors(signature, request.inputs))
     response = wire.PredictResponse()
     response.model_spec.name = request.model_spec.name
     response.model_spec.signature_name = signature.name
     response.model_spec.version.value = loaded.version
     for name in names:
-        fill(response.outputs[name], outputs[name])
+        fill_plain(response.outputs[name], outputs[name])
     return response

@@ -15,7 +15,7 @@ import numpy as np
 from serving.server.errors import invalid, unimplemented
 from serving.server.predict import check_shape
 from serving.server.servable import SignatureInfo, TensorInfo
-from serving.tensors import Array, TensorError, numpy_dtype, type_name
+from serving.tensors import Array, Plain, TensorError, numpy_dtype, type_name
 
 _B64: Final = "b64"
 _BYTES_SUFFIX: Final = "_bytes"
@@ -67,8 +67,8 @@ def is_row_form(document: Mapping[str, Any]) -> bool:
     return rows
 
 
-def read_rows(document: Mapping[str, Any], signature: SignatureInfo) -> dict[str, Array]:
-    """The inputs of a request in row form: one array a name, the rows stacked.
+def read_rows(document: Mapping[str, Any], signature: SignatureInfo) -> dict[str, Plain]:
+    """The inputs of a request in row form: one tensor a name, the rows stacked.
 
     Raises:
         RequestError: INVALID_ARGUMENT: a name is missing or unknown, a value is of another type, rows differ in shape.
@@ -100,7 +100,7 @@ def read_rows(document: Mapping[str, Any], signature: SignatureInfo) -> dict[str
     return {name: _tensor(name, columns[name], info, rows=True) for name, info in signature.inputs.items()}
 
 
-def read_columns(document: Mapping[str, Any], signature: SignatureInfo) -> dict[str, Array]:
+def read_columns(document: Mapping[str, Any], signature: SignatureInfo) -> dict[str, Plain]:
     """The inputs of a request in column form.
 
     Raises:
@@ -123,7 +123,7 @@ def read_columns(document: Mapping[str, Any], signature: SignatureInfo) -> dict[
     return {name: _tensor(name, inputs[name], info, rows=False) for name, info in signature.inputs.items()}
 
 
-def write(outputs: Mapping[str, Array], row_form: bool) -> bytes:
+def write(outputs: Mapping[str, Plain], row_form: bool) -> bytes:
     """The response's JSON.
 
     A float32 is written with the fewest digits that give it back, NaN and infinities as ``NaN``, ``Infinity``. A
@@ -133,13 +133,13 @@ def write(outputs: Mapping[str, Array], row_form: bool) -> bytes:
     Raises:
         RequestError: INVALID_ARGUMENT, row form of outputs whose first dimensions differ.
     """
-    columns = {name: _json_values(name, array) for name, array in outputs.items()}
+    columns = {name: _json_values(name, tensor.array()) for name, tensor in outputs.items()}
     single = next(iter(columns)) if len(columns) == 1 else None
     document: dict[str, Any]
     if not row_form:
         document = {"outputs": columns[single] if single else columns}
     else:
-        sizes = {name: array.shape[0] if array.ndim else None for name, array in outputs.items()}
+        sizes = {name: tensor.shape[0] if tensor.shape else None for name, tensor in outputs.items()}
         if None in sizes.values() or len(set(sizes.values())) != 1:
             raise invalid(f"outputs have no common batch size: {sizes}; ask for them in column form")
         rows = range(next(iter(sizes.values())) or 0)
@@ -164,7 +164,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
-def _tensor(name: str, value: Any, info: TensorInfo, *, rows: bool) -> Array:
+def _tensor(name: str, value: Any, info: TensorInfo, *, rows: bool) -> Plain:
     try:
         dtype = numpy_dtype(info.dtype)
     except TensorError as error:
@@ -178,9 +178,9 @@ def _tensor(name: str, value: Any, info: TensorInfo, *, rows: bool) -> Array:
     _flatten(name, value, 0, shape, info.dtype, leaves, rows)
     array = np.empty(len(leaves), dtype)
     array[:] = leaves
-    array = array.reshape(shape)
-    check_shape(name, info, array.shape)
-    return array
+    tensor = Plain.of(array.reshape(shape))
+    check_shape(name, info, tensor.shape)
+    return tensor
 
 
 def _flatten(name: str, value: Any, level: int, shape: list[int], dtype: int, leaves: list[Any], rows: bool) -> None:

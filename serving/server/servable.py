@@ -18,7 +18,7 @@ from serving.server.c_api import INVALID_ARGUMENT, RESOURCE_EXHAUSTED, ModelErro
 from serving.server.errors import RequestError
 from serving.server.session import Call, Session
 from serving.signatures import SERVING_DEFAULT
-from serving.tensors import Array
+from serving.tensors import Array, Plain
 
 _MAX_MESSAGE: Final = 500
 _TAG: Final = "serve"
@@ -63,7 +63,7 @@ class Servable(Protocol):
         """The signature of that name; the default one for the empty name."""
         ...
 
-    def predict(self, signature: SignatureInfo, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def predict(self, signature: SignatureInfo, inputs: Mapping[str, Plain]) -> dict[str, Plain]:
         """Runs a signature."""
         ...
 
@@ -136,15 +136,15 @@ class LoadedVersion:
         """
         return find_signature(self.signatures, name)
 
-    def predict(self, signature: SignatureInfo, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def predict(self, signature: SignatureInfo, inputs: Mapping[str, Plain]) -> dict[str, Plain]:
         """Runs a signature.
 
         Args:
             signature: one of this version's.
-            inputs: an array for every input, of its dtype and rank.
+            inputs: a tensor for every input, of its type and rank.
 
         Returns:
-            An array for every output; strings as dtype object.
+            A tensor for every output.
 
         Raises:
             RequestError: INVALID_ARGUMENT where the model rejects the inputs, INTERNAL where it fails.
@@ -158,6 +158,11 @@ class LoadedVersion:
                 raise RequestError(grpc.StatusCode.RESOURCE_EXHAUSTED, short(error)) from error
             raise RequestError(grpc.StatusCode.INTERNAL, f"the model failed: {short(error)}") from error
         return dict(zip(signature.outputs, outputs, strict=True))
+
+    def ask(self, name: str, /, **inputs: Array) -> dict[str, Array]:
+        """`predict` by a signature's name, with arrays."""
+        tensors = {key: Plain.of(array) for key, array in inputs.items()}
+        return {key: each.array() for key, each in self.predict(self.signature(name), tensors).items()}
 
     def close(self) -> None:
         """Gives the memory back. Not while a ``predict`` runs."""

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from serving.server.background import gives_way
 from serving.server.c_api import INVALID_ARGUMENT, ModelError, Output, Status, library
-from serving.server.c_tensors import to_array, to_tensor
-from serving.tensors import Array, numpy_dtype
+from serving.server.c_tensors import to_plain, to_tensor
+from serving.tensors import Plain, numpy_dtype
 
 _CALLERS_THREAD: Final = b"\x18" + 9 * b"\xff" + b"\x01"
 """``RunOptions(inter_op_thread_pool=-1)``: the ops run in the thread that asks. With one processor nothing can run
@@ -98,7 +98,7 @@ class Session:
 
 
 class Call:
-    """One signature of a session: arrays in, arrays out, from any thread."""
+    """One signature of a session: tensors in, tensors out, from any thread."""
 
     def __init__(self, session: Session, feeds: Sequence[str], fetches: Sequence[str]) -> None:
         """Looks the tensors up.
@@ -115,33 +115,28 @@ class Call:
         self._functions, self._session = library(), session
         self._feeds, self._fetches = session.outputs(feeds), session.outputs(fetches)
         self._given, self._found = (ctypes.c_void_p * len(each) for each in (feeds, fetches))
-        self._types = [numpy_dtype(self._functions.TF_OperationOutputType(each)) for each in self._fetches]
+        self._types = [self._functions.TF_OperationOutputType(each) for each in self._fetches]
+        for number in self._types:
+            numpy_dtype(number)
 
-    def __call__(self, arrays: Sequence[Array]) -> list[Array]:
-        """Runs it.
-
-        Args:
-            arrays: one for every feed; strings as dtype object holding ``bytes``.
-
-        Returns:
-            An array for every fetch, not to be written to.
+    def __call__(self, tensors: Sequence[Plain]) -> list[Plain]:
+        """Runs it with a tensor for every feed; gives one for every fetch.
 
         Raises:
             ModelError: what the graph's ops refuse.
-            TensorError: an array's type is not one that MTMH speaks.
         """
         functions, session = self._functions, self._session
         given, found = self._given(), self._found()
         try:
-            for place, array in enumerate(arrays):
-                given[place] = to_tensor(functions, array)
+            for place, tensor in enumerate(tensors):
+                given[place] = to_tensor(functions, tensor)
             with Status(functions) as status:
                 functions.TF_SessionRun(
                     *(session.pointer, session.run_options, self._feeds, given, len(given)),
                     *(self._fetches, found, len(found), None, 0, None, status.pointer),
                 )
-            return [to_array(functions, *each) for each in zip(found, self._types, strict=True)]
+            return [to_plain(functions, *each) for each in zip(found, self._types, strict=True)]
         finally:
-            for tensor in (*given, *found):
-                if tensor:
-                    functions.TF_DeleteTensor(tensor)
+            for pointer in (*given, *found):
+                if pointer:
+                    functions.TF_DeleteTensor(pointer)

@@ -36,7 +36,7 @@ def ask(refreshed):
 
     def asked(signature, **inputs):
         arrays = {name: np.array(value, object if name.endswith("_id") else None) for name, value in inputs.items()}
-        return loaded.predict(loaded.signature(signature), arrays)
+        return loaded.ask(signature, **arrays)
 
     yield asked
     loaded.close()
@@ -71,7 +71,7 @@ def test_answers_hold_what_the_catalogue_holds(trained, catalogue, ask):
 def test_known_items_are_served_as_before(trained, exported_exact, refreshed, ask):
     before = LoadedVersion(1, exported_exact.directory)
     ids = [item_id for item_id in trained.items.ids if item_id in refreshed.items.ids]
-    old = before.predict(before.signature(EMBED), {"item_id": np.array(ids, object)})
+    old = before.ask(EMBED, item_id=np.array(ids, object))
     before.close()
     new = ask(EMBED, item_id=ids)
     for name, vectors in old.items():

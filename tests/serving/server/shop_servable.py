@@ -4,6 +4,7 @@ import numpy as np
 
 from serving.server.servable import SignatureInfo, TensorInfo
 from serving.signatures import ANSWER, SIGNATURES, SOURCE_BOTH, SOURCE_ENGAGEMENT, SOURCE_POPULAR, SOURCE_RELEVANCE
+from serving.tensors import Plain
 
 HOSTILE = '"><img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
 TITLES = ["Red lunch bag", "Blue lunch bag", HOSTILE, "Tea cup", "", "Ünï\u202ecöde", "x" * 300]
@@ -36,6 +37,10 @@ class ShopServable:
         pass
 
     def predict(self, signature, inputs):
+        answer = self._answer(signature, {name: tensor.array() for name, tensor in inputs.items()})
+        return {name: Plain.of(array) for name, array in answer.items()}
+
+    def _answer(self, signature, inputs):
         if signature.name == "describe":
             rows = [IDS.index(each.decode()) if each.decode() in IDS else None for each in inputs["item_id"]]
             columns = {"title": TITLES, "categories": TOPICS}

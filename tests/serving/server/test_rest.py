@@ -15,6 +15,7 @@ from serving.server import rest_json
 from serving.server.errors import RequestError
 from serving.server.servable import SignatureInfo, TensorInfo
 from serving.signatures import SIGNATURES
+from serving.tensors import Plain
 
 ROW = {"item_id": ["", "item3"], "relevance_weight": 0.3, "k": 2, "exclude_id": [""]}
 
@@ -202,7 +203,7 @@ def test_not_http(server, ask):
 
 
 def _write(array, name="x", rows=False):
-    return json.loads(rest_json.write({name: array}, rows))["predictions" if rows else "outputs"]
+    return json.loads(rest_json.write({name: Plain.of(array)}, rows))["predictions" if rows else "outputs"]
 
 
 @given(st.lists(st.floats(width=32), min_size=1))
@@ -213,7 +214,7 @@ def test_floats_come_back_as_they_were(values):
 
 
 def test_floats_have_no_noise_digits():
-    assert rest_json.write({"x": np.array([0.2, 1, 1e-7, np.nan, np.inf], np.float32)}, False) == (
+    assert rest_json.write({"x": Plain.of(np.array([0.2, 1, 1e-7, np.nan, np.inf], np.float32))}, False) == (
         b'{"outputs": [0.2, 1.0, 1e-07, NaN, Infinity]}'
     )
 
@@ -231,7 +232,7 @@ def test_single_output_has_no_name():
 
 def test_row_form_needs_a_common_batch():
     with pytest.raises(RequestError, match="no common batch size"):
-        rest_json.write({"a": np.zeros(2), "b": np.zeros(3)}, True)
+        rest_json.write({"a": Plain.of(np.zeros(2)), "b": Plain.of(np.zeros(3))}, True)
 
 
 json_values = st.recursive(

@@ -1,5 +1,6 @@
 """Sessions of TensorFlow's C API: the model that TensorFlow's own loader makes of the same files, and its errors."""
 
+import functools
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ from serving.server.background import give_way
 from serving.server.c_api import ModelError
 from serving.server.servable import LoadedVersion
 from serving.server.session import Call, Session
+from serving.tensors import Plain
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,7 @@ def test_variables_tables_and_functions_are_those_of_tensorflows_loader(version)
     names = [b"cat", b"ant", b"dog"]
     loaded = LoadedVersion(1, version)
     try:
-        found = loaded.predict(loaded.signature("serving_default"), {"name": np.array(names, object)})["row"]
+        found = loaded.ask("serving_default", name=np.array(names, object))["row"]
     finally:
         loaded.close()
     assert found.tolist() == by_tensorflow(version, names).tolist() == [[9, 10, 11], [3, 4, 5], [0, 1, 2]]
@@ -67,7 +69,7 @@ def test_a_model_that_was_moved_brings_its_own_assets(version, tmp_path):
     (moved / "assets" / "names.txt").write_text("bee\nant\n", encoding="utf-8")
     loaded = LoadedVersion(7, moved)
     try:
-        found = loaded.predict(loaded.signature(""), {"name": np.array([b"ant", b"cat"], object)})["row"]
+        found = loaded.ask("", name=np.array([b"ant", b"cat"], object))["row"]
     finally:
         loaded.close()
     assert found.tolist() == [[6, 7, 8], [0, 1, 2]]
@@ -81,7 +83,7 @@ def test_a_model_of_tensorflow_1(tmp_path):
         tf.compat.v1.saved_model.simple_save(session, str(tmp_path / "1"), {"x": number}, {"y": weight * number})
     loaded = LoadedVersion(1, tmp_path / "1")
     try:
-        found = loaded.predict(loaded.signature(""), {"x": np.array([2.0], np.float32)})
+        found = loaded.ask("", x=np.array([2.0], np.float32))
     finally:
         loaded.close()
     assert found["y"].tolist() == [6.0]
@@ -120,7 +122,7 @@ def test_what_is_closed_is_asked_no_more_and_closing_twice_does_no_harm(version)
     session.close()
     session.close()
     with pytest.raises(ValueError, match="closed"):
-        call([np.array([b"ant"], object)])
+        call([Plain.of(np.array([b"ant"], object))])
 
 
 def test_a_tensor_that_is_not_there_is_named(version):
@@ -154,7 +156,7 @@ def echo(tmp_path_factory):
     directory = tmp_path_factory.mktemp("echo") / "1"
     tf.saved_model.save(module, str(directory), signatures={"serving_default": echo})
     loaded = LoadedVersion(1, directory)
-    yield lambda **inputs: loaded.predict(loaded.signature(""), inputs)
+    yield functools.partial(loaded.ask, "")
     loaded.close()
 
 
@@ -212,10 +214,12 @@ def test_a_thread_that_gives_way_runs_its_ops_itself(version):
         assert (session.run_options is not None) == (len(os.sched_getaffinity(0)) == 1)
         call = Call(session, ["serving_default_name:0"], ["StatefulPartitionedCall:0"])
         answers = []
-        thread = threading.Thread(target=lambda: (give_way(), answers.extend(call([np.array([b"cat"], object)]))))
+        thread = threading.Thread(
+            target=lambda: (give_way(), answers.extend(call([Plain.of(np.array([b"cat"], object))])))
+        )
         thread.start()
         thread.join()
-        assert answers[0].tolist() == [[9, 10, 11]]
+        assert answers[0].array().tolist() == [[9, 10, 11]]
     finally:
         session.close()
 
@@ -244,7 +248,7 @@ def test_no_python_of_tensorflow_is_imported(version):
         "from serving.server.serve import serve\n"
         "from serving.server.servable import LoadedVersion\n"
         "loaded = LoadedVersion(1, Path(sys.argv[1]))\n"
-        "answer = loaded.predict(loaded.signature(''), {'name': np.array([b'bee'], object)})\n"
+        "answer = loaded.ask('', name=np.array([b'bee'], object))\n"
         "loaded.close()\n"
         "heavy = [name for name in sys.modules if name.split('.')[0] in ('tensorflow', 'scann')]\n"
         "print(answer['row'].tolist(), heavy)\n"
