@@ -16,6 +16,7 @@ import signal
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -50,13 +51,17 @@ class Windows:
         time.sleep(0.5)
         self.spans.setdefault(name, []).append((begin, time.perf_counter()))
 
+    def during(self, name: str, ends: list[End]) -> list[End]:
+        """What was due meanwhile."""
+        return [each for each in ends if any(begin <= each.due <= end for begin, end in self.spans[name])]
+
     def seconds(self, name: str, ends: list[End]) -> list[float]:
         """Seconds of the answers to what was due meanwhile."""
-        return [
-            each.seconds
-            for each in ends
-            if each.code == "OK" and any(begin <= each.due <= end for begin, end in self.spans[name])
-        ]
+        return [each.seconds for each in self.during(name, ends) if each.code == "OK"]
+
+    def failures(self, name: str, ends: list[End]) -> Counter[str]:
+        """How often what was due meanwhile failed, by its code."""
+        return Counter(each.code for each in self.during(name, ends) if each.code != "OK")
 
 
 class Operator:
@@ -136,7 +141,8 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "swaps.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     for name, each in found["p99_ms"].items():
-        print(f"{name}: p50 {found['p50_ms'][name]:.2f} ms, p99 {each:.2f} ms of {found['answers'][name]:,} answers")
+        failures = "".join(f", {number} {code}" for code, number in found["failures"][name].items())
+        print(f"{name}: p50 {found['p50_ms'][name]:.2f} ms, p99 {each:.2f} ms of {found['answers'][name]:,}{failures}")
     print(f"ready {found['ready_seconds']:.1f} s after the first start, {found['again_seconds']:.1f} s after the kill")
     print_verdicts(verdicts(found))
 
@@ -169,6 +175,7 @@ def swapped(source: Path, base: Path, cpus: frozenset[int], arguments: Any) -> d
         "p50_ms": {name: 1000 * float(np.median(each)) for name, each in seconds.items()},
         "p99_ms": {name: 1000 * float(np.quantile(each, 0.99)) for name, each in seconds.items()},
         "answers": {name: len(each) for name, each in seconds.items()},
+        "failures": {name: windows.failures(name, ends) for name in windows.spans},
         "failed": sum(each.code != "OK" for each in ends),
         "windows": {name: [end - begin for begin, end in spans] for name, spans in windows.spans.items()},
     }

@@ -27,8 +27,9 @@ class ServerConfig:
     threads: int = option(0, "requests that the model answers at a time; 0: the number of processors")
     queue: int = option(128, "requests that may wait for a thread; more are refused with RESOURCE_EXHAUSTED")
     queue_milliseconds: float = option(
-        7.0,
-        "longest wait for a thread that a request may have to expect; beyond three a thread it is refused otherwise",
+        5.0,
+        "longest wait for a thread that a request may have to expect, but in a burst; beyond three a thread it is "
+        "refused otherwise",
     )
     drain_seconds: float = option(
         0.0, "after SIGTERM, how long requests are still taken while health already says no: for load balancers"

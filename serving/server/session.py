@@ -41,7 +41,8 @@ class Session:
         try:
             with Status(functions) as status:
                 self._session = functions.TF_LoadSessionFromSavedModel(
-                    *(options, None, os.fsencode(directory), tags, 1, self._graph, meta_graph, status.pointer)
+                    *(options, self.run_options, os.fsencode(directory), tags, len(tags)),
+                    *(self._graph, meta_graph, status.pointer),
                 )
             self.meta_graph = ctypes.string_at(meta_graph.contents.data, meta_graph.contents.length)
         except BaseException:

@@ -1,3 +1,4 @@
+import contextlib
 import threading
 
 import grpc
@@ -48,8 +49,63 @@ def hold(gate, seconds, done):
         done.wait(seconds)
 
 
+class Clock:
+    """Seconds as the test has it; a request takes as many as `work` says."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+    def work(self, gate, seconds, times=60):
+        for _ in range(times):
+            with gate.enter():
+                self.now += seconds
+
+
+@contextlib.contextmanager
+def callers(gate, count):
+    """So many that come one after another, and stay while the block lasts; gives how many are inside."""
+    release, codes = threading.Event(), []
+
+    def ask():
+        try:
+            hold(gate, 60.0, release)
+        except RequestError as error:
+            codes.append(error.code)
+
+    threads = [threading.Thread(target=ask) for _ in range(count)]
+    for number, thread in enumerate(threads, 1):
+        thread.start()
+        wait_for(lambda number=number: gate.inside + len(codes) == number, what="a caller inside or refused")
+    try:
+        yield gate.inside
+    finally:
+        assert set(codes) <= {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        release.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_a_burst_is_no_overload_and_what_lasts_is_one():
+    clock = Clock()
+    gate = Gate(running=1, waiting=100, patience=0.02, clock=clock)
+    clock.work(gate, 0.01)
+    with callers(gate, 15) as inside:  # all of them may wait 200 ms
+        assert inside == 15
+        for later in (0.06, 0.9):  # it has lasted, and then it has not been calm for a second
+            clock.now += later
+            with pytest.raises(RequestError, match="busy with 15 requests"):
+                enter(gate)
+    clock.now += 1.1
+    clock.work(gate, 0.01)
+    with callers(gate, 40) as inside:  # a burst again, and none of them has to expect more than ten times as long
+        assert 18 < inside < 24
+
+
 def test_nobody_waits_longer_than_may_be_expected():
-    gate = Gate(running=1, waiting=100, patience=0.1)
+    gate = Gate(running=1, waiting=100, patience=0.01)
     never, release = threading.Event(), threading.Event()
     for _ in range(60):
         hold(gate, 0.005, never)
@@ -75,21 +131,15 @@ def test_nobody_waits_longer_than_may_be_expected():
 
 
 def test_while_a_version_is_loaded_requests_wait_longer():
-    gate = Gate(running=1, waiting=100, patience=0.01)
-    never, release = threading.Event(), threading.Event()
-    for _ in range(60):
-        hold(gate, 0.005, never)
-    threads = [threading.Thread(target=hold, args=(gate, 60.0, release)) for _ in range(9)]
-    with gate.indulgent():
-        for thread in threads:
-            thread.start()
-        # The last of them may expect 50 ms or so.
-        wait_for(lambda: gate.inside == len(threads), what="nine requests inside")
-    with pytest.raises(RequestError, match="busy with 9 requests"):
-        enter(gate)
-    release.set()
-    for thread in threads:
-        thread.join()
+    clock = Clock()
+    gate = Gate(running=1, waiting=100, patience=0.02, clock=clock)
+    clock.work(gate, 0.01)
+    with callers(gate, 15):
+        clock.now += 0.06
+        with gate.indulgent(), pytest.raises(RequestError, match="deadline passed while the request waited"):
+            enter(gate, 0.01)
+        with pytest.raises(RequestError, match="busy with 15 requests"):
+            enter(gate)
 
 
 def test_a_few_may_always_wait_for_a_slow_one():
