@@ -31,6 +31,7 @@ ROWS: Final = {
     "no identity hidden": ("model.id_dropout=0",),
     "no content hidden": ("model.content_dropout=0",),
     "no near neighbours by the teacher": ("loss.teacher_neighbours=0",),
+    "eight near neighbours on any data": ("loss.teacher_neighbours=8",),
     "negatives of the batch alone": ("loss.uniform_negatives=0",),
     "no logQ correction": ("loss.log_q=false",),
     "known positives always left out": ("loss.mask_known_positives=true",),

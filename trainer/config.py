@@ -75,7 +75,12 @@ class LossConfig:
         256, "triggers of a batch that the distillation compares with its candidates", minimum=1
     )
     relevance_candidates: int = option(1024, "items drawn uniformly for the distillation of each batch", minimum=1)
-    teacher_neighbours: int = option(8, "and near neighbours, by the teacher, of each of those triggers", minimum=0)
+    teacher_neighbours: int | None = option(
+        None,
+        "and near neighbours, by the teacher, of each of those triggers; by default 8 where items are rarely seen, "
+        "none from nine trigger events an item",
+        minimum=0,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

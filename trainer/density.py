@@ -18,6 +18,9 @@ MOST_ID_DROPOUT: Final = 0.3
 LEAST_ID_DROPOUT: Final = 0.1
 """And where co-engagement is all that is learnt, or the data dense."""
 
+MOST_NEIGHBOURS: Final = 8
+"""The teacher's near neighbours of a trigger that the distillation draws, where items are rarely seen."""
+
 _BROAD = 30.0
 _SAMPLE = 1024
 
@@ -43,6 +46,15 @@ def id_dropout(triggers_per_item: float) -> float:
     (0.3, 0.12)
     """
     return LEAST_ID_DROPOUT + (MOST_ID_DROPOUT - LEAST_ID_DROPOUT) * _sparsity(triggers_per_item, 15.0)
+
+
+def near_neighbours(triggers_per_item: float) -> int:
+    """Default of how many near neighbours are drawn: they bring the rare ones up, at the cost of what is seen.
+
+    >>> near_neighbours(5.0), near_neighbours(7.5), near_neighbours(11.0)
+    (8, 4, 0)
+    """
+    return round(MOST_NEIGHBOURS * min(1.0, max(0.0, (9.0 - triggers_per_item) / 3.0)))
 
 
 def teacher_breadth(content: NDArray[np.float32], temperature: float, seed: int) -> float:

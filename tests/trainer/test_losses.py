@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given, strategies as st
 
 from preprocessing.backend import tf
-from trainer.density import LEAST_ID_DROPOUT, MOST_ALIGN, MOST_ID_DROPOUT, align_weight, id_dropout, teacher_breadth
+from trainer.density import (
+    LEAST_ID_DROPOUT,
+    MOST_ALIGN,
+    MOST_ID_DROPOUT,
+    MOST_NEIGHBOURS,
+    align_weight,
+    id_dropout,
+    near_neighbours,
+    teacher_breadth,
+)
 from trainer.losses import AnnotationTask, DistillationTask, EngagementTask, log_inclusion
 
 F32 = np.float32
@@ -242,6 +251,12 @@ def test_identities_are_hidden_less_of_items_that_are_seen_often():
     assert [id_dropout(number) for number in (0.0, 4.0, 15.0)] == [MOST_ID_DROPOUT] * 3
     assert id_dropout(150.0) == pytest.approx(LEAST_ID_DROPOUT + 0.02)
     assert id_dropout(1e9) == pytest.approx(LEAST_ID_DROPOUT)
+
+
+def test_near_neighbours_follow_density():
+    assert [near_neighbours(number) for number in (0.0, 5.0, 6.0)] == [MOST_NEIGHBOURS] * 3
+    assert near_neighbours(7.5) == MOST_NEIGHBOURS // 2
+    assert [near_neighbours(number) for number in (9.0, 11.0, 1e9)] == [0] * 3
 
 
 def test_a_teacher_is_as_broad_as_the_groups_it_makes():
