@@ -141,7 +141,7 @@ def _package(name: str) -> Path:
 
 
 class Status:
-    """A TFStatus; leaving the block raises what it says."""
+    """A TF_Status; leaving the block raises what it says."""
 
     def __init__(self, functions: Any) -> None:
         self._functions = functions

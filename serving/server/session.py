@@ -69,7 +69,7 @@ class Session:
         return self._callers_thread if self._one_processor or gives_way() else None
 
     def outputs(self, names: Sequence[str]) -> Any:
-        """An array of TFOutput of tensors, by their names (``node:0``).
+        """An array of TF_Output of tensors, by their names (``node:0``).
 
         Raises:
             ModelError: the graph has no such node.
