@@ -146,6 +146,10 @@ def _shape(proto: Any) -> tuple[int, ...]:
     shape = tuple([dim.size for dim in shape_proto.dim])
     if len(shape) > _MAX_RANK or min(shape, default=0) < 0:
         raise TensorError(f"the tensor's shape {list(shape)[:_MAX_RANK]} is not possible")
+    # An empty tensor carries nothing that bounds its other dimensions, and TensorFlow ends the process where a product
+    # of some of them, within a model, is beyond an int64.
+    if 0 in shape and math.prod([size or 1 for size in shape]) > MAX_REPEATED:
+        raise TensorError(f"the tensor's shape {list(shape)} is that of no elements, and too large")
     return shape
 
 

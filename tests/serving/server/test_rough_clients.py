@@ -7,8 +7,10 @@ import statistics
 import time
 import urllib.parse
 
+import grpc
 import pytest
 
+from serving import wire
 from serving.client import Client
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -46,6 +48,23 @@ def test_garbage(server, port, rounds):
         # A server that has heard enough may hang up while the rest is still being sent.
         with connect(address) as connection, contextlib.suppress(ConnectionError):
             connection.sendall(starts[number % len(starts)] + random_bytes.randbytes(200))
+
+
+@pytest.mark.parametrize("sizes", [(0, 1 << 62), (1 << 62, 0)])
+@pytest.mark.usefixtures("alive")
+def test_a_tensor_of_nothing_in_endless_dimensions(server, sizes):
+    """TensorFlow would end the process over it."""
+    request = wire.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = "mtmh", "retrieve"
+    for name, number in (("item_id", 7), ("exclude_id", 7), ("k", 3), ("relevance_weight", 1)):
+        tensor = request.inputs[name]
+        tensor.dtype = number
+        for size in sizes if number == 7 else sizes[:1]:
+            tensor.tensor_shape.dim.add().size = size
+    options = [("grpc.enable_http_proxy", 0)]
+    with grpc.insecure_channel(server.address, options) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(wire.PREDICT)(request.SerializeToString(), timeout=10)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize(

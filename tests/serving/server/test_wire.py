@@ -149,6 +149,8 @@ def _broken(**fields):
         _broken(dtype=1, sizes=[1 << 31, 1 << 31, 1 << 31]),
         _broken(dtype=7, sizes=[1 << 40], tensor_content=b"abc"),
         _broken(dtype=1, sizes=[-1], float_val=[1.0]),
+        _broken(dtype=7, sizes=[0, 1 << 62]),
+        _broken(dtype=1, sizes=[1 << 40, 0]),
         _broken(dtype=1, tensor_content=b"abc"),
         _broken(dtype=1, float_val=[1.0, 2.0, 3.0]),
         _broken(dtype=7, tensor_content=b"\xff\xff"),
