@@ -1,4 +1,4 @@
-"""The messages of TensorFlow Serving that MTMH speaks, without TensorFlow.
+"""The messages of TensorFlow and TensorFlow Serving that MTMH speaks, without TensorFlow.
 
 ``import tensorflow_serving.apis.predict_pb2`` imports all of TensorFlow, several seconds. The messages here have the
 same names, field numbers and wire format, but live in a descriptor pool of their own, so that they cost milliseconds
@@ -123,6 +123,20 @@ _SIGNATURE_FILE: Final = _file(
         "MetaGraphDef": (_F("signature_def", 5, "tensorflow.SignatureDef", key=True),),
     },
 )
+_SESSION_FILE: Final = _file(
+    "mtmh/wire/session.proto",
+    "tensorflow",
+    (),
+    {
+        "RewriterConfig": (
+            _F("meta_optimizer_iterations", 12, "int32"),
+            _F("optimizers", 100, "string", repeated=True),
+        ),
+        "GraphOptions": (_F("rewrite_options", 10, "tensorflow.RewriterConfig"),),
+        "ConfigProto": (_F("graph_options", 10, "tensorflow.GraphOptions"),),
+        "RunOptions": (_F("inter_op_thread_pool", 3, "int32"),),
+    },
+)
 _SERVING_FILE: Final = _file(
     "mtmh/wire/serving.proto",
     _SERVING,
@@ -192,7 +206,7 @@ def _pool() -> Any:
     pool: Any = descriptor_pool.DescriptorPool()
     for module in (any_pb2, wrappers_pb2):
         pool.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
-    for file in (_TENSOR_FILE, _SIGNATURE_FILE, _SERVING_FILE):
+    for file in (_TENSOR_FILE, _SIGNATURE_FILE, _SESSION_FILE, _SERVING_FILE):
         pool.AddSerializedFile(file.SerializeToString())
     return pool
 
@@ -209,6 +223,8 @@ def _message(full_name: str) -> Any:
 TensorShapeProto: Any = _message("tensorflow.TensorShapeProto")
 TensorProto: Any = _message("tensorflow.TensorProto")
 MetaGraphDef: Any = _message("tensorflow.MetaGraphDef")
+ConfigProto: Any = _message("tensorflow.ConfigProto")
+RunOptions: Any = _message("tensorflow.RunOptions")
 ModelSpec: Any = _message(f"{_SERVING}.ModelSpec")
 PredictRequest: Any = _message(f"{_SERVING}.PredictRequest")
 PredictResponse: Any = _message(f"{_SERVING}.PredictResponse")

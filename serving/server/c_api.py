@@ -80,6 +80,7 @@ _SHORT: Final[dict[str, tuple[Any, ...]]] = {
     "TF_NewBufferFromString": (_BUFFER, _TEXT, _SIZE),
     "TF_DeleteBuffer": (None, _BUFFER),
     "TF_NewSessionOptions": (_POINTER,),
+    "TF_SetConfig": (None, _POINTER, _TEXT, _SIZE, _POINTER),
     "TF_DeleteSessionOptions": (None, _POINTER),
     "TF_NewGraph": (_POINTER,),
     "TF_GraphOperationByName": (_POINTER, _POINTER, _TEXT),

@@ -14,7 +14,7 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as npst
 
 from preprocessing.backend import tf
-from serving.server import c_tensors
+from serving.server import c_tensors, session
 from serving.server.background import give_way
 from serving.server.c_api import ModelError
 from serving.server.servable import LoadedVersion
@@ -257,3 +257,25 @@ def test_no_python_of_tensorflow_is_imported(version):
         [sys.executable, "-c", program, str(version)], capture_output=True, text=True, timeout=60, check=False
     )
     assert (result.stdout, result.stderr) == ("[[6.0, 7.0, 8.0]] []\n", "")
+
+
+def test_graphs_are_written_out_and_what_is_shared_is_done_once():
+    from tensorflow.core.protobuf import config_pb2
+    from tensorflow.python.grappler import tf_optimizer
+
+    @tf.function
+    def twice(value):
+        return 2.0 * tf.sin(value)
+
+    graph = tf.Graph()
+    with graph.as_default():
+        value = tf.compat.v1.placeholder(tf.float32, [None])
+        answer = tf.identity(twice(value) + twice(value), name="answer")
+        tf.cos(value)
+        tf.compat.v1.add_to_collection("train_op", answer)
+        meta_graph = tf.compat.v1.train.export_meta_graph(graph=graph)
+    config = config_pb2.ConfigProto.FromString(session.session_config())
+    ops = [node.op for node in tf_optimizer.OptimizeGraph(config, meta_graph).node]
+    assert ops.count("Sin") == ops.count("Mul") == 1
+    assert "Cos" not in ops
+    assert not any("Call" in op for op in ops)

@@ -6,7 +6,7 @@ import tensorflow as tf
 from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as npst
 from tensorflow.core.framework import types_pb2
-from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -32,6 +32,8 @@ REAL = {
     "ReloadConfigRequest": model_management_pb2.ReloadConfigRequest,
     "ReloadConfigResponse": model_management_pb2.ReloadConfigResponse,
     "MetaGraphDef": meta_graph_pb2.MetaGraphDef,
+    "ConfigProto": config_pb2.ConfigProto,
+    "RunOptions": config_pb2.RunOptions,
     "SignatureDefMap": get_model_metadata_pb2.SignatureDefMap,
     "TensorProto": tf.make_tensor_proto(0).__class__,
 }
