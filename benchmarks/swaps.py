@@ -1,8 +1,8 @@
 """What callers notice of a swap, a rollback, a label that moves, and a server that is killed: an open load meanwhile.
 
-``python -m benchmarks.swaps [--items 100000] [--model-base-path DIR] [--swaps 5]``. Versions are copies of one, two of
-them answer at a time, and half of the requests ask for the label. The load comes from one processor, the server may
-use all.
+``python -m benchmarks.swaps [--items 100000] [--model-base-path DIR] [--swaps 5] [--rollbacks 3]``. Versions are copies
+of one, two of them answer at a time, and half of the requests ask for the label. The load comes from one processor,
+the server may use all.
 """
 
 import argparse
@@ -126,6 +126,7 @@ def main() -> None:
     parser.add_argument("--model-base-path", help="versions, of which copies of the highest are pushed")
     parser.add_argument("--items", type=int, default=100_000, help="that are drawn where no model is named")
     parser.add_argument("--swaps", type=int, default=5)
+    parser.add_argument("--rollbacks", type=int, default=3, help="at the end, one after another; at most --swaps")
     parser.add_argument("--share", type=float, default=0.3, help="of the rate that one client alone reaches")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("demo/bench"), help="where the JSON goes")
@@ -164,7 +165,8 @@ def swapped(source: Path, base: Path, cpus: frozenset[int], arguments: Any) -> d
                 windows.add("at rest", lambda: time.sleep(_STEADY))
                 windows.add("swap", operator.push)
                 windows.add("flip of a label", operator.flip)
-            windows.add("rollback", operator.roll_back)
+            for _ in range(min(arguments.rollbacks, arguments.swaps)):
+                windows.add("rollback", operator.roll_back)
         finally:
             stop.set()
             sender.join()

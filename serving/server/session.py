@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from serving import wire
-from serving.server.background import gives_way
+from serving.server.background import gives_way, when_idle
 from serving.server.c_api import INVALID_ARGUMENT, ModelError, Output, Status, library
 from serving.server.c_tensors import to_plain, to_tensor
 from serving.tensors import Plain, numpy_dtype
@@ -47,7 +47,7 @@ class Session:
         try:
             with Status(functions) as status:
                 functions.TF_SetConfig(options, settings, len(settings), status.pointer)
-            with Status(functions) as status:
+            with Status(functions) as status, when_idle():
                 self._session = functions.TF_LoadSessionFromSavedModel(
                     *(options, self.run_options, os.fsencode(directory), tags, len(tags)),
                     *(self._graph, meta_graph, status.pointer),
@@ -139,7 +139,7 @@ class Call:
         try:
             for place, tensor in enumerate(tensors):
                 given[place] = to_tensor(functions, tensor)
-            with Status(functions) as status:
+            with Status(functions) as status, when_idle():
                 functions.TF_SessionRun(
                     *(session.pointer, session.run_options, self._feeds, given, len(given)),
                     *(self._fetches, found, len(found), None, 0, None, status.pointer),

@@ -210,7 +210,7 @@ def test_a_thread_that_gives_way_runs_its_ops_itself(version):
     thread.start()
     thread.join()
     try:
-        assert seen == [(True, 10)]
+        assert seen == [(True, 15)]
         assert (session.run_options is not None) == (len(os.sched_getaffinity(0)) == 1)
         call = Call(session, ["serving_default_name:0"], ["StatefulPartitionedCall:0"])
         answers = []
