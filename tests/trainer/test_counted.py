@@ -63,6 +63,3 @@ def test_items_without_a_vector_come_after_those_of_opposite_vectors():
     vectors = np.array([[1.0], [-1.0], [0.0], [-0.5]], np.float32)
     recommender = DotProductRecommender(vectors, vectors, vectors.any(axis=1), np.array([2, 3, 1, 0]))
     assert recommender.retrieve(np.array([0, 2]), k=3).tolist() == [[3, 1, 2], [3, 1, 0]]
-
-
-# --- formulas -------------------------------------------------------------------------------------------------------

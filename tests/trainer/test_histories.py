@@ -53,6 +53,3 @@ def test_parts_of_histories_are_equal_and_whole_by_default():
     assert found.parts(None).tolist() == [0] * 7 + [1] * 2 + [2] * 3
     assert found.parts(3).tolist() == [0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 3]
     assert histories([[4, 2, 4], [2, 1]]).engagements(5).toarray().tolist() == [[0, 0, 1, 0, 1], [0, 1, 1, 0, 0]]
-
-
-# --- lists ----------------------------------------------------------------------------------------------------------

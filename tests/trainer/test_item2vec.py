@@ -62,6 +62,3 @@ def test_content_is_the_teachers_cosine():
     np.fill_diagonal(scores, -2)
     found = ContentOnly(histories([[0, 1]]), content).fit().retrieve(np.arange(9), k=5)
     assert found.tolist() == np.argsort(-scores, axis=1, kind="stable")[:, :5].tolist()
-
-
-# --- tuning ---------------------------------------------------------------------------------------------------------
