@@ -17,6 +17,10 @@ MOST_ID_DROPOUT: Final = 0.3
 """Share of items whose identity is hidden on sparse data."""
 LEAST_ID_DROPOUT: Final = 0.1
 """And where co-engagement is all that is learnt, or the data dense."""
+MOST_ID_ELEMENT_DROPOUT: Final = 0.5
+"""Share of an identity's elements that are dropped on sparse data."""
+ALONE_ID_ELEMENT_DROPOUT: Final = 0.2
+"""And where co-engagement is all that is learnt."""
 
 MOST_NEIGHBOURS: Final = 8
 """The teacher's near neighbours of a trigger that the distillation draws, where items are rarely seen."""
@@ -46,6 +50,19 @@ def id_dropout(triggers_per_item: float) -> float:
     (0.3, 0.12)
     """
     return LEAST_ID_DROPOUT + (MOST_ID_DROPOUT - LEAST_ID_DROPOUT) * _sparsity(triggers_per_item, 15.0)
+
+
+def id_element_dropout(triggers_per_item: float, most: float = MOST_ID_ELEMENT_DROPOUT) -> float:
+    """Default of how much of an identity that is not hidden is dropped: few events say only roughly what an item is.
+
+    Args:
+      triggers_per_item: trigger events an item.
+      most: what is dropped up to 15 of them; nothing from 45 on.
+
+    >>> id_element_dropout(15.0), id_element_dropout(30.0), id_element_dropout(150.0)
+    (0.5, 0.25, 0.0)
+    """
+    return most * min(1.0, max(0.0, (45.0 - triggers_per_item) / 30.0))
 
 
 def near_neighbours(triggers_per_item: float) -> int:

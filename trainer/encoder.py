@@ -183,12 +183,13 @@ class ItemEncoder(tf.keras.layers.Layer):
             content = self.stand_in.fill(content, items.grams)
         return dataclasses.replace(items, content=content)
 
-    def call(self, items: ItemInputs, keep_id: Any | None = None) -> Any:
+    def call(self, items: ItemInputs, keep_id: Any | None = None, id_scale: Any | None = None) -> Any:
         """Encodes n items to float32 [n, hidden].
 
         Args:
           items: what is known of them.
           keep_id: float32 [n, 1] of 0 and 1, for training; 0 hides an item's identity, the OOV row takes its place.
+          id_scale: float32 [n, dimension], for training; what each element of an identity is multiplied by.
         """
         groups = []
         if self._features.ids:
@@ -196,7 +197,7 @@ class ItemEncoder(tf.keras.layers.Layer):
             if keep_id is not None:
                 stranger = self._ids(tf.fill([1], self._sizes.num_items))
                 identity = keep_id * identity + (1.0 - keep_id) * stranger
-            groups.append(identity)
+            groups.append(identity if id_scale is None else id_scale * identity)
         if self._features.text:
             groups.append(self._text(items.tokens))
         if self._features.categories:

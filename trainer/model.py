@@ -19,7 +19,7 @@ from trainer.loss_means import LossMeans
 from trainer.losses import AnnotationTask, DistillationTask, EngagementTask
 from trainer.precision import products_in_bfloat16
 from trainer.replica import Replica
-from trainer.variants import has_engagement_head, has_relevance_head, id_dropout
+from trainer.variants import has_engagement_head, has_relevance_head, id_dropout, id_element_dropout
 
 logger = logging.getLogger("mtmh.trainer")
 
@@ -117,6 +117,7 @@ class MTMHModel(tfrs.Model):
         self._halves_products = precision == MIXED_BFLOAT16
         self._sampler = CandidateSampler(tables, self._loss_config, self._seed)
         self._id_dropout = id_dropout(self._model_config, tables.triggers_per_item)
+        self._id_element_dropout = id_element_dropout(self._model_config, tables.triggers_per_item)
         if ALIGN in self._terms and self._loss_config.align is None:
             self._terms[ALIGN] = align_weight(tables.triggers_per_item, tables.teacher_breadth)
         annotated = self.has_relevance and self._sampler.has_annotations and self._loss_config.annotations > 0
@@ -127,10 +128,12 @@ class MTMHModel(tfrs.Model):
             self.annotation_task.trainable = annotated
         self.loss_means = LossMeans([JOINT, *self._terms])
         logger.info(
-            "%.3g trigger events an item, of 1,024 items %.3g alike: identities hidden of %.2g; weights: %s",
+            "%.3g trigger events an item, of 1,024 items %.3g alike: identities hidden of %.2g, "
+            "of the others' elements %.2g dropped; weights: %s",
             tables.triggers_per_item,
             tables.teacher_breadth,
             self._id_dropout,
+            self._id_element_dropout,
             ", ".join(f"{name} {weight:.3g}" for name, weight in self._terms.items()),
         )
 
@@ -280,8 +283,9 @@ class MTMHModel(tfrs.Model):
         """
         keep_id = replica.part(self._kept(index, self._id_dropout, 3))
         keep_content = replica.part(self._kept(index, self._model_config.content_dropout, 4))
+        id_scale = replica.part(self._id_scale(index)) if self._id_element_dropout else None
         seen = self.encoder.with_content(self.inputs_of(replica.part(index)), keep_content)
-        parts = [self.encoder(seen, keep_id)]
+        parts = [self.encoder(seen, keep_id, id_scale)]
         if RELEVANCE in self._terms or ANNOTATIONS in self._terms:
             parts.append(self.relevance_query(parts[0], seen.content))
         hidden, *vectors = replica.joined(parts, tf.size(index))
@@ -329,10 +333,14 @@ class MTMHModel(tfrs.Model):
             for name, term in terms.items()
         }
 
-    def _kept(self, index: Any, rate: float, stream: int) -> Any:
-        """A mask of 0 and 1 for the n items of a step, float32 [n, 1], 0 with probability ``rate``."""
-        uniform = tf.random.stateless_uniform(tf.stack([tf.size(index), 1]), self.sampler.stream(self.step, stream))
+    def _kept(self, index: Any, rate: float, stream: int, width: int = 1) -> Any:
+        """A mask of 0 and 1 for the n items of a step, float32 [n, width], 0 with probability ``rate``."""
+        uniform = tf.random.stateless_uniform(tf.stack([tf.size(index), width]), self.sampler.stream(self.step, stream))
         return tf.cast(uniform >= rate, tf.float32)
+
+    def _id_scale(self, index: Any) -> Any:
+        """Dropout within the identities of n items, float32 [n, dimension]: 0, or what keeps the mean."""
+        return self._kept(index, self._id_element_dropout, 6, self._dimension) / (1.0 - self._id_element_dropout)
 
 
 def principal_axes(content: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:

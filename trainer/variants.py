@@ -58,8 +58,20 @@ def id_dropout(model: ModelConfig, triggers_per_item: float) -> float:
     """How often identities are hidden, as configured or what suits the model and its data."""
     if model.id_dropout is not None:
         return model.id_dropout
-    alone = model.name in (ONE_HEAD, ONE_HEAD_IDS)
-    return density.LEAST_ID_DROPOUT if alone else density.id_dropout(triggers_per_item)
+    return density.LEAST_ID_DROPOUT if _alone(model) else density.id_dropout(triggers_per_item)
+
+
+def id_element_dropout(model: ModelConfig, triggers_per_item: float) -> float:
+    """How much of each other identity is dropped, as configured or what suits the model and its data."""
+    if model.id_element_dropout is not None:
+        return model.id_element_dropout
+    most = density.ALONE_ID_ELEMENT_DROPOUT if _alone(model) else density.MOST_ID_ELEMENT_DROPOUT
+    return density.id_element_dropout(triggers_per_item, most)
+
+
+def _alone(model: ModelConfig) -> bool:
+    """Whether co-engagement is all that the model learns, so that it needs the identity."""
+    return model.name in (ONE_HEAD, ONE_HEAD_IDS)
 
 
 def has_engagement_head(name: str) -> bool:

@@ -128,7 +128,7 @@ def test_without_anything_to_learn_from_there_is_no_such_loss(tmp_path, annotati
 
 def test_joint_loss_has_the_annotations_by_their_weight(examples):
     """All graded pairs in a step, nothing hidden: the loss of the relevance vectors' cosines."""
-    plain = {"id_dropout": 0.0, "content_dropout": 0.0}
+    plain = {"id_dropout": 0.0, "id_element_dropout": 0.0, "content_dropout": 0.0}
     configs = [changed(CONFIG, model=plain, loss={"annotations": weight}) for weight in (0.0, 0.5)]
     batch = {
         "trigger": tf.constant([0, 3]),

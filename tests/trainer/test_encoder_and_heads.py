@@ -76,6 +76,19 @@ def test_hidden_identity_is_that_of_an_unknown_item():
     assert np.abs(encoder(base).numpy() - encoder(strangers).numpy()).max() > 1e-3
 
 
+def test_elements_of_an_identity_are_scaled_and_nothing_else():
+    encoder = ItemEncoder(SIZES, FeaturesConfig(text=False, categories=False, content_vector=False), MODEL)
+    base = inputs()
+    scale = np.random.default_rng(0).choice([0.0, 2.0], size=(5, MODEL.dimension)).astype(np.float32)
+    scaled = encoder(base, id_scale=scale).numpy()
+    table = encoder._ids.embeddings.numpy()
+    table[:5] *= scale
+    encoder._ids.embeddings.assign(table)
+    assert encoder(base).numpy() == pytest.approx(scaled, abs=1e-6)
+    without = ItemEncoder(SIZES, FeaturesConfig(ids=False), MODEL)
+    assert without(base, id_scale=scale).numpy().tobytes() == without(base).numpy().tobytes()
+
+
 def test_hidden_content_is_an_absent_vector():
     encoder = ItemEncoder(SIZES, FeaturesConfig(), MODEL)
     base = inputs()

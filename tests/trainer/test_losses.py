@@ -11,9 +11,11 @@ from trainer.density import (
     LEAST_ID_DROPOUT,
     MOST_ALIGN,
     MOST_ID_DROPOUT,
+    MOST_ID_ELEMENT_DROPOUT,
     MOST_NEIGHBOURS,
     align_weight,
     id_dropout,
+    id_element_dropout,
     near_neighbours,
     teacher_breadth,
 )
@@ -251,6 +253,12 @@ def test_identities_are_hidden_less_of_items_that_are_seen_often():
     assert [id_dropout(number) for number in (0.0, 4.0, 15.0)] == [MOST_ID_DROPOUT] * 3
     assert id_dropout(150.0) == pytest.approx(LEAST_ID_DROPOUT + 0.02)
     assert id_dropout(1e9) == pytest.approx(LEAST_ID_DROPOUT)
+
+
+def test_identities_of_what_is_seldom_seen_are_learnt_roughly():
+    assert [id_element_dropout(number) for number in (0.0, 4.0, 15.0)] == [MOST_ID_ELEMENT_DROPOUT] * 3
+    assert id_element_dropout(35.0) == pytest.approx(MOST_ID_ELEMENT_DROPOUT / 3)
+    assert [id_element_dropout(number) for number in (45.0, 1e9)] == [0.0, 0.0]
 
 
 def test_near_neighbours_follow_density():

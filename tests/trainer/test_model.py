@@ -68,7 +68,8 @@ def test_joint_loss_is_its_parts_by_numpy():
         relevance_candidates=40,
         teacher_neighbours=2,
     )
-    model = build(model=dataclasses.replace(SMALL_MODEL, id_dropout=0.0, content_dropout=0.0), loss=loss)
+    undropped = dataclasses.replace(SMALL_MODEL, id_dropout=0.0, id_element_dropout=0.0, content_dropout=0.0)
+    model = build(model=undropped, loss=loss)
     compared = np.sort(model.sampler.for_relevance(BATCH["trigger"][:3], model.step).numpy())
     found = float(model.compute_loss(BATCH))
     vectors = model.embed_catalogue()
@@ -139,6 +140,27 @@ def test_dropout_hides_as_often_as_it_says():
     assert kept(0.0) == 1.0
     assert kept(1.0) == 0.0
     assert kept(0.3) == pytest.approx(0.7, abs=0.06)
+
+
+def test_elements_of_identities_are_dropped_in_steps_alone_and_keep_their_mean():
+    items = tf.range(500)
+    model = build(model=dataclasses.replace(SMALL_MODEL, id_element_dropout=0.75))
+    scale = model._id_scale(items).numpy()
+    assert scale.shape == (500, 8)
+    assert set(np.unique(scale)) == {0.0, 4.0}
+    assert scale.mean() == pytest.approx(1.0, abs=0.1)
+    assert model._id_scale(items).numpy().tobytes() == scale.tobytes()  # a resumed step drops what it would have
+    model.step.assign_add(1)
+    assert (model._id_scale(items).numpy() != scale).any()
+    assert model.embed_indexes(items[:4])[0].numpy().tobytes() == model.embed_indexes(items[:4])[0].numpy().tobytes()
+
+
+def test_dropped_elements_change_what_is_learnt():
+    def loss_with(rate):
+        options = dataclasses.replace(SMALL_MODEL, id_dropout=0.0, id_element_dropout=rate, content_dropout=0.0)
+        return float(build(model=options).compute_loss(BATCH))
+
+    assert loss_with(0.5) != loss_with(0.0)
 
 
 def test_a_step_counts_and_evaluation_does_not():

@@ -267,7 +267,7 @@ def test_refit_learns_what_came_after_the_split(tmp_path):
     config = changed(
         SMALL,
         features=FeaturesConfig(text=False, categories=False, content_vector=False),
-        model={"id_dropout": 0.0},
+        model={"id_dropout": 0.0, "id_element_dropout": 0.0},
         evaluate=EvaluateConfig(k=5),
         trainer={"epochs": 3, "patience": 3},
     )
