@@ -35,7 +35,7 @@ class ModelConfig:
     )
     id_element_dropout: float | None = option(
         None,
-        "share of the elements of the other id embeddings that are dropped in a training step; by default 0.5, in "
+        "share of the elements of every id embedding that are dropped in a training step; by default 0.5, in "
         "models of co-engagement alone 0.2, and less where an item has more than 15 trigger events, nothing from 45 on",
         minimum=0,
         maximum=0.9,

@@ -53,7 +53,7 @@ def id_dropout(triggers_per_item: float) -> float:
 
 
 def id_element_dropout(triggers_per_item: float, most: float = MOST_ID_ELEMENT_DROPOUT) -> float:
-    """Default of how much of an identity that is not hidden is dropped: few events say only roughly what an item is.
+    """Default of how much of each identity is dropped: few events say only roughly what an item is.
 
     Args:
       triggers_per_item: trigger events an item.

@@ -129,7 +129,7 @@ class MTMHModel(tfrs.Model):
         self.loss_means = LossMeans([JOINT, *self._terms])
         logger.info(
             "%.3g trigger events an item, of 1,024 items %.3g alike: identities hidden of %.2g, "
-            "of the others' elements %.2g dropped; weights: %s",
+            "%.2g of their elements dropped; weights: %s",
             tables.triggers_per_item,
             tables.teacher_breadth,
             self._id_dropout,

@@ -62,7 +62,7 @@ def id_dropout(model: ModelConfig, triggers_per_item: float) -> float:
 
 
 def id_element_dropout(model: ModelConfig, triggers_per_item: float) -> float:
-    """How much of each other identity is dropped, as configured or what suits the model and its data."""
+    """How much of each identity is dropped, as configured or what suits the model and its data."""
     if model.id_element_dropout is not None:
         return model.id_element_dropout
     most = density.ALONE_ID_ELEMENT_DROPOUT if _alone(model) else density.MOST_ID_ELEMENT_DROPOUT
