@@ -1,8 +1,11 @@
 """Work beside requests, such as the loading of a version: it gives way to them."""
 
 import contextlib
+import ctypes
 import functools
 import os
+import platform
+import struct
 import sys
 import threading
 import time
@@ -11,6 +14,13 @@ from typing import Final
 
 _NICE: Final = 15
 """A thirtieth of the processor time where others want it all: a load that starves is no swap."""
+_SLICE: Final = 100_000_000
+"""Nanoseconds that such a thread asks for at a time, the most that Linux grants: from 6.12 on, whoever wakes up and
+asks for less, as all do by default, needn't wait for the end of the slice of who runs."""
+_SCHED_SETATTR: Final = {"x86_64": 314, "aarch64": 274}
+"""Number of the system call, which Python and older C libraries don't know by name."""
+_SCHED_ATTR: Final = struct.Struct("=IIQiIQQQ")
+"""`struct sched_attr` of its first version: size, policy, flags, nice, priority, runtime, deadline, period."""
 _LOOK: Final = 0.25
 """Seconds between looks at whether what waits for idle processors gets on."""
 _LEAST: Final = 0.05
@@ -23,7 +33,7 @@ def give_way() -> None:
     _here.gives_way = True
     if sys.platform == "linux":  # elsewhere the number may be another process
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+            _be_nice(threading.get_native_id())
 
 
 def gives_way() -> bool:
@@ -53,7 +63,7 @@ def when_idle() -> Iterator[None]:
         while not done.wait(_LOOK):
             now = time.clock_gettime(clock)
             if now - before < _LEAST * _LOOK:
-                _put_back(thread)
+                _be_nice(thread)
                 return
             before = now
 
@@ -63,13 +73,19 @@ def when_idle() -> Iterator[None]:
     try:
         yield
     finally:
-        _put_back(thread)
+        _be_nice(thread)
         done.set()
         watch.join()
 
 
-def _put_back(thread: int) -> None:
+def _be_nice(thread: int) -> None:
+    """Makes it an ordinary thread that is nice and is content to run seldom, if long."""
     os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
+    os.setpriority(os.PRIO_PROCESS, thread, _NICE)
+    number = _SCHED_SETATTR.get(platform.machine())
+    if number is not None:  # a kernel that doesn't know such slices leaves things as they are
+        wanted = _SCHED_ATTR.pack(_SCHED_ATTR.size, os.SCHED_OTHER, 0, _NICE, 0, _SLICE, 0, 0)
+        ctypes.CDLL(None).syscall(number, thread, wanted, 0)
 
 
 @functools.cache
@@ -80,10 +96,10 @@ def _may_come_back() -> bool:
     found: list[bool] = []
 
     def attempt() -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
         try:
+            _be_nice(threading.get_native_id())
             os.sched_setscheduler(threading.get_native_id(), os.SCHED_IDLE, os.sched_param(0))
-            _put_back(threading.get_native_id())
+            _be_nice(threading.get_native_id())
         except OSError:
             return
         found.append(True)

@@ -1,7 +1,10 @@
 """Threads that give way: what the kernel says of them, and that they don't starve."""
 
+import ctypes
 import hashlib
 import os
+import platform
+import struct
 import subprocess
 import sys
 import threading
@@ -34,6 +37,13 @@ def policies(work):
     return seen
 
 
+def slice_asked_for():
+    """Nanoseconds that the calling thread asks Linux for at a time, by sched_getattr(2)."""
+    attributes = ctypes.create_string_buffer(48)
+    assert ctypes.CDLL(None).syscall({"x86_64": 315, "aarch64": 275}[platform.machine()], 0, attributes, 48, 0) == 0
+    return struct.unpack("=IIQiIQQQ", attributes.raw)[5]
+
+
 def may_come_back():
     return policies(give_way)[1] == os.SCHED_IDLE
 
@@ -43,6 +53,28 @@ def test_only_a_thread_that_gives_way_goes_idle_and_comes_back():
     if not may_come_back():
         pytest.skip("this user may not bring an idle thread back")
     assert policies(give_way) == [os.SCHED_OTHER, os.SCHED_IDLE, os.SCHED_OTHER]
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="the system call's number is not known")
+def test_only_a_thread_that_gives_way_asks_for_long_slices_also_once_it_came_back():
+    kernel = tuple(int(part) for part in platform.release().split(".")[:2])
+    if kernel < (6, 12):
+        pytest.skip(f"Linux {platform.release()} has one slice for all, 6.12 and later one for each")
+    usual, seen = slice_asked_for(), []
+
+    def run():
+        give_way()
+        seen.append(slice_asked_for())
+        with when_idle():
+            pass
+        seen.append(slice_asked_for())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert usual < 10_000_000
+    assert seen == [100_000_000] * 2
+    assert slice_asked_for() == usual
 
 
 def test_a_user_who_could_not_bring_it_back_leaves_it_as_it_is():
