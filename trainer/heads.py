@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from preprocessing.backend import tf
 from trainer.precision import MixedDense
 
@@ -87,3 +90,11 @@ class Temperature(tf.keras.layers.Layer):
     def call(self, cosines: Any) -> Any:
         """Divides by the temperature: cosines to logits, or one factor of the product that makes them; any shape."""
         return cosines * tf.exp(self._log_inverse)
+
+
+def principal_axes(content: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
+    """Leading axes of the teacher's second moment, so that dot products are kept best: [D, ``dimension``]."""
+    values, axes = np.linalg.eigh(content.T.astype(np.float64) @ content)
+    leading = axes[:, np.argsort(-values, kind="stable")][:, :dimension]
+    padding = max(0, dimension - leading.shape[1])
+    return np.pad(leading, ((0, 0), (0, padding))).astype(np.float32)

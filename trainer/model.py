@@ -11,10 +11,17 @@ from preprocessing.backend import tf, tfrs
 from preprocessing.config import FeaturesConfig
 from trainer.candidates import CandidateSampler, TrainingTables
 from trainer.catalogue import Catalogue
+from trainer.catalogue_tensors import CatalogueTensors
 from trainer.config import FLOAT32, MIXED_BFLOAT16, LossConfig, ModelConfig
 from trainer.density import MOST_ALIGN, align_weight
 from trainer.encoder import Carried, EncoderSizes, ItemEncoder, ItemInputs
-from trainer.heads import EngagementCandidateTower, EngagementQueryTower, RelevanceQueryTower, Temperature
+from trainer.heads import (
+    EngagementCandidateTower,
+    EngagementQueryTower,
+    RelevanceQueryTower,
+    Temperature,
+    principal_axes,
+)
 from trainer.loss_means import LossMeans
 from trainer.losses import AnnotationTask, DistillationTask, EngagementTask
 from trainer.precision import products_in_bfloat16
@@ -75,7 +82,7 @@ class MTMHModel(tfrs.Model):
         self._loss_config = loss
         self._seed = seed
         self._num_items = catalogue.num_items
-        self._catalogue = _CatalogueTensors(catalogue)
+        self._catalogue = CatalogueTensors(catalogue)
         self._sampler: CandidateSampler | None = None
         self._halves_products = False
         self.encoder = ItemEncoder(
@@ -184,14 +191,7 @@ class MTMHModel(tfrs.Model):
 
     def inputs_of(self, index: Any) -> ItemInputs:
         """Encoder inputs of catalogue items, by index int32 [n]."""
-        table = self._catalogue
-        return ItemInputs(
-            index=tf.where(tf.gather(self.known, index), index, self._num_items),
-            tokens=tf.gather(table.tokens, index),
-            grams=tf.cast(tf.gather(table.grams, index), tf.int32),
-            categories=tf.gather(table.categories, index),
-            content=tf.gather(table.content, index),
-        )
+        return self._catalogue.inputs_of(index, tf.where(tf.gather(self.known, index), index, self._num_items))
 
     def embed(self, items: ItemInputs) -> tuple[Any, Any, Any]:
         """Engagement trigger, engagement candidate and relevance vectors of n items, float32 [n, d] each."""
@@ -343,26 +343,6 @@ class MTMHModel(tfrs.Model):
         return self._kept(index, self._id_element_dropout, 6, self._dimension) / (1.0 - self._id_element_dropout)
 
 
-def principal_axes(content: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
-    """Leading axes of the teacher's second moment, so that dot products are kept best: [D, ``dimension``]."""
-    values, axes = np.linalg.eigh(content.T.astype(np.float64) @ content)
-    leading = axes[:, np.argsort(-values, kind="stable")][:, :dimension]
-    padding = max(0, dimension - leading.shape[1])
-    return np.pad(leading, ((0, 0), (0, padding))).astype(np.float32)
-
-
 def _logits(temperature: Temperature, left: Any, right: Any) -> Any:
     """Logits [R, C] of unit vectors [R, d] against [C, d]; the smaller factor is scaled, not the product."""
     return tf.matmul(temperature(left), right, transpose_b=True)
-
-
-class _CatalogueTensors:
-    """The catalogue's columns as constants, kept out of Keras' tracking and so out of checkpoints."""
-
-    def __init__(self, catalogue: Catalogue) -> None:
-        self.tokens = tf.constant(catalogue.tokens)
-        self.grams = tf.RaggedTensor.from_row_splits(
-            tf.constant(catalogue.grams.values), catalogue.grams.row_splits, validate=False
-        )
-        self.categories = tf.constant(catalogue.categories)
-        self.content = tf.constant(catalogue.content)

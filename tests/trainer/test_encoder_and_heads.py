@@ -10,8 +10,13 @@ from preprocessing.backend import tf
 from preprocessing.config import FeaturesConfig
 from trainer.config import ModelConfig
 from trainer.encoder import EncoderSizes, ItemEncoder, ItemInputs, MeanEmbedding
-from trainer.heads import EngagementCandidateTower, EngagementQueryTower, RelevanceQueryTower, Temperature
-from trainer.model import principal_axes
+from trainer.heads import (
+    EngagementCandidateTower,
+    EngagementQueryTower,
+    RelevanceQueryTower,
+    Temperature,
+    principal_axes,
+)
 
 MODEL = ModelConfig(dimension=4, hidden=6, text_buckets=10)
 SIZES = EncoderSizes(num_items=5, num_categories=4, content_dimension=3)

@@ -96,7 +96,7 @@ class LocalKubeflow:
         variables = {each["name"]: each["value"] for each in container.get("env", ())}
         done = subprocess.run(
             self.command(task),
-            cwd=Path(__file__).resolve().parents[2],
+            cwd=Path(__file__).resolve().parents[3],
             env=os.environ | variables,
             capture_output=True,
             text=True,

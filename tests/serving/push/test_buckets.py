@@ -1,0 +1,83 @@
+"""What pushes to a bucket meet, and the mirror of one."""
+
+import threading
+import time
+
+import pytest
+
+from preprocessing.errors import UserError
+from serving import shelf as shelves
+from serving.bucket_shelf import BucketShelf
+from serving.mirror import keep_in_step, mirror
+from serving.push import history, push, rollback, versions
+from serving.stores.objects import open_store
+from serving.version_manifest import describe
+from tests.serving.push.places import Place, model
+from tfx_pipeline import cli
+
+
+def test_a_number_is_claimed_once(s3, one, two, tmp_path, monkeypatch):
+    """Two pushes that choose the same number do not mix; one that is at work is not swept away."""
+    monkeypatch.setattr(shelves.time, "time", lambda: 1000.0)
+    store, prefix = open_store(f"{s3}/{tmp_path.name}")
+    shelf = BucketShelf(store, prefix, s3)
+    store.write(f"{prefix}/.claims/1000", b"theirs")
+    store.write(f"{prefix}/1000/variables/part-0", b"theirs")
+    monkeypatch.setattr(shelf, "_claimed", list)
+    monkeypatch.setattr(shelf, "_numbers", dict)
+    assert shelf.put(one, describe(one).stamped()) == 1001
+    assert shelf.put(two, describe(two).stamped()) == 1002
+    monkeypatch.undo()
+    shelf.sweep()
+    assert (shelf.versions(), shelf.incomplete()) == ([1001, 1002], [1000])
+    BucketShelf(store, prefix, s3, abandoned_seconds=0.0).sweep()
+    assert shelf.incomplete() == []
+    assert {name.split("/")[1] for name in store.sizes(prefix)} == {"1001", "1002"}
+
+
+def test_a_mirror_of_a_bucket(s3, one, two, tmp_path, capsys):
+    """What the bucket serves, under its number, checked; a rollback is followed like a push."""
+    source, base = f"{s3}/{tmp_path.name}/mtmh", tmp_path / "local"
+    assert mirror(source, base) is None
+    first, second = push(one, source), push(two, source)
+    assert mirror(source, base) == second.version
+    assert mirror(source, base) == second.version
+    (state,) = history(base, verify=True)
+    assert (state.version, state.status, state.faults) == (second.version, "served", ())
+    back = rollback(source)
+    assert cli.main(["mirror", "--source", source, "--model-base-path", str(base), "--keep", "2"]) == 0
+    assert capsys.readouterr().out.strip() == str(base / str(back.version))
+    assert versions(base) == [second.version, back.version]
+    assert (base / str(back.version) / "saved_model.pb").read_text() == "one"
+    third = push(model(tmp_path / "three", "three"), source)
+    Place(source).write(f"{third.version}/variables/part-0", b"damaged")
+    with pytest.raises(UserError, match=r"did not arrive whole.*part-0"):
+        mirror(source, base)
+    assert versions(base) == [second.version, back.version]
+    assert first.version not in versions(base)
+    stop = threading.Event()
+    looking = threading.Thread(target=keep_in_step, args=(source, base, 2, 0.1, stop))
+    looking.start()
+    fourth = push(model(tmp_path / "four", "four"), source)
+    for _ in range(200):
+        if versions(base)[-1] == fourth.version:
+            break
+        time.sleep(0.05)
+    stop.set()
+    looking.join()
+    assert versions(base) == [back.version, fourth.version]
+    with pytest.raises(UserError, match="is no bucket"):
+        mirror(str(base), base)
+
+
+@pytest.mark.parametrize(
+    ("base", "words"),
+    [
+        ("ftp://somewhere/mtmh", "expected s3://, gs://"),
+        ("s3:///mtmh", "names no bucket"),
+        ("s3://no-such-bucket-at-all/mtmh", "no-such-bucket-at-all"),
+    ],
+)
+def test_buckets_that_are_none(s3, one, base, words):
+    with pytest.raises(UserError, match=words):
+        push(one, base)

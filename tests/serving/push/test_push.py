@@ -1,0 +1,168 @@
+"""Versions appear whole or not at all, once for one content, and can be gone back from: on a disk and in buckets."""
+
+import json
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from preprocessing.errors import UserError
+from serving import shelf as shelves
+from serving.push import history, origin, push, rollback, versions
+from serving.version_manifest import MANIFEST, VersionManifest, describe
+from tests.serving.push.places import Place, model
+from tfx_pipeline import cli
+
+
+def test_a_push_is_whole_and_checked(place, one):
+    pushed = push(one, place.base)
+    assert pushed.new
+    assert abs(pushed.version - time.time()) < 60
+    assert pushed.path == f"{place.base}/{pushed.version}"
+    manifest = VersionManifest.from_json(place.read(f"{pushed.version}/{MANIFEST}"))
+    assert manifest.digest == pushed.digest == describe(one).digest
+    assert place.loadable() == {pushed.version: {*(file.path for file in manifest.files), MANIFEST}}
+    assert set(place.files()) == {f"{pushed.version}/{name}" for name in place.loadable()[pushed.version]}
+    assert (one / "saved_model.pb").exists()
+    (state,) = history(place.base, verify=True)
+    assert (state.status, state.faults) == ("served", ())
+
+
+def test_google_cloud_storage_in_short(gcs, one, two, tmp_path):
+    place = Place(f"{gcs}/{tmp_path.name}")
+    first = push(one, place.base)
+    assert push(one, place.base).version == first.version
+    push(two, place.base)
+    assert place.content(rollback(place.base).version) == "one"
+    assert push(model(tmp_path / "three", "three"), place.base, keep=2).version == max(place.loadable())
+    assert {state.faults for state in history(place.base, verify=True)} == {()}
+    assert len(place.loadable()) == 2
+
+
+def test_the_same_content_is_the_same_version(place, one, two):
+    first = push(one, place.base)
+    again = push(shutil.copytree(one, one.with_name("copy")), place.base)
+    assert (again.version, again.new) == (first.version, False)
+    second = push(two, place.base)
+    assert second.version > first.version
+    assert push(two, place.base).version == second.version
+    assert versions(place.base) == [first.version, second.version]
+
+
+def test_no_model_is_no_push(place, tmp_path):
+    with pytest.raises(UserError, match=r"saved_model.pb is missing; `mtmh export`"):
+        push(tmp_path, place.base)
+    assert place.bucket or not Path(place.base).exists()
+
+
+def test_versions_only_grow_and_n_of_them_stay(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(shelves.time, "time", lambda: 1000.0)
+    place.write("99999999999/unfinished", b"")
+    for number in range(4):
+        push(model(tmp_path / str(number), str(number)), place.base, keep=2, protect=[100000000000])
+    assert versions(place.base) == [100000000000, 100000000002, 100000000003]
+    assert sorted(place.loadable()) == versions(place.base)
+
+
+def test_rollback_and_forward(place, one, two, tmp_path):
+    first, second = push(one, place.base), push(two, place.base)
+    assert origin(place.base) == second.version
+    back = rollback(place.base)
+    assert (back.new, back.rollback_of) == (True, first.version)
+    assert origin(place.base) == first.version
+    assert back.version > second.version
+    assert place.content(back.version) == "one"
+    assert [state.status for state in history(place.base, verify=True)] == ["kept", "withdrawn", "served"]
+    # A retry of the push that was rolled back does not bring it back, a new model is welcome, and so is a decision.
+    with pytest.raises(UserError, match=f"withdrawn.*--to {second.version}"):
+        push(two, place.base)
+    with pytest.raises(UserError, match="no other model"):
+        rollback(place.base)
+    third = push(model(tmp_path / "three", "three"), place.base)
+    with pytest.raises(UserError, match="withdrawn"):
+        push(two, place.base)
+    forward = rollback(place.base, second.version)
+    assert place.content(forward.version) == "two"
+    assert rollback(place.base, second.version).new is False
+    assert [state.status for state in history(place.base)][-2:] == ["withdrawn", "served"]
+    assert third.version < forward.version
+
+
+def test_rollback_that_cannot_be(place, one, two):
+    with pytest.raises(UserError, match="no version to go back from"):
+        rollback(place.base)
+    assert origin(place.base) is None
+    first, second = push(one, place.base), push(two, place.base)
+    with pytest.raises(UserError, match=f"no version 7; there are {first.version}, {second.version}"):
+        rollback(place.base, 7)
+    place.write(f"{first.version}/variables/part-1", b"x" * 2500)
+    with pytest.raises(UserError, match="part-1"):
+        rollback(place.base)
+    assert [state.status for state in history(place.base)] == ["kept", "served"]
+    damaged = history(place.base, verify=True)[0]
+    assert (damaged.status, len(damaged.faults)) == ("damaged", 1)
+    assert versions(place.base) == [first.version, second.version]
+
+
+def test_a_version_without_a_manifest_counts_too(place, one, two):
+    place.write("5/saved_model.pb", b"old")
+    assert push(two, place.base).version > 5
+    back = rollback(place.base, 5)
+    assert place.content(back.version) == "old"
+
+
+def test_a_poller_sees_whole_versions_only(place, tmp_path):
+    """Pushes, retention and a rollback, while a reader lists all the time."""
+    done, partial, seen = threading.Event(), [], set()
+
+    def poll():
+        while not done.is_set():
+            for version, names in place.loadable().items():
+                seen.add(version)
+                # A listing is no snapshot: what it lacks of an old version may have been removed after the model file.
+                if not {"variables/part-0", MANIFEST} <= names and version == max(versions(place.base), default=0):
+                    partial.append((version, names))
+
+    reader = threading.Thread(target=poll)
+    reader.start()
+    try:
+        for number in range(3):
+            push(model(tmp_path / f"m{number}", f"m{number}"), place.base, keep=2)
+        rollback(place.base)
+    finally:
+        done.set()
+        reader.join()
+    assert not partial
+    assert seen
+
+
+def test_the_command_line(place, one, two, capsys, tmp_path):
+    first, second = push(one, place.base), push(two, place.base)
+
+    def mtmh(*arguments):
+        status = cli.main([*arguments, "--model-base-path", place.base])
+        return status, capsys.readouterr()
+
+    status, said = mtmh("versions", "--json")
+    assert status == 0
+    assert [(each["version"], each["status"]) for each in json.loads(said.out)] == [
+        (first.version, "kept"),
+        (second.version, "served"),
+    ]
+    status, said = mtmh("rollback")
+    assert status == 0
+    assert f"content of version {first.version}" in said.out
+    status, said = mtmh("rollback", "--to", str(first.version))
+    assert "nothing to do" in said.out
+    status, said = mtmh("rollback", "--to", "3")
+    assert (status, "no version 3" in said.err) == (2, True)
+    place.write(f"{second.version}/saved_model.pb", b"xxx")
+    status, said = mtmh("versions", "--verify")
+    assert status == 1
+    assert "withdrawn" not in said.out
+    assert "damaged" in said.out
+    assert f"rollback to version {first.version}" in said.out
+    assert cli.main(["versions", "--workdir", str(tmp_path / "nowhere")]) == 2
+    assert "`mtmh run`" in capsys.readouterr().err
