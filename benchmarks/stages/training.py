@@ -27,8 +27,8 @@ _KINDS = {TRIGGERS: "distinct triggers, the default", EVENTS: "trigger events"}
 
 def measure(*, quick: bool) -> list[Figure]:
     """Pairs a second of ours and theirs, and seconds of a step."""
-    interactions, items, batch, calls = (40_000, 4_000, 512, 1) if quick else (300_000, 20_000, 1024, 3)
-    repeats = 2 if quick else 5
+    interactions, items, batch, calls = (60_000, 10_000, 1024, 2) if quick else (300_000, 20_000, 1024, 3)
+    repeats = 3 if quick else 5
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)
         generate(World(interactions, items, interactions // 40), directory / "in")
