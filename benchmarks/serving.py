@@ -30,6 +30,7 @@ from benchmarks.rivals import RIVALS, CatalogueVectors
 from benchmarks.servers import model_server, running
 from benchmarks.serving_tables import print_tables
 from benchmarks.verdicts import Verdict, print_verdicts
+from preprocessing.environment import set_defaults
 from serving.flavours import SCANN, STOCK
 from serving.server.directories import find_versions
 from serving.signatures import RETRIEVE
@@ -52,6 +53,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("demo/bench"), help="where the JSON goes")
     arguments = parser.parse_args()
+    set_defaults()
     cpus = os.sched_getaffinity(0)
     server_cpus = frozenset(arguments.server_cpu or [min(cpus)])
     plan = Plan(
@@ -71,8 +73,8 @@ def main() -> None:
         os.sched_setaffinity(0, plan.load_cpus)
         found["models"] = []
         for base in bases:
+            print(f"{base} ...", file=sys.stderr, flush=True)
             found["models"].append(measure(base, arguments.address, plan))
-            print(json.dumps(found["models"][-1]), file=sys.stderr, flush=True)
         if arguments.rival:
             found["rivals"] = rivals(bases[0], arguments.rival, plan)
     arguments.output.mkdir(parents=True, exist_ok=True)
