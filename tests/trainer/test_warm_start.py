@@ -228,7 +228,7 @@ def test_a_teacher_that_says_nothing_is_no_obstacle(board, base, tmp_path):
 
 
 def test_the_first_model_starts_with_nothing(board, caplog):
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="mtmh"):
         assert begins(board, None, WARM) is None
     assert "no model was blessed yet" in caplog.text
 
