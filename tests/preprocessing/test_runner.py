@@ -91,10 +91,13 @@ def test_faults_of_our_own_steps_stay_what_they_are():
     ids=["memory", "processes", "portable"],
 )
 def test_ctrl_c_is_one_line(tmp_path, beam_args):
-    rows = [row | {"user_id": f"{row['user_id']} {copy}"} for copy in range(1000) for row in shop_interactions()]
+    rows = [row | {"user_id": f"{row['user_id']} {copy}"} for copy in range(300) for row in shop_interactions()]
     log = write_csv(tmp_path / "log.csv", rows)  # enough that the run is not over before it is interrupted
     items = write_csv(tmp_path / "items.csv", shop_items())
-    command = [sys.executable, "-c", "import sys; from tfx_pipeline.cli import main; sys.exit(main())", "preprocess"]
+    # What runs in the background of a shell inherits that Ctrl-C is ignored.
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "from tfx_pipeline.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "preprocess"]
     command += ["--interactions", log, "--items", items, "--workdir", str(tmp_path / "work"), *beam_args]
     process = subprocess.Popen(
         command,
