@@ -35,6 +35,7 @@ from serving.flavours import SCANN, STOCK
 from serving.server.directories import find_versions
 from serving.signatures import RETRIEVE
 from serving.tensors import Plain
+from tfx_pipeline.workdir import write_whole
 
 
 def main() -> None:
@@ -68,6 +69,7 @@ def main() -> None:
     )
     found: dict[str, Any] = {"plan": {**dataclasses.asdict(plan), "server_cpus": sorted(server_cpus)}}
     found["plan"]["load_cpus"] = sorted(plan.load_cpus)
+    figures = arguments.output / "serving.json"
     with tempfile.TemporaryDirectory(prefix="mtmh-bench-") as scratch:
         bases = arguments.model_base_path or drawn(arguments.items, arguments.seed, Path(scratch))
         os.sched_setaffinity(0, plan.load_cpus)
@@ -75,10 +77,10 @@ def main() -> None:
         for base in bases:
             print(f"{base} ...", file=sys.stderr, flush=True)
             found["models"].append(measure(base, arguments.address, plan))
+            write_whole(figures, json.dumps(found, indent=2) + "\n")
         if arguments.rival:
             found["rivals"] = rivals(bases[0], arguments.rival, plan)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "serving.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+            write_whole(figures, json.dumps(found, indent=2) + "\n")
     print_tables(found)
     for model in found["models"]:
         print_verdicts(verdicts(model))

@@ -80,8 +80,8 @@ def when_idle() -> Iterator[None]:
 
 def _be_nice(thread: int) -> None:
     """Makes it an ordinary thread that is nice and is content to run seldom, if long."""
+    os.setpriority(os.PRIO_PROCESS, thread, _NICE)  # first: the rest may be forbidden
     os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
-    os.setpriority(os.PRIO_PROCESS, thread, _NICE)
     number = _SCHED_SETATTR.get(platform.machine())
     if number is not None:  # a kernel that doesn't know such slices leaves things as they are
         wanted = _SCHED_ATTR.pack(_SCHED_ATTR.size, os.SCHED_OTHER, 0, _NICE, 0, _SLICE, 0, 0)

@@ -54,7 +54,7 @@ def test_kfp_loads_it(package):
 
 def test_the_dag_is_that_of_the_local_run(spec):
     """Components and edges, from the intermediate representation that the local runner executes."""
-    from preprocessing.backend import tf  # noqa: F401
+    from preprocessing.backend import tf  # noqa: F401 before TFX imports TensorFlow in a flavour of its own
 
     # isort: split
     from tfx.dsl.compiler.compiler import Compiler
