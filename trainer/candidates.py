@@ -39,8 +39,19 @@ class TrainingTables:
     annotations: Annotations | None = None
 
 
+def unseen_rows(config: LossConfig, unseen: int, num_items: int) -> int:
+    """How many items that were never a trigger a step's distillation looks at: their due beside those that were.
+
+    >>> [unseen_rows(LossConfig(relevance_rows=256), number, 1000) for number in (0, 100, 400, 900)]
+    [0, 28, 171, 256]
+    """
+    if config.unseen_rows is not None:
+        return config.unseen_rows
+    return min(config.relevance_rows, round(config.relevance_rows * unseen / max(1, num_items - unseen)))
+
+
 class CandidateSampler:
-    """Draws candidates of a batch, the same ones for the same seed and step."""
+    """Draws what a batch is compared with, the same items for the same seed and step."""
 
     def __init__(self, tables: TrainingTables, config: LossConfig, seed: int) -> None:
         """Args are the tables of the training data, the losses' options, and the seed of the draws."""
@@ -53,6 +64,9 @@ class CandidateSampler:
         self._row_splits = tf.constant(tables.known_row_splits, tf.int32)
         self._known = tf.constant(tables.known_values)
         self._neighbours = tf.constant(tables.teacher_neighbours)
+        (unseen,) = np.nonzero(np.diff(tables.known_row_splits) == 0)
+        self._unseen = tf.constant(unseen.astype(np.int32))
+        self._unseen_rows = unseen_rows(config, len(unseen), self._num_items)
         graded = tables.annotations if tables.annotations is not None and len(tables.annotations) else None
         self._graded = None if graded is None else [tf.constant(c) for c in (graded.trigger, graded.item, graded.grade)]
         correction = log_inclusion(tables.chance, draws=tables.draws_per_batch, uniform=config.uniform_negatives)
@@ -76,11 +90,19 @@ class CandidateSampler:
         drawn = tf.random.stateless_uniform([uniform], self.stream(step, 1), 0, self._num_items, tf.int32)
         return tf.unique(tf.concat([tf.boolean_mask(target, weight > 0), drawn], axis=0))[0]
 
-    def for_relevance(self, rows: Any, step: Any) -> Any:
-        """Distinct items, int32 [C']: uniform draws, and near neighbours of the rows' items by the teacher."""
+    def unseen(self, step: Any) -> Any:
+        """Distinct items that were never a trigger, int32 [u]: uniform draws, at most `unseen_rows`."""
+        total, wanted = int(self._unseen.shape[0]), self._unseen_rows
+        if total <= wanted:
+            return self._unseen
+        drawn = tf.random.stateless_uniform([wanted], self.stream(step, 7), 0, total, tf.int32)
+        return tf.gather(self._unseen, tf.unique(drawn)[0])
+
+    def for_relevance(self, unseen: Any, step: Any) -> Any:
+        """Distinct items, int32 [C']: uniform draws, and near neighbours of ``unseen``, int32 [u], by the teacher."""
         count = self._config.relevance_candidates
         drawn = tf.random.stateless_uniform([count], self.stream(step, 2), 0, self._num_items, tf.int32)
-        near = tf.reshape(tf.gather(self._neighbours, rows), [-1])
+        near = tf.reshape(tf.gather(self._neighbours, unseen), [-1])
         return tf.unique(tf.concat([drawn, near], axis=0))[0]
 
     @property

@@ -81,12 +81,15 @@ class LossConfig:
     relevance_rows: int = option(
         256, "triggers of a batch that the distillation compares with its candidates", minimum=1
     )
-    relevance_candidates: int = option(1024, "items drawn uniformly for the distillation of each batch", minimum=1)
-    teacher_neighbours: int | None = option(
+    unseen_rows: int | None = option(
         None,
-        "and near neighbours, by the teacher, of each of those triggers; by default 8 where items are rarely seen, "
-        "none from nine trigger events an item",
+        "and items that were never a trigger, which only their content can speak for; by default as many to "
+        "`loss.relevance_rows` as there are such items to the others, at most as many",
         minimum=0,
+    )
+    relevance_candidates: int = option(1024, "items drawn uniformly for the distillation of each batch", minimum=1)
+    teacher_neighbours: int = option(
+        4, "and near neighbours, by the teacher, of each of the items that were never a trigger", minimum=0
     )
 
 

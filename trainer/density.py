@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_ALIGN: Final = 0.3
+MOST_ALIGN: Final = 0.2
 """μ on sparse data with a broad teacher."""
 MOST_ID_DROPOUT: Final = 0.3
 """Share of items whose identity is hidden on sparse data."""
@@ -21,9 +21,6 @@ MOST_ID_ELEMENT_DROPOUT: Final = 0.5
 """Share of an identity's elements that are dropped on sparse data."""
 ALONE_ID_ELEMENT_DROPOUT: Final = 0.2
 """And where co-engagement is all that is learnt."""
-
-MOST_NEIGHBOURS: Final = 8
-"""The teacher's near neighbours of a trigger that the distillation draws, where items are rarely seen."""
 
 _BROAD = 30.0
 _SAMPLE = 1024
@@ -38,9 +35,9 @@ def align_weight(triggers_per_item: float, teacher_breadth: float) -> float:
     """Default of μ.
 
     >>> align_weight(5.0, 100.0), round(align_weight(150.0, 100.0), 3), round(align_weight(5.0, 6.0), 3)
-    (0.3, 0.01, 0.06)
+    (0.2, 0.01, 0.04)
     """
-    return MOST_ALIGN * _sparsity(triggers_per_item, 5.0) * min(1.0, teacher_breadth / _BROAD)
+    return MOST_ALIGN * _sparsity(triggers_per_item, 7.5) * min(1.0, teacher_breadth / _BROAD)
 
 
 def id_dropout(triggers_per_item: float) -> float:
@@ -63,15 +60,6 @@ def id_element_dropout(triggers_per_item: float, most: float = MOST_ID_ELEMENT_D
     (0.5, 0.25, 0.0)
     """
     return most * min(1.0, max(0.0, (45.0 - triggers_per_item) / 30.0))
-
-
-def near_neighbours(triggers_per_item: float) -> int:
-    """Default of how many near neighbours are drawn: they bring the rare ones up, at the cost of what is seen.
-
-    >>> near_neighbours(5.0), near_neighbours(7.5), near_neighbours(11.0)
-    (8, 4, 0)
-    """
-    return round(MOST_NEIGHBOURS * min(1.0, max(0.0, (9.0 - triggers_per_item) / 3.0)))
 
 
 def teacher_breadth(content: NDArray[np.float32], temperature: float, seed: int) -> float:

@@ -241,23 +241,24 @@ class MTMHModel(tfrs.Model):
         """
         sampler, step, replica = self.sampler, self.step, Replica.current()
         trigger, target, weight = inputs["trigger"], inputs["target"], inputs["weight"]
-        rows = trigger[: self._loss_config.relevance_rows]
         distils = RELEVANCE in self._terms or ALIGN in self._terms
+        rows = trigger[: self._loss_config.relevance_rows]
+        unseen = sampler.unseen(step) if distils else rows[:0]
         candidates = sampler.for_engagement(target, weight, step) if self.has_engagement else trigger[:0]
-        compared = sampler.for_relevance(rows, step) if distils else rows[:0]
+        compared = sampler.for_relevance(unseen, step) if distils else rows[:0]
         graded_trigger, graded_item, grade = trigger[:0], trigger[:0], None
         if ANNOTATIONS in self._terms:
             graded_trigger, graded_item, grade = sampler.for_annotations(step)
         # Candidates are distinct: put first, they keep their order, and a slice stands for a gather.
-        needed = (candidates, trigger, compared, graded_trigger, graded_item)
+        needed = (candidates, trigger, unseen, compared, graded_trigger, graded_item)
         index, position = tf.unique(tf.concat(needed, axis=0))
-        _, at_trigger, at_compared, *at_graded = tf.split(position, [tf.size(part) for part in needed])
+        _, at_trigger, at_unseen, at_compared, *at_graded = tf.split(position, [tf.size(part) for part in needed])
         hidden, vectors = self._encode(index, replica)
-        at_rows = replica.rows(at_trigger[: tf.size(rows)])
+        at_rows = replica.rows(tf.concat([at_trigger[: tf.size(rows)], at_unseen], axis=0))
         at_trigger, own = replica.rows(at_trigger), {name: replica.rows(value) for name, value in inputs.items()}
         losses = {}
         if distils:
-            cosine, valid, valid_rows = self._teacher(rows, compared, replica)
+            cosine, valid, valid_rows = self._teacher(tf.concat([rows, unseen], axis=0), compared, replica)
         if self.has_engagement:
             answers = self.engagement_candidate(hidden)
             queries = self.engagement_query(tf.gather(hidden, at_trigger))
@@ -265,7 +266,8 @@ class MTMHModel(tfrs.Model):
                 queries, answers[: tf.size(candidates)], candidates, own, tf.reduce_sum(weight)
             )
         if ALIGN in self._terms:
-            logits = _logits(self.align_temperature, queries[: tf.size(at_rows)], tf.gather(answers, at_compared))
+            queries = self.engagement_query(tf.gather(hidden, at_rows))
+            logits = _logits(self.align_temperature, queries, tf.gather(answers, at_compared))
             losses[ALIGN] = self.distillation_task(logits, cosine, valid, valid_rows)
         if ANNOTATIONS in self._terms:
             left, right = (tf.gather(vectors, replica.rows(at)) for at in at_graded)

@@ -29,7 +29,7 @@ from trainer.catalogue import Catalogue, build_catalogue
 from trainer.choice import Choice
 from trainer.config import TrainingConfig
 from trainer.data import summarise_pairs
-from trainer.density import MOST_NEIGHBOURS, near_neighbours, teacher_breadth
+from trainer.density import teacher_breadth
 from trainer.distribution import Distribution, distribution
 from trainer.evaluate import DIAL, Scores, evaluate, make_judge, sample_triggers
 from trainer.loop import CHECKPOINTS, Criterion, TrainingLoop, Watch
@@ -266,8 +266,7 @@ def _read(directory: Path, config: TrainingConfig) -> _Examples:
     catalogue = build_catalogue(items, buckets=config.model.text_buckets, tokens=config.model.text_tokens)
     graded = read_annotations(str(directory))
     teaches = config.loss.relevance or config.loss.align is None or config.loss.align
-    count = MOST_NEIGHBOURS if config.loss.teacher_neighbours is None else config.loss.teacher_neighbours
-    count = count if teaches else 0
+    count = config.loss.teacher_neighbours if teaches and config.loss.unseen_rows != 0 else 0
     return _Examples(
         directory=directory,
         digest=hashlib.sha256((directory / schema.MANIFEST).read_bytes()).hexdigest(),
@@ -312,9 +311,6 @@ def _build(data: _Examples, parts: Sequence[str], config: TrainingConfig) -> tup
     known = (pairs.target_count > 0) | (np.diff(pairs.known_row_splits) > 0)
     catalogue = dataclasses.replace(data.catalogue, known=known)
     triggers_per_item = pairs.num_triggers / data.catalogue.num_items
-    neighbours = data.neighbours
-    if config.loss.teacher_neighbours is None:
-        neighbours = neighbours[:, : near_neighbours(triggers_per_item)]
     paths = (path for part in parts for path in (data.directory / part).glob("*.tfrecord.gz"))
     batches = make_batches(config.trainer, pairs, sorted(str(path) for path in paths), config.seed)
     with distribution().scope():
@@ -331,7 +327,7 @@ def _build(data: _Examples, parts: Sequence[str], config: TrainingConfig) -> tup
                 chance=batches.chance,
                 known_row_splits=pairs.known_row_splits,
                 known_values=pairs.known_values,
-                teacher_neighbours=neighbours,
+                teacher_neighbours=data.neighbours,
                 draws_per_batch=batches.draws,
             ),
             config.trainer.precision,

@@ -94,8 +94,9 @@ class Ours:
         model, loss = self.model, self._config.loss
         step = tf.constant(0, tf.int64)
         candidates = int(tf.size(model.sampler.for_engagement(batch["target"], batch["weight"], step)))
-        rows = min(loss.relevance_rows, len(batch["trigger"]))
-        compared = int(tf.size(model.sampler.for_relevance(batch["trigger"][:rows], step)))
+        unseen = model.sampler.unseen(step)
+        rows = min(loss.relevance_rows, len(batch["trigger"])) + len(unseen)
+        compared = int(tf.size(model.sampler.for_relevance(unseen, step)))
         number = len(batch["trigger"])
         distinct = len(
             np.unique(
@@ -103,7 +104,8 @@ class Ours:
                     [
                         model.sampler.for_engagement(batch["target"], batch["weight"], step),
                         batch["trigger"],
-                        model.sampler.for_relevance(batch["trigger"][:rows], step),
+                        unseen,
+                        model.sampler.for_relevance(unseen, step),
                     ]
                 )
             )
@@ -113,8 +115,8 @@ class Ours:
         wide = 3 * d + content
         shapes = [
             (distinct, wide, hidden), (distinct, hidden, hidden), (distinct, hidden, hidden),
-            (distinct, hidden, d), (number, hidden, d), (distinct, hidden, d), (distinct, content, d),
-            (number, d, candidates), (rows, d, compared), (rows, d, compared),
+            (distinct, hidden, d), (number, hidden, d), (rows, hidden, d), (distinct, hidden, d),
+            (distinct, content, d), (number, d, candidates), (rows, d, compared), (rows, d, compared),
         ]  # fmt: skip
         rng = np.random.default_rng(0)
         pairs = [

@@ -34,7 +34,7 @@ def sampler(known=None, seed=0, **config):
         ),
         draws_per_batch=6.0,
     )
-    options = {"uniform_negatives": 4, "relevance_candidates": 5} | config
+    options = {"uniform_negatives": 4, "relevance_candidates": 5, "unseen_rows": 3} | config
     return CandidateSampler(tables, dataclasses.replace(LossConfig(), **options), seed)
 
 
@@ -60,10 +60,10 @@ def test_padding_is_no_candidate():
 def test_candidates_depend_on_seed_and_step_alone():
     def drawn(seed, number):
         source = sampler(seed=seed)
-        rows = tf.constant([1, 2])
         return (
             source.for_engagement(TARGET, WEIGHT, step(number)).numpy().tolist(),
-            source.for_relevance(rows, step(number)).numpy().tolist(),
+            source.unseen(step(number)).numpy().tolist(),
+            source.for_relevance(tf.constant([1, 2]), step(number)).numpy().tolist(),
         )
 
     assert drawn(3, 7) == drawn(3, 7)
@@ -94,10 +94,26 @@ def test_uniform_draws_reach_every_item_alike():
     assert counts / 400 == pytest.approx(np.full(NUMBER, 1 - (1 - 1 / NUMBER) ** 6), abs=0.1)
 
 
-def test_relevance_candidates_hold_the_near_neighbours():
-    rows = tf.constant([1, 6])
+@pytest.mark.parametrize("wanted", [0, 2, 5, 100])
+def test_unseen_are_items_that_were_never_a_trigger(wanted):
+    source = sampler({item: {0} for item in (0, 2, 3, 7, 8, 11)}, unseen_rows=wanted)
+    unseen = {1, 4, 5, 6, 9, 10}
+    drawn = [source.unseen(step(number)).numpy().tolist() for number in range(60)]
+    assert all(len(set(found)) == len(found) <= wanted for found in drawn)
+    assert set().union(*drawn) == (unseen if wanted else set())
+    assert (wanted < 6) or drawn == [sorted(unseen)] * 60
+
+
+def test_no_item_is_unseen_where_all_are_triggers():
+    source = sampler({item: {0} for item in range(NUMBER)})
+    assert source.unseen(step(0)).shape == (0,)
+    assert len(source.for_relevance(source.unseen(step(0)), step(0))) <= 5
+
+
+def test_relevance_candidates_hold_the_near_neighbours_of_the_unseen():
+    unseen = tf.constant([1, 6])
     for number in range(10):
-        found = sampler().for_relevance(rows, step(number)).numpy().tolist()
+        found = sampler().for_relevance(unseen, step(number)).numpy().tolist()
         assert len(set(found)) == len(found) <= 5 + 4
         assert {2, 3, 7, 8} <= set(found)
 

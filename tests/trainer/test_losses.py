@@ -12,11 +12,9 @@ from trainer.density import (
     MOST_ALIGN,
     MOST_ID_DROPOUT,
     MOST_ID_ELEMENT_DROPOUT,
-    MOST_NEIGHBOURS,
     align_weight,
     id_dropout,
     id_element_dropout,
-    near_neighbours,
     teacher_breadth,
 )
 from trainer.losses import AnnotationTask, DistillationTask, EngagementTask, log_inclusion
@@ -244,8 +242,8 @@ def test_annotation_task_learns_what_cosines_mean():
 
 
 def test_alignment_weighs_less_the_more_is_known_of_an_item():
-    assert [align_weight(number, 30.0) for number in (0.0, 1.0, 5.0)] == [MOST_ALIGN] * 3
-    assert align_weight(10.0, 1000.0) == pytest.approx(MOST_ALIGN / 2)
+    assert [align_weight(number, 30.0) for number in (0.0, 1.0, 7.5)] == [MOST_ALIGN] * 3
+    assert align_weight(15.0, 1000.0) == pytest.approx(MOST_ALIGN / 2)
     assert align_weight(5.0, 15.0) == pytest.approx(MOST_ALIGN / 2)
 
 
@@ -259,12 +257,6 @@ def test_identities_of_what_is_seldom_seen_are_learnt_roughly():
     assert [id_element_dropout(number) for number in (0.0, 4.0, 15.0)] == [MOST_ID_ELEMENT_DROPOUT] * 3
     assert id_element_dropout(35.0) == pytest.approx(MOST_ID_ELEMENT_DROPOUT / 3)
     assert [id_element_dropout(number) for number in (45.0, 1e9)] == [0.0, 0.0]
-
-
-def test_near_neighbours_follow_density():
-    assert [near_neighbours(number) for number in (0.0, 5.0, 6.0)] == [MOST_NEIGHBOURS] * 3
-    assert near_neighbours(7.5) == MOST_NEIGHBOURS // 2
-    assert [near_neighbours(number) for number in (9.0, 11.0, 1e9)] == [0] * 3
 
 
 def test_a_teacher_is_as_broad_as_the_groups_it_makes():
