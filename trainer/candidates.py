@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from preprocessing.backend import tf
 from preprocessing.read import Annotations
 from trainer.config import LossConfig
+from trainer.density import unseen_rows
 from trainer.losses import log_inclusion
 
 _DENSE_SHARE = 0.01
@@ -39,17 +40,6 @@ class TrainingTables:
     annotations: Annotations | None = None
 
 
-def unseen_rows(config: LossConfig, unseen: int, num_items: int) -> int:
-    """How many items that were never a trigger a step's distillation looks at: their due beside those that were.
-
-    >>> [unseen_rows(LossConfig(relevance_rows=256), number, 1000) for number in (0, 100, 400, 900)]
-    [0, 28, 171, 256]
-    """
-    if config.unseen_rows is not None:
-        return config.unseen_rows
-    return min(config.relevance_rows, round(config.relevance_rows * unseen / max(1, num_items - unseen)))
-
-
 class CandidateSampler:
     """Draws what a batch is compared with, the same items for the same seed and step."""
 
@@ -66,7 +56,11 @@ class CandidateSampler:
         self._neighbours = tf.constant(tables.teacher_neighbours)
         (unseen,) = np.nonzero(np.diff(tables.known_row_splits) == 0)
         self._unseen = tf.constant(unseen.astype(np.int32))
-        self._unseen_rows = unseen_rows(config, len(unseen), self._num_items)
+        self._unseen_rows = config.unseen_rows
+        if self._unseen_rows is None:
+            self._unseen_rows = unseen_rows(
+                tables.triggers_per_item, len(unseen), self._num_items, config.relevance_rows
+            )
         graded = tables.annotations if tables.annotations is not None and len(tables.annotations) else None
         self._graded = None if graded is None else [tf.constant(c) for c in (graded.trigger, graded.item, graded.grade)]
         correction = log_inclusion(tables.chance, draws=tables.draws_per_batch, uniform=config.uniform_negatives)
@@ -91,7 +85,7 @@ class CandidateSampler:
         return tf.unique(tf.concat([tf.boolean_mask(target, weight > 0), drawn], axis=0))[0]
 
     def unseen(self, step: Any) -> Any:
-        """Distinct items that were never a trigger, int32 [u]: uniform draws, at most `unseen_rows`."""
+        """Distinct items that were never a trigger, int32 [u]: uniform draws, at most ``loss.unseen_rows``."""
         total, wanted = int(self._unseen.shape[0]), self._unseen_rows
         if total <= wanted:
             return self._unseen

@@ -55,7 +55,7 @@ class LossConfig:
     relevance: float = option(0.5, "λ, weight of the relevance head's distillation loss; 0 leaves it out", minimum=0)
     align: float | None = option(
         None,
-        "μ, weight of the same target on the engagement head's logits; 0 leaves it out; by default at most 0.3, less "
+        "μ, weight of the same target on the engagement head's logits; 0 leaves it out; by default at most 0.2, less "
         "the more trigger events an item has, as what is rarely seen is guessed from what is like it, and less where "
         "the teacher takes only a handful of items for alike",
         minimum=0,
@@ -84,7 +84,8 @@ class LossConfig:
     unseen_rows: int | None = option(
         None,
         "and items that were never a trigger, which only their content can speak for; by default as many to "
-        "`loss.relevance_rows` as there are such items to the others, at most as many",
+        "`loss.relevance_rows` as there are such items to the others, at most as many, and none from nine trigger "
+        "events an item",
         minimum=0,
     )
     relevance_candidates: int = option(1024, "items drawn uniformly for the distillation of each batch", minimum=1)

@@ -62,6 +62,24 @@ def id_element_dropout(triggers_per_item: float, most: float = MOST_ID_ELEMENT_D
     return most * min(1.0, max(0.0, (45.0 - triggers_per_item) / 30.0))
 
 
+def unseen_rows(triggers_per_item: float, unseen: int, num_items: int, rows: int) -> int:
+    """Default of how many items that were never a trigger are taught in a step: their due, where items are rarely seen.
+
+    Args:
+      triggers_per_item: trigger events an item; from nine on, nothing is to be gained by them.
+      unseen: how many of the items were never a trigger.
+      num_items: N.
+      rows: triggers of a step that are taught, and the most of what is returned.
+
+    >>> [unseen_rows(5.0, unseen, 1000, 256) for unseen in (0, 100, 400, 900)]
+    [0, 28, 171, 256]
+    >>> [unseen_rows(triggers_per_item, 400, 1000, 256) for triggers_per_item in (6.0, 7.5, 9.0)]
+    [171, 85, 0]
+    """
+    scarce = min(1.0, max(0.0, (9.0 - triggers_per_item) / 3.0))
+    return round(scarce * min(rows, rows * unseen / max(1, num_items - unseen)))
+
+
 def teacher_breadth(content: NDArray[np.float32], temperature: float, seed: int) -> float:
     """Among how many of 1,024 random items the teacher divides its word: mean perplexity of softmax(cosine / τ).
 

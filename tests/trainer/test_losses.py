@@ -16,6 +16,7 @@ from trainer.density import (
     id_dropout,
     id_element_dropout,
     teacher_breadth,
+    unseen_rows,
 )
 from trainer.losses import AnnotationTask, DistillationTask, EngagementTask, log_inclusion
 
@@ -257,6 +258,14 @@ def test_identities_of_what_is_seldom_seen_are_learnt_roughly():
     assert [id_element_dropout(number) for number in (0.0, 4.0, 15.0)] == [MOST_ID_ELEMENT_DROPOUT] * 3
     assert id_element_dropout(35.0) == pytest.approx(MOST_ID_ELEMENT_DROPOUT / 3)
     assert [id_element_dropout(number) for number in (45.0, 1e9)] == [0.0, 0.0]
+
+
+def test_unseen_rows_are_their_due_where_items_are_rarely_seen():
+    assert [unseen_rows(number, 500, 1000, 256) for number in (0.0, 5.0, 6.0)] == [256] * 3
+    assert unseen_rows(7.5, 500, 1000, 256) == 128
+    assert [unseen_rows(number, 500, 1000, 256) for number in (9.0, 11.0, 1e9)] == [0] * 3
+    assert unseen_rows(1.0, 0, 1000, 256) == 0
+    assert unseen_rows(1.0, 1000, 1000, 256) == 256
 
 
 def test_a_teacher_is_as_broad_as_the_groups_it_makes():
