@@ -56,11 +56,8 @@ class CandidateSampler:
         self._neighbours = tf.constant(tables.teacher_neighbours)
         (unseen,) = np.nonzero(np.diff(tables.known_row_splits) == 0)
         self._unseen = tf.constant(unseen.astype(np.int32))
-        self._unseen_rows = config.unseen_rows
-        if self._unseen_rows is None:
-            self._unseen_rows = unseen_rows(
-                tables.triggers_per_item, len(unseen), self._num_items, config.relevance_rows
-            )
+        due = unseen_rows(tables.triggers_per_item, len(unseen), self._num_items, config.relevance_rows)
+        self._unseen_rows = due if config.unseen_rows is None else config.unseen_rows
         graded = tables.annotations if tables.annotations is not None and len(tables.annotations) else None
         self._graded = None if graded is None else [tf.constant(c) for c in (graded.trigger, graded.item, graded.grade)]
         correction = log_inclusion(tables.chance, draws=tables.draws_per_batch, uniform=config.uniform_negatives)
