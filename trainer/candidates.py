@@ -27,6 +27,7 @@ class TrainingTables:
       draws_per_batch: draws that make up a batch.
       triggers_per_item: trigger events of the training over items.
       teacher_breadth: among how many items the teacher divides its word, see `trainer.density`.
+      teacher_gain: nats that the teacher saves of finding what is engaged with, see `trainer.teacher_gain`.
       annotations: graded pairs to learn from; None where there are none.
     """
 
@@ -37,6 +38,7 @@ class TrainingTables:
     draws_per_batch: float
     triggers_per_item: float = 1.0
     teacher_breadth: float = 1024.0
+    teacher_gain: float = 1.0
     annotations: Annotations | None = None
 
 

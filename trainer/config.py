@@ -56,8 +56,8 @@ class LossConfig:
     align: float | None = option(
         None,
         "μ, weight of the same target on the engagement head's logits; 0 leaves it out; by default at most 0.2, less "
-        "the more trigger events an item has, as what is rarely seen is guessed from what is like it, and less where "
-        "the teacher takes only a handful of items for alike",
+        "the more trigger events an item has, as what is rarely seen is guessed from what is like it, less where what "
+        "the teacher takes for alike is hardly engaged with together, and less where that is only a handful of items",
         minimum=0,
     )
     annotations: float = option(

@@ -1,11 +1,12 @@
-"""How far the teacher is listened to: from how often items are seen, and from how many it takes for alike.
+"""How far the teacher is listened to: from how often items are seen, and from what it knows.
 
 Where items are seldom seen, the teacher has much to say of what is engaged with; where they are seen often, engagement
-speaks for itself, and what the teacher would add stands in its way. A teacher that points at a handful of items pulls
-harder than one that spreads its word. These are the defaults of what a configuration leaves open; docs/quality.md has
-the measurements.
+speaks for itself, and what the teacher would add stands in its way. So it does where what the teacher takes for alike
+is hardly engaged with together. A teacher that points at a handful of items pulls harder than one that spreads its
+word. These are the defaults of what a configuration leaves open; docs/quality.md has the measurements.
 """
 
+import math
 from typing import Final
 
 import numpy as np
@@ -23,6 +24,9 @@ ALONE_ID_ELEMENT_DROPOUT: Final = 0.2
 """And where co-engagement is all that is learnt."""
 
 _BROAD = 30.0
+_TELLING = 0.05
+"""Nats that a teacher saves, see `trainer.teacher_gain`, which is listened to as far as any."""
+_LEAST_SHARE = 0.01
 _SAMPLE = 1024
 
 
@@ -31,13 +35,27 @@ def _sparsity(triggers_per_item: float, sparse: float) -> float:
     return min(1.0, sparse / max(triggers_per_item, 1e-9))
 
 
-def align_weight(triggers_per_item: float, teacher_breadth: float) -> float:
+def align_weight(triggers_per_item: float, teacher_breadth: float, teacher_gain: float) -> float:
     """Default of μ.
 
-    >>> align_weight(5.0, 100.0), round(align_weight(150.0, 100.0), 3), round(align_weight(5.0, 6.0), 3)
-    (0.2, 0.01, 0.04)
+    >>> align_weight(5.0, 100.0, 0.08), round(align_weight(150.0, 100.0, 0.08), 3)
+    (0.2, 0.01)
+    >>> round(align_weight(5.0, 6.0, 0.08), 3), round(align_weight(5.0, 100.0, 0.01), 3)
+    (0.04, 0.04)
     """
-    return MOST_ALIGN * _sparsity(triggers_per_item, 7.5) * min(1.0, teacher_breadth / _BROAD)
+    told = min(1.0, teacher_gain / _TELLING)
+    return MOST_ALIGN * _sparsity(triggers_per_item, 7.5) * min(1.0, teacher_breadth / _BROAD) * told
+
+
+def unseen_weight(teacher_gain: float) -> float:
+    """What an item that was never a trigger weighs over one that was where μ has its default.
+
+    A teacher that says little is all that there is to go by for such an item.
+
+    >>> unseen_weight(0.05), unseen_weight(0.0125), unseen_weight(0.0)
+    (1.0, 2.0, 10.0)
+    """
+    return 1.0 / math.sqrt(max(_LEAST_SHARE, min(1.0, teacher_gain / _TELLING)))
 
 
 def id_dropout(triggers_per_item: float) -> float:

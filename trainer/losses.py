@@ -146,6 +146,7 @@ class DistillationTask(tf.keras.layers.Layer, tfrs.tasks.Task):
       L_rel = mean_r [ H(softmax(cos_r / tau), softmax(s_r)) - H(softmax(cos_r / tau)) ]
 
     The teacher's entropy is taken off, so that a perfect student scores 0. A candidate is never compared with itself.
+    Rows may weigh more or less than others.
     """
 
     def __init__(self, teacher_temperature: float) -> None:
@@ -153,7 +154,9 @@ class DistillationTask(tf.keras.layers.Layer, tfrs.tasks.Task):
         super().__init__(name="distillation_task")
         self._teacher_temperature = teacher_temperature
 
-    def call(self, logits: Any, teacher_cosine: Any, valid: Any, total: Any | None = None) -> Any:
+    def call(
+        self, logits: Any, teacher_cosine: Any, valid: Any, total: Any | None = None, weight: Any | None = None
+    ) -> Any:
         """Computes the loss, a float32 scalar.
 
         Args:
@@ -162,9 +165,11 @@ class DistillationTask(tf.keras.layers.Layer, tfrs.tasks.Task):
           valid: bool [R, C], pairs to compare: both sides known to the teacher, and different items.
           total: number of all rows with a valid pair, a float32 scalar, where these are some of a batch's; by default,
             of these.
+          weight: float32 [R], what each row weighs; by default 1.
         """
         row_weight = tf.cast(tf.reduce_any(valid, axis=1), tf.float32)
         total = tf.reduce_sum(row_weight) if total is None else total
+        row_weight = row_weight if weight is None else row_weight * weight
         log_teacher = tf.nn.log_softmax(tf.where(valid, teacher_cosine / self._teacher_temperature, _MASKED), axis=1)
         teacher = tf.exp(log_teacher)  # 0 where a pair does not count
         negative_entropy = tf.reduce_sum(teacher * log_teacher, axis=1)

@@ -13,7 +13,7 @@ from trainer.candidates import CandidateSampler, TrainingTables
 from trainer.catalogue import Catalogue
 from trainer.catalogue_tensors import CatalogueTensors
 from trainer.config import FLOAT32, MIXED_BFLOAT16, LossConfig, ModelConfig
-from trainer.density import MOST_ALIGN, align_weight
+from trainer.density import MOST_ALIGN, align_weight, unseen_weight
 from trainer.encoder import Carried, EncoderSizes, ItemEncoder, ItemInputs
 from trainer.heads import (
     EngagementCandidateTower,
@@ -125,8 +125,10 @@ class MTMHModel(tfrs.Model):
         self._sampler = CandidateSampler(tables, self._loss_config, self._seed)
         self._id_dropout = id_dropout(self._model_config, tables.triggers_per_item)
         self._id_element_dropout = id_element_dropout(self._model_config, tables.triggers_per_item)
+        self._unseen_weight = 1.0
         if ALIGN in self._terms and self._loss_config.align is None:
-            self._terms[ALIGN] = align_weight(tables.triggers_per_item, tables.teacher_breadth)
+            self._terms[ALIGN] = align_weight(tables.triggers_per_item, tables.teacher_breadth, tables.teacher_gain)
+            self._unseen_weight = unseen_weight(tables.teacher_gain)
         annotated = self.has_relevance and self._sampler.has_annotations and self._loss_config.annotations > 0
         if annotated:
             self._terms[ANNOTATIONS] = self._loss_config.annotations
@@ -135,10 +137,11 @@ class MTMHModel(tfrs.Model):
             self.annotation_task.trainable = annotated
         self.loss_means = LossMeans([JOINT, *self._terms])
         logger.info(
-            "%.3g trigger events an item, of 1,024 items %.3g alike: identities hidden of %.2g, "
-            "%.2g of their elements dropped; weights: %s",
+            "%.3g trigger events an item; to the teacher, of 1,024 items %.3g are alike, which saves %.2g nats; "
+            "identities hidden of %.2g, %.2g of their elements dropped; weights: %s",
             tables.triggers_per_item,
             tables.teacher_breadth,
+            tables.teacher_gain,
             self._id_dropout,
             self._id_element_dropout,
             ", ".join(f"{name} {weight:.3g}" for name, weight in self._terms.items()),
@@ -268,7 +271,9 @@ class MTMHModel(tfrs.Model):
         if ALIGN in self._terms:
             queries = self.engagement_query(tf.gather(hidden, at_rows))
             logits = _logits(self.align_temperature, queries, tf.gather(answers, at_compared))
-            losses[ALIGN] = self.distillation_task(logits, cosine, valid, valid_rows)
+            parts = [tf.ones(tf.shape(rows)), tf.fill(tf.shape(unseen), self._unseen_weight)]
+            weights = replica.rows(tf.concat(parts, axis=0))
+            losses[ALIGN] = self.distillation_task(logits, cosine, valid, valid_rows, weights)
         if ANNOTATIONS in self._terms:
             left, right = (tf.gather(vectors, replica.rows(at)) for at in at_graded)
             similarity = tf.reduce_sum(left * right, axis=1)

@@ -40,6 +40,7 @@ from trainer.projector import write_projector
 from trainer.sources import trainer_version
 from trainer.spectral import MOST_ITEMS, spectral_embeddings
 from trainer.stand_in import fit_stand_in
+from trainer.teacher_gain import teacher_gain
 from trainer.tensorboard import FINAL, LOGS, TRAINING, write_outcome
 from trainer.variants import as_variant
 from trainer.warm_start import Start, find_start
@@ -311,6 +312,8 @@ def _build(data: _Examples, parts: Sequence[str], config: TrainingConfig) -> tup
     known = (pairs.target_count > 0) | (np.diff(pairs.known_row_splits) > 0)
     catalogue = dataclasses.replace(data.catalogue, known=known)
     triggers_per_item = pairs.num_triggers / data.catalogue.num_items
+    content, temperature = data.catalogue.content, config.loss.teacher_temperature
+    gain = distribution().by_chief(lambda: teacher_gain(content, pairs, temperature, config.seed))
     paths = (path for part in parts for path in (data.directory / part).glob("*.tfrecord.gz"))
     batches = make_batches(config.trainer, pairs, sorted(str(path) for path in paths), config.seed)
     with distribution().scope():
@@ -324,6 +327,7 @@ def _build(data: _Examples, parts: Sequence[str], config: TrainingConfig) -> tup
                 annotations=data.annotations,
                 triggers_per_item=triggers_per_item,
                 teacher_breadth=data.breadth,
+                teacher_gain=gain,
                 chance=batches.chance,
                 known_row_splits=pairs.known_row_splits,
                 known_values=pairs.known_values,

@@ -17,6 +17,7 @@ from trainer.density import (
     id_element_dropout,
     teacher_breadth,
     unseen_rows,
+    unseen_weight,
 )
 from trainer.losses import AnnotationTask, DistillationTask, EngagementTask, log_inclusion
 
@@ -203,6 +204,17 @@ def test_distillation_has_the_gradient_of_its_formula(seed):
     assert tape.gradient(found, logits).numpy() == pytest.approx(tape.gradient(formula, logits).numpy(), abs=1e-5)
 
 
+def test_rows_of_distillation_weigh_what_they_are_said_to():
+    logits, cosine, valid = [[1.0, 0.0], [0.0, 2.0]], [[0.9, 0.1], [0.8, 0.3]], [[True, True]] * 2
+    task = DistillationTask(0.5)
+    first, second = (float(distil(logits[row : row + 1], cosine[row : row + 1], valid[:1])) for row in (0, 1))
+    inputs = tf.constant(logits), tf.constant(cosine), tf.constant(valid)
+    assert float(task(*inputs, weight=tf.constant([1.0, 1.0]))) == pytest.approx((first + second) / 2, rel=1e-5)
+    assert float(task(*inputs, weight=tf.constant([0.5, 3.0]))) == pytest.approx(
+        (0.5 * first + 3 * second) / 2, rel=1e-5
+    )
+
+
 def test_distillation_without_a_valid_pair_has_no_loss_and_a_finite_gradient():
     logits = tf.Variable([[1.0, 2.0]])
     with tf.GradientTape() as tape:
@@ -242,10 +254,16 @@ def test_annotation_task_learns_what_cosines_mean():
     assert to_cosine[0] > 0 > to_cosine[1]
 
 
-def test_alignment_weighs_less_the_more_is_known_of_an_item():
-    assert [align_weight(number, 30.0) for number in (0.0, 1.0, 7.5)] == [MOST_ALIGN] * 3
-    assert align_weight(15.0, 1000.0) == pytest.approx(MOST_ALIGN / 2)
-    assert align_weight(5.0, 15.0) == pytest.approx(MOST_ALIGN / 2)
+def test_alignment_weighs_less_the_more_is_known_of_an_item_and_the_less_the_teacher_knows():
+    assert [align_weight(number, 30.0, 0.05) for number in (0.0, 1.0, 7.5)] == [MOST_ALIGN] * 3
+    assert align_weight(15.0, 1000.0, 1.0) == pytest.approx(MOST_ALIGN / 2)
+    assert align_weight(5.0, 15.0, 1.0) == pytest.approx(MOST_ALIGN / 2)
+    assert align_weight(5.0, 30.0, 0.025) == pytest.approx(MOST_ALIGN / 2)
+    assert align_weight(5.0, 30.0, 0.0) == 0.0
+
+
+def test_what_was_never_a_trigger_weighs_more_the_less_the_teacher_knows():
+    assert [unseen_weight(gain) for gain in (3.0, 0.05, 0.0125, 0.0)] == [1.0, 1.0, 2.0, 10.0]
 
 
 def test_identities_are_hidden_less_of_items_that_are_seen_often():

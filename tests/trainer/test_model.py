@@ -25,7 +25,7 @@ BATCH = {
 }
 
 
-def build(features=None, model=SMALL_MODEL, loss=SMALL_LOSS, items=ITEMS, seed=0, precision=FLOAT32):
+def build(features=None, model=SMALL_MODEL, loss=SMALL_LOSS, items=ITEMS, seed=0, precision=FLOAT32, gain=1.0):
     built = MTMHModel(small_catalogue(items, model), features or FeaturesConfig(), model, loss, seed)
     number = len(items)
     built.prepare_training(
@@ -35,6 +35,7 @@ def build(features=None, model=SMALL_MODEL, loss=SMALL_LOSS, items=ITEMS, seed=0
             known_values=np.arange(1, number + 1 - len(UNSEEN), dtype=np.int32),
             teacher_neighbours=((np.arange(number)[:, None] + [[1, 2]]) % number).astype(np.int32),
             draws_per_batch=6.0,
+            teacher_gain=gain,
         ),
         precision,
     )
@@ -60,10 +61,15 @@ def test_any_feature_groups_embed_and_train(on):
         assert np.linalg.norm(column, axis=1) == pytest.approx(np.ones(NUMBER), abs=1e-4)
 
 
-def test_joint_loss_is_its_parts_by_numpy():
-    """The whole catalogue as candidates, nothing dropped: the design's formula, written out."""
+@pytest.mark.parametrize(("align", "weight_of_align", "weight_of_unseen"), [(0.03, 0.03, 1.0), (None, 0.05, 2.0)])
+def test_joint_loss_is_its_parts_by_numpy(align, weight_of_align, weight_of_unseen):
+    """The whole catalogue as candidates, nothing dropped: the design's formula, written out.
+
+    By default the teacher weighs a quarter where it saves a quarter of what counts as telling, and twice that for what
+    was never a trigger.
+    """
     loss = LossConfig(
-        align=0.05,
+        align=align,
         mask_known_positives=True,
         uniform_negatives=NUMBER,
         relevance_rows=3,
@@ -72,7 +78,7 @@ def test_joint_loss_is_its_parts_by_numpy():
         teacher_neighbours=2,
     )
     undropped = dataclasses.replace(SMALL_MODEL, id_dropout=0.0, id_element_dropout=0.0, content_dropout=0.0)
-    model = build(model=undropped, loss=loss)
+    model = build(model=undropped, loss=loss, gain=0.0125)
     assert model.sampler.unseen(model.step).numpy().tolist() == UNSEEN
     compared = np.sort(model.sampler.for_relevance(tf.constant(UNSEEN), model.step).numpy())
     found = float(model.compute_loss(BATCH))
@@ -94,20 +100,21 @@ def test_joint_loss_is_its_parts_by_numpy():
 
     content = ITEMS.content_vectors
 
-    def divergence(left, right, temperature):
+    def divergence(left, right, temperature, of_unseen=1.0):
         rows = []
         for trigger in [*batch["trigger"][:3], *UNSEEN]:
             others = compared[compared != trigger]
             teacher = np.exp(content[others] @ content[trigger] / loss.teacher_temperature)
             student = np.exp(right[others] @ left[trigger] / temperature)
             teacher, student = teacher / teacher.sum(), student / student.sum()
-            rows.append((teacher * np.log(teacher / student)).sum())
+            row_weight = of_unseen if trigger in UNSEEN else 1.0
+            rows.append(row_weight * (teacher * np.log(teacher / student)).sum())
         return np.mean(rows)
 
     expected += loss.relevance * divergence(vectors.relevance, vectors.relevance, temperatures["relevance_temperature"])
-    expected += loss.align * divergence(
-        vectors.engagement_trigger, vectors.engagement_candidate, temperatures["align_temperature"]
-    )
+    align_temperature = temperatures["align_temperature"]
+    sides = vectors.engagement_trigger, vectors.engagement_candidate
+    expected += weight_of_align * divergence(*sides, align_temperature, weight_of_unseen)
     assert found == pytest.approx(expected, rel=1e-4)
 
 

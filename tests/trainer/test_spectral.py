@@ -5,24 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from trainer.data import PairSummary
+from tests.trainer.toys import pair_summary
 from trainer.spectral import mutual_information, spectral_embeddings
-
-
-def summary(number, counts):
-    """What is known of N items from {(trigger, target): count}."""
-    pairs = sorted(counts)
-    return PairSummary(
-        num_triggers=len(pairs),
-        num_pairs=sum(counts.values()),
-        most_targets=1,
-        late_weight=1.0,
-        target_count=np.bincount([target for _, target in pairs], minlength=number),
-        known_row_splits=np.searchsorted([trigger for trigger, _ in pairs], np.arange(number + 1)).astype(np.int64),
-        known_values=np.array([target for _, target in pairs], np.int32),
-        known_counts=np.array([counts[pair] for pair in pairs], np.int64),
-        known_weights=np.array([counts[pair] for pair in pairs], float),
-    )
 
 
 def cliques(size=5, bridge=1, number=None):
@@ -34,12 +18,12 @@ def cliques(size=5, bridge=1, number=None):
         for b in range(start, start + size)
         if a != b
     }
-    return summary(number or 2 * size, counts | {(0, size): bridge})
+    return pair_summary(number or 2 * size, counts | {(0, size): bridge})
 
 
 def test_mutual_information_by_hand():
     """0 and 1 are together three times in either order, 0 and 2 once: row sums 4, 3, 1."""
-    found = mutual_information(summary(3, {(0, 1): 2, (1, 0): 1, (0, 2): 1})).toarray()
+    found = mutual_information(pair_summary(3, {(0, 1): 2, (1, 0): 1, (0, 2): 1})).toarray()
     context = np.array([4, 3, 1]) ** 0.75
     context *= 8 / context.sum()
     expected = np.zeros((3, 3))
@@ -52,7 +36,7 @@ def test_mutual_information_by_hand():
 
 def test_what_is_together_less_than_by_chance_says_nothing():
     counts = {(0, 1): 100, (2, 3): 100, (0, 2): 1}
-    found = mutual_information(summary(4, counts)).toarray()
+    found = mutual_information(pair_summary(4, counts)).toarray()
     assert found[0, 2] == found[2, 0] == 0
     assert found[0, 1] > 1
 
@@ -88,7 +72,7 @@ def test_factors_rebuild_what_they_factorise():
 
 
 def test_fewer_items_than_dimensions_leave_zero_columns():
-    vectors = spectral_embeddings(summary(3, {(0, 1): 2, (1, 0): 1, (0, 2): 1}), 8, seed=0)
+    vectors = spectral_embeddings(pair_summary(3, {(0, 1): 2, (1, 0): 1, (0, 2): 1}), 8, seed=0)
     assert vectors.shape == (3, 8)
     assert not vectors[:, 3:].any()
     assert vectors.any(axis=1).all()
@@ -96,4 +80,4 @@ def test_fewer_items_than_dimensions_leave_zero_columns():
 
 
 def test_nothing_is_known_of_any_item():
-    assert not spectral_embeddings(summary(3, {}), 2, seed=0).any()
+    assert not spectral_embeddings(pair_summary(3, {}), 2, seed=0).any()

@@ -1,7 +1,7 @@
 """Examples on disk with an answer known by reasoning, written as the preprocessing writes them."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from preprocessing.schema import EVAL, LAYOUT_VERSION, VALIDATION, Manifest, Tab
 from preprocessing.write import write_annotations, write_items, write_pairs, write_triggers
 from trainer.catalogue import Catalogue, build_catalogue
 from trainer.config import LossConfig, ModelConfig, TrainerConfig, TrainingConfig
+from trainer.data import PairSummary
 
 Event = tuple[int, Sequence[int]]
 """A trigger and its targets."""
@@ -204,3 +205,19 @@ def annotation_columns(annotations: Sequence[Annotation]) -> Annotations:
 
 
 ALL_FEATURES = FeaturesConfig()
+
+
+def pair_summary(number: int, counts: Mapping[tuple[int, int], int]) -> PairSummary:
+    """What is known of N items from {(trigger, target): count}."""
+    pairs = sorted(counts)
+    return PairSummary(
+        num_triggers=len(pairs),
+        num_pairs=sum(counts.values()),
+        most_targets=1,
+        late_weight=1.0,
+        target_count=np.bincount([target for _, target in pairs], minlength=number),
+        known_row_splits=np.searchsorted([trigger for trigger, _ in pairs], np.arange(number + 1)).astype(np.int64),
+        known_values=np.array([target for _, target in pairs], np.int32),
+        known_counts=np.array([counts[pair] for pair in pairs], np.int64),
+        known_weights=np.array([counts[pair] for pair in pairs], float),
+    )
