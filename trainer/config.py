@@ -129,7 +129,7 @@ class TrainerConfig:
     averaged_steps: float = option(
         50.0, "the weights that are judged and kept are a moving average over about so many steps", above=0
     )
-    patience: int = option(3, "stop after this many epochs without a better recall on the validation slice", minimum=1)
+    patience: int = option(6, "stop after this many epochs without a better recall on the validation slice", minimum=1)
     eval_triggers: int = option(20000, "triggers sampled for the evaluation between epochs", minimum=1)
     precision: str = option(
         FLOAT32,
