@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 
 from trainer.data import PairSummary
 
-_BATCHES, _SIZE = 32, 512
+_MOST_BATCHES, _SIZE = 32, 512
+_DRAWS: Final = 4 * _MOST_BATCHES * _SIZE
+"""More than are needed, for some may be of items that the teacher knows nothing of."""
 _HIDDEN: Final = np.float32(-1e9)
 
 
@@ -27,18 +29,22 @@ def teacher_gain(content: NDArray[np.float32], pairs: PairSummary, temperature: 
       seed: of the draws.
 
     Returns:
-      From 0, for a teacher that may as well guess, to log 512.
+      From 0, for a teacher that may as well guess or that knows hardly an item, to log 512.
     """
-    trigger = np.repeat(np.arange(len(content)), np.diff(pairs.known_row_splits))
-    present = content.any(axis=1)
-    (usable,) = np.nonzero(present[trigger] & present[pairs.known_values] & (pairs.known_weights > 0))
-    if not len(usable):
+    ends = np.cumsum(pairs.known_weights)
+    if not len(ends) or ends[-1] <= 0.0:
         return 0.0
-    trigger, target, ends = trigger[usable], pairs.known_values[usable], np.cumsum(pairs.known_weights[usable])
-    drawn = np.searchsorted(ends, np.random.default_rng(seed).random((_BATCHES, _SIZE)) * ends[-1], side="right")
+    drawn = np.searchsorted(ends, np.random.default_rng(seed).random(_DRAWS) * ends[-1], side="right")
     drawn = np.minimum(drawn, len(ends) - 1)
-    cosine = np.empty((_BATCHES, _SIZE, _SIZE), np.float32)
-    for batch, rows in enumerate(drawn):
+    trigger = np.searchsorted(pairs.known_row_splits, drawn, side="right") - 1
+    target = pairs.known_values[drawn]
+    present = content.any(axis=1)
+    usable = np.flatnonzero(present[trigger] & present[target] & (trigger != target))[: _MOST_BATCHES * _SIZE]
+    batches = len(usable) // _SIZE
+    if not batches:
+        return 0.0
+    cosine = np.empty((batches, _SIZE, _SIZE), np.float32)
+    for batch, rows in enumerate(usable[: batches * _SIZE].reshape(batches, _SIZE)):
         cosine[batch] = content[trigger[rows]] @ content[target[rows]].T
         cosine[batch][trigger[rows, np.newaxis] == target[rows]] = _HIDDEN  # an item is never retrieved for itself
     right = float(np.diagonal(cosine, axis1=1, axis2=2).mean(dtype=np.float64))
@@ -50,4 +56,4 @@ def teacher_gain(content: NDArray[np.float32], pairs: PairSummary, temperature: 
     # A cosine that is hidden counts as one candidate less; a slope of nothing would bring it back.
     least = 1e-6
     best = scipy.optimize.minimize_scalar(loss, bounds=(least, 1.0 / temperature), method="bounded")
-    return max(0.0, float(loss(least) - best.fun) - 0.5 / len(usable))
+    return max(0.0, float(loss(least) - best.fun) - 0.5 / len(ends))

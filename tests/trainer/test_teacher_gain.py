@@ -60,6 +60,12 @@ def test_only_pairs_that_the_teacher_knows_both_sides_of_count():
     assert gain(half, within_groups()) == pytest.approx(math.log((NUMBER / 2 - 1) / (SIZE - 1)), rel=0.02)
 
 
+def test_an_item_that_follows_itself_says_nothing():
+    itself = {(item, item): 50 for item in range(NUMBER)}
+    assert gain(BY_GROUP, itself) == 0.0
+    assert gain(BY_GROUP, within_groups() | itself) == pytest.approx(gain(BY_GROUP, within_groups()), rel=0.05)
+
+
 def test_the_seed_decides_the_draws():
     counts = at_random(500)
     counts |= dict(sorted(within_groups().items())[::3])
