@@ -27,6 +27,7 @@ _BROAD = 30.0
 _TELLING = 0.05
 """Nats that a teacher saves, see `trainer.teacher_gain`, which is listened to as far as any."""
 _LEAST_SHARE = 0.01
+"""Of that, what `unseen_weight` takes a teacher for that saves nothing."""
 _SAMPLE = 1024
 
 
