@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 
 from trainer.config import EVENTS, TRIGGERS, TrainerConfig
 from trainer.data import PairSummary, training_batches
-from trainer.trigger_draws import TriggerTable, rows_and_targets
+from trainer.trigger_draws import FEWEST_ROWS, TriggerTable, rows_and_targets
 
 _MOST_COUNTED_PAIRS: Final = 100_000_000
 """Distinct pairs up to which they are held as a table: at 12 bytes each, and 32 while they are counted."""
 _STEPS_OF_A_PASS: Final = 200
 _STREAM_SIZES: Final = (1024, 4096)
+_FEWEST_STEPS: Final = 20
+"""Steps of an epoch of draws. With a handful, the rate would rise and early stopping give up within a few dozen."""
 _USUAL_EVENTS: Final = 1024
 """Trigger events in a step to which `trainer.learning_rate` belongs."""
 _LARGEST_RATE: Final = 4.0
@@ -26,7 +28,7 @@ class Batches(Protocol):
 
     Attributes:
       size: B, most triggers of a step.
-      steps: of one pass over the trigger events.
+      steps: of one pass over the trigger events; of draws, of as many events or more.
       rate: of learning, as a multiple of ``trainer.learning_rate``.
       draws: draws that make up a batch.
       chance: float64 [N], how likely it is that the targets of one draw hold an item.
@@ -70,12 +72,14 @@ class EventBatches:
 class TriggerBatches:
     """Distinct triggers, each with the targets of all its events, see `trainer.trigger_draws`."""
 
-    def __init__(self, config: TrainerConfig, pairs: PairSummary, seed: int) -> None:
-        """Args are the options, the counted pairs and the seed of the draws."""
+    def __init__(self, config: TrainerConfig, pairs: PairSummary, seed: int, *, shrink: bool = False) -> None:
+        """Args are the options, the counted pairs and the seed of the draws; ``shrink``: see `make_batches`."""
         num_items = len(pairs.target_count)
         rows, targets = rows_and_targets(num_items)
+        if shrink:
+            rows = min(rows, max(FEWEST_ROWS, 2 ** int(math.log2(max(1, pairs.num_triggers / _FEWEST_STEPS)))))
         self.size = config.batch_size or rows
-        self.steps = math.ceil(pairs.num_triggers / self.size)
+        self.steps = max(_FEWEST_STEPS, math.ceil(pairs.num_triggers / self.size))
         self._table = TriggerTable(pairs, targets)
         self._seed = seed
         self.rate = _rate(self.size * pairs.num_triggers / self._table.num_triggers)
@@ -87,10 +91,23 @@ class TriggerBatches:
         return self._table.batches(self.size, steps=self.steps, seed=(self._seed, number))
 
 
-def make_batches(config: TrainerConfig, pairs: PairSummary, files: Sequence[str], seed: int) -> Batches:
-    """The batches that ``trainer.batches`` asks for, or by default those that the size of the data allows."""
+def make_batches(
+    config: TrainerConfig, pairs: PairSummary, files: Sequence[str], seed: int, *, shrink: bool = False
+) -> Batches:
+    """The batches that ``trainer.batches`` asks for, or by default those that the size of the data allows.
+
+    Args:
+      config: options.
+      pairs: what the pairs sum up to.
+      files: TFRecords of them.
+      seed: of draws and shuffles.
+      shrink: rather draw fewer triggers in a step of a small log than have fewer steps. It helps where the teacher is
+        learnt too; co-engagement alone fares better with quiet steps, see docs/quality.md.
+    """
     kind = config.batches or (TRIGGERS if len(pairs.known_values) <= _MOST_COUNTED_PAIRS else EVENTS)
-    return TriggerBatches(config, pairs, seed) if kind == TRIGGERS else EventBatches(config, pairs, files, seed)
+    if kind == TRIGGERS:
+        return TriggerBatches(config, pairs, seed, shrink=shrink)
+    return EventBatches(config, pairs, files, seed)
 
 
 def _rate(events: float) -> float:

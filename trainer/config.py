@@ -100,7 +100,10 @@ class TrainerConfig:
 
     epochs: int = option(24, "most epochs", minimum=1)
     steps_per_epoch: int = option(
-        25, "an epoch is one pass over the trigger events, or this many steps where a pass is longer", minimum=1
+        25,
+        "an epoch is one pass over the trigger events, or this many steps where a pass is longer; of distinct triggers "
+        "20 or more",
+        minimum=1,
     )
     batches: str | None = option(
         None,
@@ -110,8 +113,9 @@ class TrainerConfig:
     )
     batch_size: int | None = option(
         None,
-        "triggers of one step, each with its targets; by default as many as the catalogue allows, from 512 to 2,048; "
-        "of events so many that a pass has about 200 steps, from 1,024 to 4,096",
+        "triggers of one step, each with its targets; by default as many as the catalogue allows, from 512 to 2,048, "
+        "and where relevance is learnt few enough for 20 steps a pass; of events "
+        "so many that a pass has about 200 steps, from 1,024 to 4,096",
         minimum=2,
     )
     learning_rate: float = option(

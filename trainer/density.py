@@ -27,13 +27,18 @@ _BROAD = 30.0
 _TELLING = 0.05
 """Nats that a teacher saves, see `trainer.teacher_gain`, which is listened to as far as any."""
 _LEAST_SHARE = 0.01
-"""Of that, what `unseen_weight` takes a teacher for that saves nothing."""
+"""Of that, what a teacher is taken for that saves nothing: without any pull, all that is rare gets popular answers."""
 _SAMPLE = 1024
 
 
 def _sparsity(triggers_per_item: float, sparse: float) -> float:
     """1 up to so many trigger events an item, then the less the more there are."""
     return min(1.0, sparse / max(triggers_per_item, 1e-9))
+
+
+def _share_of_telling(teacher_gain: float) -> float:
+    """How far a teacher is listened to for what it saves."""
+    return min(1.0, max(_LEAST_SHARE, teacher_gain / _TELLING))
 
 
 def align_weight(triggers_per_item: float, teacher_breadth: float, teacher_gain: float) -> float:
@@ -44,8 +49,12 @@ def align_weight(triggers_per_item: float, teacher_breadth: float, teacher_gain:
     >>> round(align_weight(5.0, 6.0, 0.08), 3), round(align_weight(5.0, 100.0, 0.01), 3)
     (0.04, 0.04)
     """
-    told = min(1.0, teacher_gain / _TELLING)
-    return MOST_ALIGN * _sparsity(triggers_per_item, 7.5) * min(1.0, teacher_breadth / _BROAD) * told
+    return (
+        MOST_ALIGN
+        * _sparsity(triggers_per_item, 7.5)
+        * min(1.0, teacher_breadth / _BROAD)
+        * _share_of_telling(teacher_gain)
+    )
 
 
 def unseen_weight(teacher_gain: float) -> float:
@@ -56,7 +65,7 @@ def unseen_weight(teacher_gain: float) -> float:
     >>> unseen_weight(0.05), unseen_weight(0.0125), unseen_weight(0.0)
     (1.0, 2.0, 10.0)
     """
-    return 1.0 / math.sqrt(max(_LEAST_SHARE, min(1.0, teacher_gain / _TELLING)))
+    return 1.0 / math.sqrt(_share_of_telling(teacher_gain))
 
 
 def id_dropout(triggers_per_item: float) -> float:

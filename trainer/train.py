@@ -42,7 +42,7 @@ from trainer.spectral import MOST_ITEMS, spectral_embeddings
 from trainer.stand_in import fit_stand_in
 from trainer.teacher_gain import teacher_gain
 from trainer.tensorboard import FINAL, LOGS, TRAINING, write_outcome
-from trainer.variants import as_variant
+from trainer.variants import as_variant, has_relevance_head
 from trainer.warm_start import Start, find_start
 
 logger = logging.getLogger("mtmh.trainer")
@@ -315,7 +315,8 @@ def _build(data: _Examples, parts: Sequence[str], config: TrainingConfig) -> tup
     content, temperature = data.catalogue.content, config.loss.teacher_temperature
     gain = distribution().by_chief(lambda: teacher_gain(content, pairs, temperature, config.seed))
     paths = (path for part in parts for path in (data.directory / part).glob("*.tfrecord.gz"))
-    batches = make_batches(config.trainer, pairs, sorted(str(path) for path in paths), config.seed)
+    shrink = has_relevance_head(config.model.name)
+    batches = make_batches(config.trainer, pairs, sorted(str(path) for path in paths), config.seed, shrink=shrink)
     with distribution().scope():
         model = MTMHModel(catalogue, config.features, config.model, config.loss, config.seed)
         if model.encoder.has_ids and len(known) <= MOST_ITEMS:

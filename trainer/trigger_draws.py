@@ -18,7 +18,8 @@ _FLATTENING: Final = 0.5
 """Triggers are drawn by this power of their weight, and weighted so that the loss is that of all pairs."""
 _MOST_CELLS: Final = 10_000_000
 """Logits of a step."""
-_MOST_ROWS, _FEWEST_ROWS = 2048, 512
+_MOST_ROWS: Final = 2048
+FEWEST_ROWS: Final = 512
 _MOST_TARGETS, _FEWEST_TARGETS = 256, 48
 """Targets of a row in a step: where candidates are the whole catalogue anyhow, and where they are a sample of it."""
 
@@ -30,8 +31,8 @@ def rows_and_targets(num_items: int) -> tuple[int, int]:
     ((2048, 256), (1024, 256), (512, 48))
     """
     rows = 2 ** round(np.log2(_MOST_CELLS / max(num_items, 1)))
-    if rows < _FEWEST_ROWS:
-        return _FEWEST_ROWS, _FEWEST_TARGETS
+    if rows < FEWEST_ROWS:
+        return FEWEST_ROWS, _FEWEST_TARGETS
     return min(_MOST_ROWS, int(rows)), _MOST_TARGETS
 
 

@@ -74,9 +74,27 @@ def test_draws_depend_on_seed_and_epoch_alone():
 
 
 def test_a_step_of_draws_speaks_for_many_events():
-    batches = TriggerBatches(TrainerConfig(), counted(WEIGHTS, events=8192), 0)
-    assert (batches.size, batches.steps, batches.rate) == (2048, 4, 4.0)
+    batches = TriggerBatches(TrainerConfig(), counted(WEIGHTS, events=81920), 0)
+    assert (batches.size, batches.steps, batches.rate) == (2048, 40, 4.0)
     assert TriggerBatches(TrainerConfig(batch_size=2), counted(WEIGHTS, events=9), 0).rate == 1.0
+
+
+def test_an_epoch_of_a_small_log_has_20_steps():
+    """So that the rate does not rise within a handful of steps, and patience lasts."""
+    for events, steps in ((100, 20), (20 * 2048, 20), (20 * 2048 + 1, 21)):
+        batches = TriggerBatches(TrainerConfig(), counted(WEIGHTS, events=events), 0)
+        assert batches.steps == len(list(batches.epoch(0))) == steps
+
+
+@pytest.mark.parametrize(
+    ("events", "size", "steps"), [(100, 512, 20), (20 * 1024 - 1, 512, 40), (20 * 1024, 1024, 20), (10**6, 2048, 489)]
+)
+def test_a_small_log_has_smaller_steps_where_asked_for(events, size, steps):
+    pairs = counted(WEIGHTS, events=events)
+    batches = make_batches(TrainerConfig(), pairs, [], 0, shrink=True)
+    assert (batches.size, batches.steps) == (size, steps)
+    assert make_batches(TrainerConfig(), pairs, [], 0).size == 2048
+    assert make_batches(TrainerConfig(batch_size=7), pairs, [], 0, shrink=True).size == 7
 
 
 def test_large_catalogues_take_fewer_rows_and_targets():
