@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from benchmarks.row_sample import sample
 
@@ -33,3 +34,11 @@ def test_a_user_with_four_times_the_rows_has_twice_as_many_in_the_sample():
 def test_of_the_frequent_users_so_many_are_drawn_and_a_small_log_is_kept_whole():
     assert len(set(sample(LOG, users=1, fewest=1, rows=5, seed=0)["user_id"].to_pylist())) == 1
     assert sample(LOG, users=5, fewest=1, rows=10_000, seed=0).equals(LOG)
+
+
+def test_items_are_as_unequal_as_asked_for():
+    items = np.repeat(["a", "b", "c"], [300, 200, 100])
+    log = pa.table({"user_id": ["u"] * 600, "item_id": items, "timestamp": np.arange(600.0)})
+    drawn = [sample(log, users=1, fewest=1, rows=11, seed=seed, zipf=1.0)["item_id"].to_pylist() for seed in range(200)]
+    shares = [np.mean([kept.count(item) for kept in drawn]) for item in "abc"]
+    assert shares == [pytest.approx(share, abs=0.4) for share in (6, 3, 2)]
