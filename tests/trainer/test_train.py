@@ -361,7 +361,7 @@ def test_terms_of_the_loss_can_be_left_out(board, tmp_path, loss):
 
 
 def test_steps_that_no_call_divides(board, tmp_path):
-    """240 events in batches of 22 are 11 steps, 8 and 3 a call, the last of 20 triggers."""
+    """240 events in batches of 11 are 22 steps, 8, 8 and 6 a call."""
     seen = []
 
     class Counting(loop_module._StepProgress):
@@ -371,9 +371,9 @@ def test_steps_that_no_call_divides(board, tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop_module, "_StepProgress", Counting)
-        result = train(board, tmp_path, changed(SMALL, trainer={"batch_size": 22, "epochs": 2}))
-    # The final model learns from the 40 validation triggers too: 280 events are 13 steps.
-    assert seen == [8, 11] * 2 + [8, 13] * result.epochs
+        result = train(board, tmp_path, changed(SMALL, trainer={"batch_size": 11, "epochs": 2, "steps_per_epoch": 99}))
+    # The final model learns from the 40 validation triggers too: 280 events are 26 steps.
+    assert seen == [8, 16, 22] * 2 + [8, 16, 24, 26] * result.epochs
 
 
 def test_an_operators_log_holds_our_lines_alone(board, tmp_path):
