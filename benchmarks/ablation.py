@@ -4,7 +4,8 @@
 
 DIR is a work directory with examples (``mtmh preprocess``). Every row is the first stage of a training, the one that
 never sees the validation slice, with the options of the work directory but for those that the row names. *area* is that
-under the frontier of recall and relevance over the dial. Rows that are finished are kept in the JSON and not run again.
+under the frontier of recall and relevance over the dial. Rows that are finished are kept in the JSON and not run again
+by the same code, examples and options.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from typing import Any, Final
 from preprocessing.errors import UserError
 from tfx_pipeline.config import RunConfig, dump_config
 from tfx_pipeline.workdir import Workdir, write_whole
+from trainer.sources import trainer_version
 
 RECIPE: Final = "the recipe"
 ROWS: Final = {
@@ -84,7 +86,7 @@ def measure(workdir: Workdir, settings: list[str], rows: dict[str, tuple[str, ..
 
 def _identity(workdir: Workdir, config: RunConfig) -> str:
     manifest = (workdir.examples / "manifest.json").read_bytes()
-    return hashlib.sha256(manifest + dump_config(config).encode("utf-8")).hexdigest()
+    return hashlib.sha256(manifest + f"{dump_config(config)}\n{trainer_version()}".encode()).hexdigest()
 
 
 def _choose(workdir: Workdir, config: RunConfig) -> dict[str, Any]:
