@@ -20,7 +20,7 @@ from preprocessing.parse import InteractionParser, Rows, concat_rows
 from preprocessing.schema import EVAL, VALIDATION, OutputFile
 from preprocessing.sessions import build_sequences, split_by_user
 from preprocessing.sources import SourceFile
-from preprocessing.split import Part, Split, find_split, part_of_rows
+from preprocessing.split import Part, Split, find_split, part_of_rows, recent_counts
 from preprocessing.statistics import Counts, add_counts, count_values
 from preprocessing.table_steps import ItemIndex, ValidRows
 from preprocessing.write import write_pairs, write_triggers
@@ -28,6 +28,7 @@ from preprocessing.write import write_pairs, write_triggers
 TIMES: Final = "times"
 ITEM_COUNTS: Final = "item_counts"
 TARGET_COUNTS: Final = "target_counts"
+RECENT_COUNTS: Final = "recent_counts"
 _LOGGER: Final = logging.getLogger("mtmh.preprocessing")
 _FLUSH_ROWS: Final = 1 << 16
 
@@ -97,7 +98,7 @@ class WritePairs(beam.DoFn):
 
     @hands_on_mistakes()
     def process(self, element: tuple[int, Iterable[Rows]], split: Split) -> Iterator[Any]:
-        """Yields ``PairsResult`` and, tagged, counts of the items in training and of the targets."""
+        """Yields ``PairsResult`` and, tagged, counts of the items in training, lately, and of the targets."""
         job, config = self._job, self._job.config
         shard, parts = element
         rows = concat_rows(list(parts))
@@ -142,6 +143,8 @@ class WritePairs(beam.DoFn):
         Metrics.counter(NAMESPACE, "eval_triggers").inc(num_triggers[EVAL])
         yield TaggedOutput(ITEM_COUNTS, count_values(sequences.item[sequences.part != Part.EVALUATION]))
         yield TaggedOutput(TARGET_COUNTS, add_counts(target_counts))
+        recent = recent_counts(sequences.item, sequences.timestamp, sequences.part, split)
+        yield TaggedOutput(RECENT_COUNTS, recent)
         yield PairsResult(
             files=tuple(files),
             rows_used=used,

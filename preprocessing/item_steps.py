@@ -20,6 +20,7 @@ from preprocessing.remembered import onnx_teacher
 from preprocessing.schema import OutputFile
 from preprocessing.semantics import Encoder
 from preprocessing.sources import ITEM_TABLE, SourceFile
+from preprocessing.split import Part
 from preprocessing.statistics import Counts, dense
 from preprocessing.write import write_items
 
@@ -129,6 +130,7 @@ class WriteItems(beam.DoFn):
         ids: list[str],
         item_counts: Counts,
         target_counts: Counts,
+        recent_counts: Counts,
     ) -> Iterator[tuple[OutputFile, int]]:
         """Yields the file and the dimension of its vectors."""
         shard, vectors = element
@@ -142,5 +144,6 @@ class WriteItems(beam.DoFn):
             vectors,
             dense(item_counts, len(ids))[own],
             dense(target_counts, len(ids))[own],
+            dense(recent_counts, len(Part) * len(ids)).reshape(-1, len(Part))[own],
         )
         yield file, vectors.shape[1]

@@ -50,17 +50,21 @@ def read_new_catalogue(
     vectors = _encode(items, config, trained_on)
     row = {item_id: index for index, item_id in enumerate(trained_on.ids)}
     known = np.array([row.get(item.item_id, -1) for item in items], dtype=np.int64)
-    counts = [
-        np.where(known >= 0, count[known], 0) for count in (trained_on.interaction_count, trained_on.target_count)
-    ]
+
+    def of_today(count: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        carried = count[known]
+        carried[known < 0] = 0
+        return carried
+
     table = ItemTable(
         ids=[item.item_id for item in items],
         titles=[item.title for item in items],
         descriptions=[item.description for item in items],
         categories=[item.categories for item in items],
         content_vectors=vectors,
-        interaction_count=counts[0],
-        target_count=counts[1],
+        interaction_count=of_today(trained_on.interaction_count),
+        target_count=of_today(trained_on.target_count),
+        recent_count=of_today(trained_on.recent_count),
     )
     _check_teacher(table, trained_on, known)
     return table

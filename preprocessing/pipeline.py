@@ -25,6 +25,7 @@ from preprocessing.errors import UserError
 from preprocessing.finish import Finish, load_result
 from preprocessing.interaction_steps import (
     ITEM_COUNTS,
+    RECENT_COUNTS,
     TARGET_COUNTS,
     TIMES,
     FindSplit,
@@ -185,10 +186,12 @@ def build(
         )
         | "Rows" >> beam.Flatten()
         | "Gather users" >> beam.GroupByKey()
-        | "Write pairs" >> beam.ParDo(WritePairs(job), split).with_outputs(ITEM_COUNTS, TARGET_COUNTS, main="results")
+        | "Write pairs"
+        >> beam.ParDo(WritePairs(job), split).with_outputs(ITEM_COUNTS, TARGET_COUNTS, RECENT_COUNTS, main="results")
     )
     item_counts = pairs[ITEM_COUNTS] | "Add item counts" >> beam.CombineGlobally(AddCounts())
     target_counts = pairs[TARGET_COUNTS] | "Add target counts" >> beam.CombineGlobally(AddCounts())
+    recent_counts = pairs[RECENT_COUNTS] | "Add recent counts" >> beam.CombineGlobally(AddCounts())
     encoder = catalogue[FITTED] | "Fit teacher" >> beam.ParDo(
         FitTeacher(job), AsSingleton(checked), AsSingleton(annotations_checked)
     )
@@ -196,7 +199,14 @@ def build(
         catalogue["shards"]
         | "Spread items" >> beam.Reshuffle()
         | "Encode items" >> beam.ParDo(EncodeItems(job), AsSingleton(encoder))
-        | "Write items" >> beam.ParDo(WriteItems(job), ids, AsSingleton(item_counts), AsSingleton(target_counts))
+        | "Write items"
+        >> beam.ParDo(
+            WriteItems(job),
+            ids,
+            AsSingleton(item_counts),
+            AsSingleton(target_counts),
+            AsSingleton(recent_counts),
+        )
     )
     manifest: PCollection[Manifest] = (
         pipeline

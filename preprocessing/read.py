@@ -24,6 +24,8 @@ from preprocessing.schema import (
     ITEM_INDEX,
     ITEMS,
     PAIRS,
+    PERIODS,
+    RECENT_COUNT,
     TARGET,
     TARGET_COUNT,
     TARGETS_OF_TRIGGER,
@@ -46,6 +48,7 @@ class ItemTable:
       content_vectors: float32 [N, D], L2-normalised rows, zero where the teacher has nothing to say.
       interaction_count: int64 [N], rows of the training period.
       target_count: int64 [N], training pairs whose target is the item.
+      recent_count: int64 [N, 3], rows of the last tenth before the validation slice, before the split, and of the log.
     """
 
     ids: list[str]
@@ -55,6 +58,7 @@ class ItemTable:
     content_vectors: npt.NDArray[np.float32]
     interaction_count: npt.NDArray[np.int64]
     target_count: npt.NDArray[np.int64]
+    recent_count: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         """Number of items N."""
@@ -145,6 +149,7 @@ def read_items(directory: str) -> ItemTable:
     vectors = np.zeros((count, dimension), np.float32)
     interaction_count = np.zeros(count, np.int64)
     target_count = np.zeros(count, np.int64)
+    recent_count = np.zeros((count, len(PERIODS)), np.int64)
     for path, _, example in _examples(directory, ITEMS):
         row = len(ids)
         if row >= count:
@@ -159,9 +164,10 @@ def read_items(directory: str) -> ItemTable:
             vectors[row] = example.array(CONTENT_VECTOR)
             interaction_count[row] = example.scalar(INTERACTION_COUNT)
             target_count[row] = example.scalar(TARGET_COUNT)
+            recent_count[row] = example.array(RECENT_COUNT)
         except ValueError as error:
             raise _not_this_layout(path, error) from error
-    return ItemTable(ids, titles, descriptions, categories, vectors, interaction_count, target_count)
+    return ItemTable(ids, titles, descriptions, categories, vectors, interaction_count, target_count, recent_count)
 
 
 def read_pairs(directory: str) -> Iterator[PairBlock]:

@@ -22,6 +22,8 @@ ITEMS: Final = "items"
 PAIRS: Final = "pairs"
 VALIDATION: Final = "validation"
 EVAL: Final = "eval"
+PERIODS: Final = (PAIRS, VALIDATION, EVAL)
+"""What is learnt from, in the order of time."""
 ANNOTATIONS: Final = "annotations"
 DEAD_LETTERS: Final = "dead_letters"
 MANIFEST: Final = "manifest.json"
@@ -61,6 +63,9 @@ INTERACTION_COUNT: Final = Feature("interaction_count", "int64", 1)
 """Rows of the training period that name the item, those held out for validation among them."""
 TARGET_COUNT: Final = Feature("target_count", "int64", 1)
 """Training pairs whose target is the item: what in-batch sampling draws it by (logQ)."""
+RECENT_COUNT: Final = Feature("recent_count", "int64", len(PERIODS))
+"""Rows that name the item in the last tenth of those before the validation slice, before the split, and of the log:
+of the period that ends with each of `PERIODS`."""
 
 ITEM_FEATURES: Final = (
     ITEM_INDEX,
@@ -71,6 +76,7 @@ ITEM_FEATURES: Final = (
     CONTENT_VECTOR,
     INTERACTION_COUNT,
     TARGET_COUNT,
+    RECENT_COUNT,
 )
 
 TRIGGER: Final = Feature("trigger", "int64", None)
@@ -164,4 +170,4 @@ class Manifest:
     config: dict[str, Any]
 
 
-LAYOUT_VERSION: Final = 3
+LAYOUT_VERSION: Final = 4

@@ -25,6 +25,7 @@ from preprocessing.schema import (
     ITEM_INDEX,
     ITEMS,
     PAIRS,
+    RECENT_COUNT,
     TARGET,
     TARGET_COUNT,
     TARGETS_OF_TRIGGER,
@@ -51,6 +52,7 @@ def write_items(
     vectors: npt.NDArray[np.float32],
     interaction_count: npt.NDArray[np.int64],
     target_count: npt.NDArray[np.int64],
+    recent_count: npt.NDArray[np.int64],
 ) -> OutputFile:
     """Writes the items of consecutive indices from ``first`` on.
 
@@ -63,6 +65,7 @@ def write_items(
       vectors: float32 [n, D].
       interaction_count: int64 [n].
       target_count: int64 [n].
+      recent_count: int64 [n, 3].
     """
 
     def records() -> Iterator[bytes]:
@@ -76,6 +79,7 @@ def write_items(
                 (CONTENT_VECTOR, vectors[i]),
                 (INTERACTION_COUNT, [int(interaction_count[i])]),
                 (TARGET_COUNT, [int(target_count[i])]),
+                (RECENT_COUNT, recent_count[i]),
             ]
             yield encode_example(values)
 

@@ -130,9 +130,9 @@ def _columns(workdir: Workdir, config: RunConfig, items: "ItemTable") -> tuple[l
             columns.append(_Column(title, recommender, weight))
     except UserError as error:
         notes.append(f"no columns of MTMH: {error}")
-    content, order = items.content_vectors, np.argsort(-items.interaction_count, kind="stable")
+    content, popularity = items.content_vectors, items.interaction_count.astype(np.float64)
     columns.append(
-        _Column("content only", DotProductRecommender(content, content, content.any(axis=1), order, fill=False))
+        _Column("content only", DotProductRecommender(content, content, content.any(axis=1), popularity, fill=False))
     )
     return columns, notes
 

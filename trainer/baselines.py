@@ -1,12 +1,14 @@
 """The counted baselines of a comparison: read, tuned on the validation slice, counted.
 
-Each has a small grid, of which the setting with the best recall@K on the validation slice is taken; then the slice's
-rows are counted too, as the trained models learn from them in their second stage.
+Each has a small grid, of which the setting with the best recall@K on the validation slice is taken, and then how far it
+follows what has become more or less popular lately (`trainer.trend`), but for content only. Then the slice's rows are
+counted too, as the trained models learn from them in their second stage.
 """
 
 import dataclasses
 import logging
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -27,6 +29,7 @@ from trainer.names import CONTENT
 from trainer.popularity import Popularity
 from trainer.recommender import Recommender
 from trainer.swing import Swing
+from trainer.trend import popularity_trend
 
 logger = logging.getLogger("mtmh.trainer")
 
@@ -34,6 +37,7 @@ _TUNING_TRIGGERS: Final = 20_000
 """Validation triggers that settings are compared on."""
 _TUNING_TRIGGERS_OF_SWING: Final = 1_000
 """Fewer, as it is counted trigger by trigger."""
+_TREND_POWERS: Final = (0.0, 0.1, 0.25, 0.5, 1.0)
 _TUNING_PAIRS_OF_ITEM2VEC: Final = 12_000_000
 """Pairs of rows that a training of the grid sees."""
 
@@ -47,17 +51,26 @@ class BaselineData:
       complete: histories with them.
       validation: what to choose settings by.
       content: float32 [N, D], the teacher's vectors.
+      recent: int64 [N, 3], see `preprocessing.read.ItemTable.recent_count`.
     """
 
     training: Histories
     complete: Histories
     validation: EvalTriggers
     content: NDArray[np.float32]
+    recent: NDArray[np.int64]
 
     @property
     def num_items(self) -> int:
         """N."""
         return len(self.content)
+
+
+class Counted(Recommender, Protocol):
+    """What a baseline answers with."""
+
+    def following(self, trend: NDArray[np.float64]) -> "Counted":
+        """With what an item scores changed as its popularity has, float64 [N]."""
 
 
 class Baseline(Protocol):
@@ -72,7 +85,7 @@ class Baseline(Protocol):
         """The setting where there is nothing to choose by."""
 
     @property
-    def fit(self) -> Callable[..., Recommender]:
+    def fit(self) -> Callable[..., Counted]:
         """Takes a setting as keywords, gives what answers."""
 
 
@@ -102,11 +115,13 @@ def load_baseline_data(examples: Path) -> BaselineData:
         target=validation.target,
         weight=np.ones(len(validation.target), np.float32),
     )
+    items = read_items(str(examples))
     return BaselineData(
         training=histories_of([pairs]),
         complete=histories_of([pairs, held_out]),
         validation=validation,
-        content=read_items(str(examples)).content_vectors,
+        content=items.content_vectors,
+        recent=items.recent_count,
     )
 
 
@@ -126,26 +141,51 @@ def fit_baseline(name: str, data: BaselineData, *, k: int, seed: int) -> tuple[R
       KeyError: there is no counted model of that name.
     """
     baseline = _count(name, data, seed)
-    setting = baseline.default
-    if len(data.validation) and len(baseline.grid) > 1:
+    setting, power = baseline.default, 0.0
+    if len(data.validation) and name != CONTENT:
         count = _TUNING_TRIGGERS_OF_SWING if name == "swing" else _TUNING_TRIGGERS
         sample = sample_triggers(data.validation, count, seed)
-        setting = best_setting(_count(name, data, seed, tuned_by=sample), sample, k)
+        setting, tuned = best_setting(_count(name, data, seed, tuned_by=sample), sample, k)
+        power = _best_power(tuned, _trend(data, data.training, schema.PAIRS), sample, k)
     shown = {key: "whole" if value is None else value for key, value in setting.items()}
+    fitted = baseline.fit(**setting)
+    if power:
+        shown["trend"] = power
+        fitted = fitted.following(_trend(data, data.complete, schema.VALIDATION) ** power)
     logger.info("%s: %s", name, " ".join(f"{key}={value}" for key, value in shown.items()) or "nothing to choose")
-    return baseline.fit(**setting), shown
+    return fitted, shown
 
 
-def best_setting(baseline: Baseline, validation: EvalTriggers, k: int) -> dict[str, Any]:
-    """The setting of the grid with the best recall@K on the validation triggers; of equal ones the first."""
+def best_setting(baseline: Baseline, validation: EvalTriggers, k: int) -> tuple[dict[str, Any], Counted]:
+    """The setting of the grid with the best recall@K on the validation triggers, of equal ones the first; its fit."""
+
+    def fits() -> Iterator[tuple[float, dict[str, Any], Counted]]:
+        for setting in baseline.grid:
+            fitted = baseline.fit(**setting)
+            recall = _recall(fitted, validation, k)
+            logger.debug("%s %s: validation recall@%d %.4f", type(baseline).__name__, setting, k, recall)
+            yield recall, setting, fitted
+
+    _, setting, fitted = max(fits(), key=operator.itemgetter(0))
+    return setting, fitted
+
+
+def _best_power(fitted: Counted, trend: NDArray[np.float64], validation: EvalTriggers, k: int) -> float:
+    """The power of the trend with the best recall@K on the validation triggers; of equal ones the first."""
+    recalls = [_recall(fitted.following(trend**power), validation, k) for power in _TREND_POWERS]
+    return _TREND_POWERS[int(np.argmax(recalls))]
+
+
+def _recall(fitted: Recommender, validation: EvalTriggers, k: int) -> float:
     unique, row = np.unique(validation.trigger, return_inverse=True)
     row = np.repeat(row, np.diff(validation.row_splits))
-    recalls = []
-    for setting in baseline.grid:
-        found = baseline.fit(**setting).retrieve(unique, k=k, relevance_weight=0.0)
-        recalls.append(float(metrics.hits(metrics.target_ranks(found, row, validation.target), k).mean()))
-        logger.debug("%s %s: validation recall@%d %.4f", type(baseline).__name__, setting, k, recalls[-1])
-    return baseline.grid[int(np.argmax(recalls))]
+    found = fitted.retrieve(unique, k=k, relevance_weight=0.0)
+    return float(metrics.hits(metrics.target_ranks(found, row, validation.target), k).mean())
+
+
+def _trend(data: BaselineData, histories: Histories, part: str) -> NDArray[np.float64]:
+    counted = np.bincount(histories.item, minlength=data.num_items)
+    return popularity_trend(data.recent[:, schema.PERIODS.index(part)], counted)
 
 
 def _count(name: str, data: BaselineData, seed: int, tuned_by: EvalTriggers | None = None) -> Baseline:

@@ -25,6 +25,7 @@ class TrainingTables:
       known_row_splits, known_values: known targets of each trigger, see `trainer.data.PairSummary`.
       teacher_neighbours: int32 [N, m], near neighbours of each item by the teacher, itself excluded.
       draws_per_batch: draws that make up a batch.
+      trend: float64 [N], how popularity has moved, see `trainer.trend`; None as if it hadn't.
       triggers_per_item: trigger events of the training over items.
       teacher_breadth: among how many items the teacher divides its word, see `trainer.density`.
       teacher_gain: nats that the teacher saves of finding what is engaged with, see `trainer.teacher_gain`.
@@ -36,6 +37,7 @@ class TrainingTables:
     known_values: NDArray[np.int32]
     teacher_neighbours: NDArray[np.int32]
     draws_per_batch: float
+    trend: NDArray[np.float64] | None = None
     triggers_per_item: float = 1.0
     teacher_breadth: float = 1024.0
     teacher_gain: float = 1.0
@@ -63,7 +65,11 @@ class CandidateSampler:
         graded = tables.annotations if tables.annotations is not None and len(tables.annotations) else None
         self._graded = None if graded is None else [tf.constant(c) for c in (graded.trigger, graded.item, graded.grade)]
         correction = log_inclusion(tables.chance, draws=tables.draws_per_batch, uniform=config.uniform_negatives)
-        self.log_inclusion = tf.constant(correction if config.log_q else np.zeros_like(correction))
+        offset = correction if config.log_q else np.zeros_like(correction)
+        if tables.trend is not None:
+            # What an item has gained lately is no news in a pair of old: its logit has to be larger to explain it.
+            offset = offset + config.trend * np.log(tables.trend)
+        self.log_offset = tf.constant(offset, tf.float32)
 
     def stream(self, step: Any, number: int) -> Any:
         """A seed for one use of randomness in a step, int64 [2]; a resumed training draws what it would have drawn."""

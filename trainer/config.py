@@ -67,6 +67,13 @@ class LossConfig:
     )
     teacher_temperature: float = option(0.05, "the teacher's target is softmax(cosine / this)", above=0)
     log_q: bool = option(True, "correct the sampled softmax for how often each candidate is drawn")
+    trend: float = option(
+        0.5,
+        "how far the engagement head follows what has become more or less popular lately, in the last tenth of the "
+        "rows: a power of the ratio; 0 goes by all the time alike",
+        minimum=0,
+        maximum=1,
+    )
     mask_known_positives: bool | None = option(
         None,
         "never use a known target of the trigger as its negative; by default on data where under 1 % of all pairs of "

@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.counted import most_popular
 from trainer.dot_products import DotProductRecommender
 from trainer.histories import Histories
 
@@ -18,9 +17,9 @@ class ContentOnly:
 
     def __init__(self, histories: Histories, content: NDArray[np.float32]) -> None:
         """Takes the teacher's vectors [N, D], and histories for what is popular where it has none."""
-        self._content, self._popular = content, most_popular(histories.popularity(len(content)))
+        self._content, self._popularity = content, histories.popularity(len(content))
 
     def fit(self) -> DotProductRecommender:
         """What answers."""
         known = self._content.any(axis=1)
-        return DotProductRecommender(self._content, self._content, known, self._popular)
+        return DotProductRecommender(self._content, self._content, known, self._popularity)

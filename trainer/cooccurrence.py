@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from trainer.counted import CountedRecommender, most_popular
+from trainer.counted import CountedRecommender
 from trainer.histories import Histories
 
 _MOST_PAIRS: Final = 60_000_000
@@ -29,12 +29,12 @@ class Cooccurrence:
     def __init__(self, histories: Histories, num_items: int) -> None:
         """Takes what to count: histories, N."""
         self._counts = _Counts(histories, num_items)
-        self._popular = most_popular(histories.popularity(num_items))
+        self._popularity = histories.popularity(num_items)
 
     def fit(self, *, window: int, alpha: float) -> CountedRecommender:
         """Scores with a window in rows and α."""
         counts = self._counts.of(window, 1.0)
-        return CountedRecommender((counts + np.float32(alpha) * counts.T).tocsr(), self._popular)
+        return CountedRecommender((counts + np.float32(alpha) * counts.T).tocsr(), self._popularity)
 
 
 class DampedCooccurrence:
@@ -56,7 +56,7 @@ class DampedCooccurrence:
     def fit(self, *, reach: int, beta: float) -> CountedRecommender:
         """Scores with a reach in rows and β."""
         counts = self._counts.of(2 * reach, float(np.exp(-1.0 / reach)))
-        return CountedRecommender(damped(counts + counts.T, self._popularity, beta), most_popular(self._popularity))
+        return CountedRecommender(damped(counts + counts.T, self._popularity, beta), self._popularity)
 
 
 def damped(counts: scipy.sparse.csr_matrix, popularity: NDArray[np.float64], beta: float) -> scipy.sparse.csr_matrix:

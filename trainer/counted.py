@@ -1,6 +1,7 @@
 """Answers from a sparse table of scores, filled up with what is popular."""
 
 import dataclasses
+import functools
 from typing import ClassVar, Final
 
 import numpy as np
@@ -19,14 +20,24 @@ class CountedRecommender:
 
     Attributes:
       scores: float32 [N, N], row i for trigger i; an entry that is missing or not positive is no answer.
-      popular: int64 [N], all items, the most popular first.
+      popularity: float64 [N], how popular each item is.
       fill: whether lists that are too short go on with popular items.
     """
 
     scores: scipy.sparse.csr_matrix
-    popular: NDArray[np.int64]
+    popularity: NDArray[np.float64]
     fill: bool = True
     has_dial: ClassVar[bool] = False
+
+    @functools.cached_property
+    def popular(self) -> NDArray[np.int64]:
+        """All items, the most popular first: int64 [N]."""
+        return most_popular(self.popularity)
+
+    def following(self, trend: NDArray[np.float64]) -> "CountedRecommender":
+        """With the scores of answers times ``trend``, float64 [N], and their popularity."""
+        scores = (self.scores @ scipy.sparse.diags(trend)).astype(np.float32).tocsr()
+        return dataclasses.replace(self, scores=scores, popularity=self.popularity * trend)
 
     def retrieve(self, trigger: NDArray[np.int64], *, k: int, relevance_weight: float = 0.0) -> NDArray[np.int32]:
         """See `trainer.recommender.Recommender`; there is no dial."""

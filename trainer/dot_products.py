@@ -1,12 +1,13 @@
 """Answers by dot product of vectors that not every item has, filled up with what is popular."""
 
 import dataclasses
+import functools
 from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.counted import fill_up
+from trainer.counted import fill_up, most_popular
 from trainer.exact import nearest
 
 _NEVER: Final = np.float32(-1e6)
@@ -21,16 +22,35 @@ class DotProductRecommender:
       query: float32 [N, d], of triggers.
       candidate: float32 [N, d].
       known: bool [N], items that have vectors; the others are no answers, and get popular ones.
-      popular: int64 [N], all items, the most popular first.
+      popularity: float64 [N], how popular each item is.
       fill: whether lists that are too short go on with popular items.
     """
 
     query: NDArray[np.float32]
     candidate: NDArray[np.float32]
     known: NDArray[np.bool_]
-    popular: NDArray[np.int64]
+    popularity: NDArray[np.float64]
     fill: bool = True
     has_dial: ClassVar[bool] = False
+
+    @functools.cached_property
+    def popular(self) -> NDArray[np.int64]:
+        """All items, the most popular first: int64 [N]."""
+        return most_popular(self.popularity)
+
+    def following(self, trend: NDArray[np.float64]) -> "DotProductRecommender":
+        """With the logarithm of ``trend``, float64 [N], on top of the scores, and their popularity times ``trend``.
+
+        Scores count as shares of what they are at most: the query's length times that of the longest candidate.
+        """
+        longest = np.linalg.norm(self.candidate, axis=1).max(initial=0.0)
+        length = np.linalg.norm(self.query, axis=1) * longest
+        return dataclasses.replace(
+            self,
+            query=np.column_stack([self.query, length]).astype(np.float32),
+            candidate=np.column_stack([self.candidate, np.log(trend)]).astype(np.float32),
+            popularity=self.popularity * trend,
+        )
 
     def retrieve(self, trigger: NDArray[np.int64], *, k: int, relevance_weight: float = 0.0) -> NDArray[np.int32]:
         """See `trainer.recommender.Recommender`; there is no dial."""

@@ -7,7 +7,6 @@ import numpy as np
 from gensim.models import Word2Vec
 from numpy.typing import NDArray
 
-from trainer.counted import most_popular
 from trainer.dot_products import DotProductRecommender
 from trainer.histories import Histories
 
@@ -37,7 +36,7 @@ class Item2Vec:
         """Takes what to learn from: histories, N, the seed, and how many pairs of rows to see in all."""
         self._sequences = np.split(histories.item, np.flatnonzero(np.diff(histories.sequence)) + 1)
         self._rows, self._num_items, self._seed, self._most_pairs = len(histories), num_items, seed, most_pairs
-        self._popular = most_popular(histories.popularity(num_items))
+        self._popularity = histories.popularity(num_items)
         self._learning_rate = 0.0
         self._vectors = (np.zeros((num_items, 1), np.float32),) * 2
 
@@ -53,7 +52,7 @@ class Item2Vec:
             "both": (np.hstack([unit(first), unit(second)]), np.hstack([unit(second), unit(first)])),
             "input": (first, unit(first)),
         }[readout]
-        return DotProductRecommender(query, candidate, known, self._popular)
+        return DotProductRecommender(query, candidate, known, self._popularity)
 
     def _train(self, learning_rate: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         # A row meets on average as many rows as the window is wide: its width is drawn anew, on both sides.

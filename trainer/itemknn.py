@@ -7,7 +7,7 @@ import scipy.sparse
 from implicit.nearest_neighbours import ItemItemRecommender
 from numpy.typing import NDArray
 
-from trainer.counted import CountedRecommender, most_popular
+from trainer.counted import CountedRecommender
 from trainer.histories import Histories
 
 _NEIGHBOURS: Final = 1000
@@ -33,7 +33,7 @@ class ItemKNN:
     def __init__(self, histories: Histories, num_items: int) -> None:
         """Takes what to count: histories, N."""
         self._histories, self._num_items = histories, num_items
-        self._popular = most_popular(histories.popularity(num_items))
+        self._popularity = histories.popularity(num_items)
         self._part_rows: int | None = -1
         self._overlap = scipy.sparse.csr_matrix((num_items, num_items))
         self._norm = np.zeros(num_items)
@@ -44,7 +44,7 @@ class ItemKNN:
             engagements = self._histories.engagements(self._num_items, part_rows)
             self._overlap, self._norm = overlaps(engagements)
             self._part_rows = part_rows
-        return CountedRecommender(shrunk_cosine(self._overlap, self._norm, shrinkage), self._popular)
+        return CountedRecommender(shrunk_cosine(self._overlap, self._norm, shrinkage), self._popularity)
 
 
 def overlaps(engagements: scipy.sparse.csr_matrix) -> tuple[scipy.sparse.csr_matrix, NDArray[np.float64]]:

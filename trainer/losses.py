@@ -56,7 +56,7 @@ class EngagementTask(tf.keras.layers.Layer, tfrs.tasks.Task):
         self,
         queries: Any,
         answers: Any,
-        log_inclusion: Any,
+        log_offset: Any,
         positives: Any,
         targets: Any,
         weight: Any,
@@ -67,7 +67,7 @@ class EngagementTask(tf.keras.layers.Layer, tfrs.tasks.Task):
         Args:
           queries: float32 [B, d], of the rows.
           answers: float32 [C, d], of the candidates; the logits are their products with the queries.
-          log_inclusion: float32 [C].
+          log_offset: float32 [C], taken off the candidates' logits.
           positives: int32 [n, 2], cells (row, candidate) that are no negatives, besides the targets'; None to compare
             with all candidates.
           targets: int32 [P, 2], cells of the rows' targets.
@@ -81,7 +81,7 @@ class EngagementTask(tf.keras.layers.Layer, tfrs.tasks.Task):
         @tf.custom_gradient
         def loss_of(queries: Any, answers: Any) -> Any:
             # One column more takes q off within the product.
-            one, offset = tf.ones_like(queries[:, :1]), -log_inclusion[:, tf.newaxis]
+            one, offset = tf.ones_like(queries[:, :1]), -log_offset[:, tf.newaxis]
             logits = tf.matmul(tf.concat([queries, one], 1), tf.concat([answers, offset], 1), transpose_b=True)
             target = tf.gather_nd(logits, targets)
             if positives is not None:

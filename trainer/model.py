@@ -321,7 +321,7 @@ class MTMHModel(tfrs.Model):
         return self.engagement_task(
             self.engagement_temperature(queries),
             answers,
-            tf.gather(self.sampler.log_inclusion, candidates),
+            tf.gather(self.sampler.log_offset, candidates),
             self.sampler.positives(own["trigger"], places),
             tf.stack([tf.cast(present[:, 0], tf.int32), column], axis=1),
             tf.gather_nd(own["weight"], present),

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 import scipy.sparse
 
-from trainer.counted import CountedRecommender, most_popular
+from trainer.counted import CountedRecommender
 from trainer.histories import Histories
 
 
@@ -26,4 +26,4 @@ class Popularity:
         else:
             popularity = np.asarray(self._histories.engagements(self._num_items).sum(axis=0), np.float64).ravel()
         nothing = scipy.sparse.csr_matrix((self._num_items, self._num_items), dtype=np.float32)
-        return CountedRecommender(nothing, most_popular(popularity))
+        return CountedRecommender(nothing, popularity)

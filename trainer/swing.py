@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from trainer.counted import CountedRecommender, most_popular
+from trainer.counted import CountedRecommender
 from trainer.histories import Histories
 
 _MOST_USERS: Final = 300
@@ -39,12 +39,12 @@ class Swing:
         """Takes what to count: histories, N, and the triggers that will be asked for where they are not all items."""
         self._histories, self._num_items = histories, num_items
         self._only = np.arange(num_items) if only is None else np.unique(only)
-        self._popular = most_popular(histories.popularity(num_items))
+        self._popularity = histories.popularity(num_items)
 
     def fit(self, *, part_rows: int | None, alpha: float, beta: float) -> CountedRecommender:
         """Scores with histories cut into parts of so many rows (None: whole), α and β."""
         engagements = self._histories.engagements(self._num_items, part_rows)
-        return CountedRecommender(swing_scores(engagements, self._only, alpha=alpha, beta=beta), self._popular)
+        return CountedRecommender(swing_scores(engagements, self._only, alpha=alpha, beta=beta), self._popularity)
 
 
 def swing_scores(

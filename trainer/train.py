@@ -42,6 +42,7 @@ from trainer.spectral import MOST_ITEMS, spectral_embeddings
 from trainer.stand_in import fit_stand_in
 from trainer.teacher_gain import teacher_gain
 from trainer.tensorboard import FINAL, LOGS, TRAINING, write_outcome
+from trainer.trend import popularity_trend
 from trainer.variants import as_variant, has_relevance_head
 from trainer.warm_start import Start, find_start
 
@@ -334,6 +335,7 @@ def _build(data: _Examples, parts: Sequence[str], config: TrainingConfig) -> tup
                 known_values=pairs.known_values,
                 teacher_neighbours=data.neighbours,
                 draws_per_batch=batches.draws,
+                trend=popularity_trend(data.items.recent_count[:, schema.PERIODS.index(parts[-1])], pairs.target_count),
             ),
             config.trainer.precision,
         )

@@ -50,7 +50,7 @@ def test_the_first_mistake_does_not_depend_on_the_order():
 
 
 COUNTS = TableCounts(1, 1, {}, {}, {})
-MANIFEST = Manifest(3, COUNTS, COUNTS, COUNTS, 1, 1, 1, 1, 1, 1, 1, 4.0, 5.0, (), {})
+MANIFEST = Manifest(4, COUNTS, COUNTS, COUNTS, 1, 1, 1, 1, 1, 1, 1, 4.0, 5.0, (), {})
 
 
 @pytest.mark.parametrize(

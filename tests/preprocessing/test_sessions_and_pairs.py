@@ -10,8 +10,10 @@ from preprocessing.mixing import checksums, pick
 from preprocessing.pairs import mine_pairs, mine_triggers
 from preprocessing.parse import Rows
 from preprocessing.sessions import build_sequences, mixed_order, split_by_user
-from preprocessing.split import Part, Split, find_split, part_of_rows
-from preprocessing.statistics import count_values
+from preprocessing.split import Part, Split, find_split, part_of_rows, recent_counts
+from preprocessing.statistics import count_values, dense
+
+NEVER = (np.inf, np.inf, np.inf)
 
 logs = st.lists(
     st.tuples(
@@ -119,7 +121,7 @@ def test_pairs_and_triggers_match_plain_loops(
         rows.timestamp[places],
         rows.position[places],
     )
-    part = part_of_rows(shuffled, Split(validation, split), share, seed)
+    part = part_of_rows(shuffled, Split(validation, split, NEVER), share, seed)
     sequences = build_sequences(shuffled, part, gap, cap, ties_in_log_order=in_log_order)
     config = PairsConfig(train_window=1, window=window, max_seconds=max_seconds, distance_decay=0.5)
     expected = naive_sequences(log, split, gap, cap, rows.position if in_log_order else mixed_order(rows))
@@ -167,7 +169,7 @@ def test_a_validation_slice_by_hand():
     seed = next(s for s in range(99) if pick([b"u", b"v"], 0.5, s).tolist() == [False, True])
     log = [(user, "", item, item) for user in "uv" for item in range(10)]
     rows = as_rows(log)
-    sequences = build_sequences(rows, part_of_rows(rows, Split(4.0, 8.0), 0.5, seed), None, 100)
+    sequences = build_sequences(rows, part_of_rows(rows, Split(4.0, 8.0, NEVER), 0.5, seed), None, 100)
     config = PairsConfig(train_window=1, window=2)
     assert [row[:3] for row in unblock(mine_pairs(sequences, 8.0, config))] == [
         *((item, 0, [item + 1, item + 2]) for item in range(6)),
@@ -194,7 +196,7 @@ def test_a_validation_slice_by_hand():
 def test_old_pairs_weigh_less():
     day = 86_400.0
     rows = as_rows([("u", "", 0, 0), ("u", "", 1, 10 * day), ("u", "", 2, 20 * day), ("u", "", 3, 25 * day)])
-    sequences = build_sequences(rows, part_of_rows(rows, Split(30 * day, 30 * day), 0.0, 0), None, 100)
+    sequences = build_sequences(rows, part_of_rows(rows, Split(30 * day, 30 * day, NEVER), 0.0, 0), None, 100)
     config = PairsConfig(train_window=1, window=2, distance_decay=0.5, half_life_days=10)
     weights = [row[3] for row in unblock(mine_pairs(sequences, 30 * day, config))]
     assert weights == [[1 / 8, 1 / 16], [1 / 4, 1 / 8], [1 / 2]]
@@ -205,11 +207,26 @@ def test_old_pairs_weigh_less():
 
 def test_the_validation_slice_is_a_share_of_the_times_before_the_split():
     times = count_values(np.arange(100, dtype=np.float64))
-    assert find_split(times, SplitConfig()) == Split(81.0, 90.0)
-    assert find_split(times, SplitConfig(quantile=0.5, validation_quantile=0.5)) == Split(25.0, 50.0)
-    assert find_split(times, SplitConfig(time="20", validation_quantile=0.75)) == Split(15.0, 20.0)
-    assert find_split(times, SplitConfig(time="0")) == Split(0.0, 0.0)
-    assert find_split(count_values(np.zeros(9)), SplitConfig()) == Split(0.0, 0.0)
+    assert find_split(times, SplitConfig()) == Split(81.0, 90.0, (72.0, 81.0, 90.0))
+    assert find_split(times, SplitConfig(quantile=0.5, validation_quantile=0.5)) == Split(
+        25.0, 50.0, (22.0, 45.0, 90.0)
+    )
+    assert find_split(times, SplitConfig(time="20", validation_quantile=0.75)) == Split(15.0, 20.0, (13.0, 18.0, 90.0))
+    assert find_split(times, SplitConfig(time="0")) == Split(0.0, 0.0, (0.0, 0.0, 90.0))
+    assert find_split(count_values(np.zeros(9)), SplitConfig()) == Split(0.0, 0.0, (0.0, 0.0, 0.0))
+
+
+def test_what_is_recent_is_counted_at_the_end_of_each_period():
+    """Item 1 is recent throughout, item 0 from the validation slice on, item 2 only before it."""
+    item = np.array([2, 1, 1, 2, 1, 0, 1, 0], np.int32)
+    time = np.array([0, 10, 11, 19, 20, 21, 30, 31], np.float64)
+    part = np.array([0, 0, 0, 0, 1, 1, 2, 2], np.int8)
+    counts = recent_counts(item, time, part, Split(20.0, 30.0, (10.0, 20.0, 30.0)))
+    assert dense(counts, 9).reshape(3, 3).tolist() == [[0, 1, 1], [2, 1, 1], [1, 0, 0]]
+    # A user who isn't held out trains on rows of the slice's time, too.
+    trains = np.where(part == Part.VALIDATION, Part.TRAINING, part).astype(np.int8)
+    counts = recent_counts(item, time, trains, Split(20.0, 30.0, (10.0, 20.0, 30.0)))
+    assert dense(counts, 9).reshape(3, 3)[:, 0].tolist() == [1, 3, 1]
 
 
 def test_a_share_of_the_names_is_picked_by_seed_and_name():
@@ -253,7 +270,7 @@ def test_blocks_are_bounded():
         np.arange(count, dtype=np.float64),
         np.arange(count),
     )
-    part = part_of_rows(many, Split(25_000.0, 25_000.0), 0.0, 0)
+    part = part_of_rows(many, Split(25_000.0, 25_000.0, NEVER), 0.0, 0)
     sequences = build_sequences(many, part, None, count)
     config = PairsConfig(train_window=1, window=5)
     pairs = list(mine_pairs(sequences, 25_000.0, config))

@@ -23,7 +23,7 @@ def data():
     validation = eval_triggers([(item, after) for _, item, after in pair_events(colours(20, seed=1))])
     content = checkerboard_items(NUMBER).content_vectors.copy()
     content[COLD[1]] = 0.0
-    return BaselineData(known, known, validation, content)
+    return BaselineData(known, known, validation, content, np.zeros((NUMBER, 3), np.int64))
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -109,14 +109,14 @@ class Shifts:
 
     def fit(self, *, by):
         scores = scipy.sparse.csr_matrix(np.roll(np.eye(9, dtype=np.float32), by, axis=1))
-        return CountedRecommender(scores, np.arange(9), fill=False)
+        return CountedRecommender(scores, np.zeros(9), fill=False)
 
 
 def test_the_setting_of_best_recall_is_taken_and_of_equal_ones_the_first():
     """Pairs two further on are most of all pairs, though triggers with others are more."""
     validation = eval_triggers([(0, [1]), (1, [2]), (3, [5, 5, 5]), (4, [7])])
-    assert best_setting(Shifts(), validation, 1) is Shifts.grid[1]
-    assert best_setting(Shifts(), eval_triggers([(0, [8])]), 1) is Shifts.grid[0]
+    assert best_setting(Shifts(), validation, 1)[0] is Shifts.grid[1]
+    assert best_setting(Shifts(), eval_triggers([(0, [8])]), 1)[0] is Shifts.grid[0]
 
 
 def write(directory, sequences, *, validation=(), eval_events=((0, [1]),)):

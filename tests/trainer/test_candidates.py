@@ -21,8 +21,8 @@ def step(number):
     return tf.constant(number, tf.int64)
 
 
-def sampler(known=None, seed=0, **config):
-    """A sampler over 12 items; ``known`` maps triggers to their known targets."""
+def sampler(known=None, seed=0, of_trend=None, **config):
+    """A sampler over 12 items; ``known`` maps triggers to their known targets, ``of_trend`` is how popularity moved."""
     known = known or {}
     lists = [sorted(known.get(item, ())) for item in range(NUMBER)]
     tables = TrainingTables(
@@ -33,6 +33,7 @@ def sampler(known=None, seed=0, **config):
             np.int32
         ),
         draws_per_batch=6.0,
+        trend=of_trend,
     )
     options = {"uniform_negatives": 4, "relevance_candidates": 5, "unseen_rows": 3} | config
     return CandidateSampler(tables, dataclasses.replace(LossConfig(), **options), seed)
@@ -75,14 +76,14 @@ def test_candidates_depend_on_seed_and_step_alone():
 def test_small_catalogue_is_taken_whole_and_needs_no_correction(uniform):
     source = sampler(uniform_negatives=uniform)
     assert source.for_engagement(TARGET, WEIGHT, step(0)).numpy().tolist() == list(range(NUMBER))
-    assert not source.log_inclusion.numpy().any()
+    assert not source.log_offset.numpy().any()
 
 
 def test_log_q_can_be_switched_off():
     expected = log_inclusion(SHARE, draws=6.0, uniform=4)
-    assert sampler().log_inclusion.numpy() == pytest.approx(expected)
+    assert sampler().log_offset.numpy() == pytest.approx(expected)
     assert (expected < 0).all()
-    assert not sampler(log_q=False).log_inclusion.numpy().any()
+    assert not sampler(log_q=False).log_offset.numpy().any()
 
 
 def test_uniform_draws_reach_every_item_alike():
@@ -156,3 +157,13 @@ def test_known_positives_are_masked_by_default_where_they_are_few():
     assert not sampler({0: {3}, 1: {4}}).masks_known_positives
     assert sampler({0: {3}, 1: {4}}, mask_known_positives=True).masks_known_positives
     assert not sampler({0: {3}}, mask_known_positives=False).masks_known_positives
+
+
+def test_what_has_become_popular_needs_a_larger_logit():
+    """The trend's power comes on top of the correction, and stands without it."""
+    trend = np.linspace(0.2, 3.0, NUMBER)
+    plain = sampler(trend=0.5).log_offset.numpy()
+    for log_q in (True, False):
+        found = sampler(of_trend=trend, trend=0.5, log_q=log_q).log_offset.numpy()
+        assert found == pytest.approx(log_q * plain + 0.5 * np.log(trend), abs=1e-6)
+    assert sampler(of_trend=trend, trend=0.0).log_offset.numpy() == pytest.approx(plain)

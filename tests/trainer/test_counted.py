@@ -52,14 +52,14 @@ def test_filling_up_is_the_naive_one(drawn, k, number, scores_held):
 
 def test_lists_need_not_be_filled_up():
     scores = scipy.sparse.csr_matrix(np.array([[0, 0, 2], [0, 0, 0], [0, 0, 0]], np.float32))
-    recommender = CountedRecommender(scores, np.array([1, 0, 2]), fill=False)
+    recommender = CountedRecommender(scores, np.array([1.0, 2.0, 0.0]), fill=False)
     assert recommender.retrieve(np.array([0, 1]), k=2).tolist() == [[2, -1], [-1, -1]]
     vectors = np.array([[1, 0], [0, 0], [1, 1]], np.float32)
-    without = DotProductRecommender(vectors, vectors, vectors.any(axis=1), np.array([1, 0, 2]), fill=False)
+    without = DotProductRecommender(vectors, vectors, vectors.any(axis=1), np.array([1.0, 2.0, 0.0]), fill=False)
     assert without.retrieve(np.array([0, 1]), k=2).tolist() == [[2, -1], [-1, -1]]
 
 
 def test_items_without_a_vector_come_after_those_of_opposite_vectors():
     vectors = np.array([[1.0], [-1.0], [0.0], [-0.5]], np.float32)
-    recommender = DotProductRecommender(vectors, vectors, vectors.any(axis=1), np.array([2, 3, 1, 0]))
+    recommender = DotProductRecommender(vectors, vectors, vectors.any(axis=1), np.array([0.0, 1.0, 3.0, 2.0]))
     assert recommender.retrieve(np.array([0, 2]), k=3).tolist() == [[3, 1, 2], [3, 1, 0]]

@@ -18,7 +18,8 @@ def rows_of(table: ItemTable, rows) -> ItemTable:
     lists = {
         name: [getattr(table, name)[row] for row in rows] for name in ("ids", "titles", "descriptions", "categories")
     }
-    arrays = {name: getattr(table, name)[rows] for name in ("content_vectors", "interaction_count", "target_count")}
+    columns = ("content_vectors", "interaction_count", "target_count", "recent_count")
+    arrays = {name: getattr(table, name)[rows] for name in columns}
     return ItemTable(**lists, **arrays)
 
 
@@ -32,6 +33,7 @@ def with_item(table: ItemTable, item_id: str, title: str, categories, content) -
         content_vectors=np.concatenate([table.content_vectors, [content]]).astype(np.float32),
         interaction_count=np.append(table.interaction_count, 0),
         target_count=np.append(table.target_count, 0),
+        recent_count=np.append(table.recent_count, [[0, 0, 0]], axis=0),
     )
     return rows_of(grown, np.argsort(grown.ids, kind="stable"))
 

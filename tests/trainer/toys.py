@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from preprocessing.catalogue import Item
 from preprocessing.config import FeaturesConfig
@@ -53,6 +54,7 @@ def item_table(
     content: np.ndarray | None = None,
     interaction_count: Sequence[int] | None = None,
     target_count: Sequence[int] | None = None,
+    recent_count: npt.NDArray[np.int64] | None = None,
     ids: Sequence[str] | None = None,
 ) -> ItemTable:
     """A catalogue without descriptions; by default without categories and content, each item engaged once."""
@@ -65,6 +67,7 @@ def item_table(
         content_vectors=np.zeros((number, 1), np.float32) if content is None else content.astype(np.float32),
         interaction_count=np.array(interaction_count if interaction_count is not None else [1] * number, np.int64),
         target_count=np.array(target_count if target_count is not None else [0] * number, np.int64),
+        recent_count=np.zeros((number, 3), np.int64) if recent_count is None else recent_count,
     )
 
 
@@ -108,9 +111,8 @@ def write_examples(
         Item(items.ids[row], items.titles[row], items.descriptions[row], items.categories[row], None)
         for row in range(len(items))
     ]
-    files = [
-        write_items(str(directory), 0, 1, 0, rows, items.content_vectors, items.interaction_count, items.target_count)
-    ]
+    counts = items.interaction_count, items.target_count, items.recent_count
+    files = [write_items(str(directory), 0, 1, 0, rows, items.content_vectors, *counts)]
     for shard in range(shards):
         pairs = [
             Pairs(
