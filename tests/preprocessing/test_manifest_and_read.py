@@ -14,7 +14,7 @@ from tests.preprocessing.shop import shop_interactions, shop_items, write_csv
 
 COUNTS = TableCounts(3, 1, {"nul_byte": 1}, {"repeat": 1}, {})
 MANIFEST = Manifest(
-    3,
+    4,
     COUNTS,
     COUNTS,
     COUNTS,
@@ -41,7 +41,7 @@ def test_round_trip(tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        {"layout_version": 2},
+        {"layout_version": 3},
         {"num_items": -1},
         {"num_items": True},
         {"num_items": "1"},

@@ -45,8 +45,9 @@ def test_known_items_have_the_vectors_that_the_model_has_learnt(shop, tmp_path):
         np.testing.assert_allclose(table.content_vectors[row], shop.content_vectors[old], atol=1e-5)
         assert table.interaction_count[row] == shop.interaction_count[old] > 0
         assert table.target_count[row] == shop.target_count[old]
+        assert table.recent_count[row].tolist() == shop.recent_count[old].tolist()
     green = table.ids.index("green0")
-    assert table.interaction_count[green] == table.target_count[green] == 0
+    assert table.interaction_count[green] == table.target_count[green] == table.recent_count[green].sum() == 0
     assert np.linalg.norm(table.content_vectors[green]) == pytest.approx(1.0, abs=1e-5)
 
 

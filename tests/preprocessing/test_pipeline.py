@@ -120,6 +120,9 @@ def test_the_shop(shop):
     assert all(items.ids[a][:-1] == items.ids[b][:-1] for a, b in pairs)
     assert (items.target_count == targets).all()
     assert items.interaction_count.sum() == 180
+    # Of 162 rows the place of a tenth's begin is 145, of 180 it is 162, of 200 it is 180; a time is one row.
+    assert items.recent_count.sum(axis=0).tolist() == [17, 18, 20]
+    assert (items.recent_count <= np.stack([items.interaction_count] * 3, axis=1)).sum() > 30
 
     for part, number in ((VALIDATION, held_out), (EVAL, 20)):
         triggers = read_triggers(str(output), part)
