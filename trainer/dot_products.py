@@ -41,13 +41,17 @@ class DotProductRecommender:
     def following(self, trend: NDArray[np.float64]) -> "DotProductRecommender":
         """With the logarithm of ``trend``, float64 [N], on top of the scores, and their popularity times ``trend``.
 
-        Scores count as shares of what they are at most: the query's length times that of the longest candidate.
+        Scores count in standard deviations of all of the query's scores, which vectors of any training share.
         """
-        longest = np.linalg.norm(self.candidate, axis=1).max(initial=0.0)
-        length = np.linalg.norm(self.query, axis=1) * longest
+        known = self.candidate[self.known].astype(np.float64)
+        centred = known - known.mean(axis=0, keepdims=True) if len(known) else known
+        covariance = centred.T @ centred / max(1, len(known))
+        deviation = np.sqrt(
+            np.maximum(np.einsum("nd,de,ne->n", self.query, covariance, self.query, optimize=True), 0.0)
+        )
         return dataclasses.replace(
             self,
-            query=np.column_stack([self.query, length]).astype(np.float32),
+            query=np.column_stack([self.query, deviation]).astype(np.float32),
             candidate=np.column_stack([self.candidate, np.log(trend)]).astype(np.float32),
             popularity=self.popularity * trend,
         )
