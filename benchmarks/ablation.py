@@ -40,6 +40,8 @@ ROWS: Final = {
     "without near neighbours of what was never a trigger": ("loss.teacher_neighbours=0",),
     "negatives of the batch alone": ("loss.uniform_negatives=0",),
     "no logQ correction": ("loss.log_q=false",),
+    "no trend of popularity": ("loss.trend=0",),
+    "the trend of popularity in full": ("loss.trend=1",),
     "known positives always left out": ("loss.mask_known_positives=true",),
     "known positives never left out": ("loss.mask_known_positives=false",),
     "events instead of distinct triggers": ("trainer.batches=events", "trainer.steps_per_epoch=100"),
