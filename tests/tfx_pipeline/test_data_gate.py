@@ -38,6 +38,7 @@ def items_frame(number=200, scale=20.0):
             "content_vector": [[0.6, 0.8]] * number,
             "interaction_count": rng.exponential(scale, number).astype(int),
             "target_count": rng.exponential(scale, number).astype(int),
+            "recent_count": list(rng.integers(0, 9, (number, 3))),
         }
     )
 
