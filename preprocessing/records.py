@@ -159,8 +159,14 @@ class DecodedExample:
         self._features = _example_class().FromString(record).features.feature
 
     def array(self, feature: Feature) -> Any:
-        """The values of a numeric feature as an array [n]: int64 or float32."""
+        """The values of a numeric feature as an array [n]: int64 or float32.
+
+        Raises:
+          ValueError: there are more or fewer than the feature has.
+        """
         values = self._values(feature)
+        if feature.length not in (None, len(values)):
+            raise ValueError(f"feature {feature.name} has {len(values)} values instead of {feature.length}")
         return np.fromiter(values, dtype=_DTYPE_OF_KIND[feature.kind], count=len(values))
 
     def values(self, feature: Feature) -> list[Any]:

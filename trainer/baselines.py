@@ -38,6 +38,7 @@ _TUNING_TRIGGERS: Final = 20_000
 _TUNING_TRIGGERS_OF_SWING: Final = 1_000
 """Fewer, as it is counted trigger by trigger."""
 _TREND_POWERS: Final = (0.0, 0.1, 0.25, 0.5, 1.0)
+"""How far a baseline may follow the trend."""
 _TUNING_PAIRS_OF_ITEM2VEC: Final = 12_000_000
 """Pairs of rows that a training of the grid sees."""
 
@@ -66,10 +67,10 @@ class BaselineData:
         return len(self.content)
 
 
-class Counted(Recommender, Protocol):
+class Fitted(Recommender, Protocol):
     """What a baseline answers with."""
 
-    def following(self, trend: NDArray[np.float64]) -> "Counted":
+    def following(self, trend: NDArray[np.float64]) -> "Fitted":
         """With what an item scores changed as its popularity has, float64 [N]."""
 
 
@@ -85,7 +86,7 @@ class Baseline(Protocol):
         """The setting where there is nothing to choose by."""
 
     @property
-    def fit(self) -> Callable[..., Counted]:
+    def fit(self) -> Callable[..., Fitted]:
         """Takes a setting as keywords, gives what answers."""
 
 
@@ -156,10 +157,10 @@ def fit_baseline(name: str, data: BaselineData, *, k: int, seed: int) -> tuple[R
     return fitted, shown
 
 
-def best_setting(baseline: Baseline, validation: EvalTriggers, k: int) -> tuple[dict[str, Any], Counted]:
+def best_setting(baseline: Baseline, validation: EvalTriggers, k: int) -> tuple[dict[str, Any], Fitted]:
     """The setting of the grid with the best recall@K on the validation triggers, of equal ones the first; its fit."""
 
-    def fits() -> Iterator[tuple[float, dict[str, Any], Counted]]:
+    def fits() -> Iterator[tuple[float, dict[str, Any], Fitted]]:
         for setting in baseline.grid:
             fitted = baseline.fit(**setting)
             recall = _recall(fitted, validation, k)
@@ -170,7 +171,7 @@ def best_setting(baseline: Baseline, validation: EvalTriggers, k: int) -> tuple[
     return setting, fitted
 
 
-def _best_power(fitted: Counted, trend: NDArray[np.float64], validation: EvalTriggers, k: int) -> float:
+def _best_power(fitted: Fitted, trend: NDArray[np.float64], validation: EvalTriggers, k: int) -> float:
     """The power of the trend with the best recall@K on the validation triggers; of equal ones the first."""
     recalls = [_recall(fitted.following(trend**power), validation, k) for power in _TREND_POWERS]
     return _TREND_POWERS[int(np.argmax(recalls))]
@@ -184,6 +185,7 @@ def _recall(fitted: Recommender, validation: EvalTriggers, k: int) -> float:
 
 
 def _trend(data: BaselineData, histories: Histories, part: str) -> NDArray[np.float64]:
+    """The trend by the end of these histories, of which ``part`` is the last."""
     counted = np.bincount(histories.item, minlength=data.num_items)
     return popularity_trend(data.recent[:, schema.PERIODS.index(part)], counted)
 

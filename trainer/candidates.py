@@ -27,7 +27,7 @@ class TrainingTables:
       draws_per_batch: draws that make up a batch.
       trend: float64 [N], how popularity has moved, see `trainer.trend`; None as if it hadn't.
       triggers_per_item: trigger events of the training over items.
-      teacher_breadth: among how many items the teacher divides its word, see `trainer.density`.
+      teacher_breadth: among how many items the teacher divides its word, see `trainer.teacher_breadth`.
       teacher_gain: nats that the teacher saves of finding what is engaged with, see `trainer.teacher_gain`.
       annotations: graded pairs to learn from; None where there are none.
     """

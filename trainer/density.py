@@ -9,9 +9,6 @@ word. These are the defaults of what a configuration leaves open; docs/quality.m
 import math
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 MOST_ALIGN: Final = 0.2
 """μ on sparse data with a broad teacher."""
 MOST_ID_DROPOUT: Final = 0.3
@@ -28,7 +25,6 @@ _TELLING = 0.05
 """Nats that a teacher saves, see `trainer.teacher_gain`, which is listened to as far as any."""
 _LEAST_SHARE = 0.01
 """Of that, what a teacher is taken for that saves nothing: without any pull, all that is rare gets popular answers."""
-_SAMPLE = 1024
 
 
 def _sparsity(triggers_per_item: float, sparse: float) -> float:
@@ -106,27 +102,3 @@ def unseen_rows(triggers_per_item: float, unseen: int, num_items: int, rows: int
     """
     scarce = min(1.0, max(0.0, (9.0 - triggers_per_item) / 3.0))
     return round(scarce * min(rows, rows * unseen / max(1, num_items - unseen)))
-
-
-def teacher_breadth(content: NDArray[np.float32], temperature: float, seed: int) -> float:
-    """Among how many of 1,024 random items the teacher divides its word: mean perplexity of softmax(cosine / τ).
-
-    Args:
-      content: float32 [N, D], L2-normalised or zero rows, which are left out.
-      temperature: τ.
-      seed: of the sample of items.
-
-    Returns:
-      From 1 to 1,024; 1 where too few items have a vector.
-    """
-    (present,) = np.nonzero(content.any(axis=1))
-    sample = np.random.default_rng(seed).permutation(present)[: 2 * _SAMPLE]
-    rows, others = content[sample[: len(sample) // 2]], content[sample[len(sample) // 2 :]]
-    if not len(rows):
-        return 1.0
-    logits = (rows @ others.T / temperature).astype(np.float64)
-    logits -= logits.max(axis=1, keepdims=True)
-    share = np.exp(logits)
-    share /= share.sum(axis=1, keepdims=True)
-    perplexity = np.exp(-np.sum(share * np.log(np.maximum(share, 1e-300)), axis=1))
-    return float(perplexity.mean()) * _SAMPLE / len(others)

@@ -46,9 +46,8 @@ class DotProductRecommender:
         known = self.candidate[self.known].astype(np.float64)
         centred = known - known.mean(axis=0, keepdims=True) if len(known) else known
         covariance = centred.T @ centred / max(1, len(known))
-        deviation = np.sqrt(
-            np.maximum(np.einsum("nd,de,ne->n", self.query, covariance, self.query, optimize=True), 0.0)
-        )
+        variance = np.sum((self.query @ covariance) * self.query, axis=1)
+        deviation = np.sqrt(np.maximum(variance, 0.0))  # rounding may leave less than nothing
         return dataclasses.replace(
             self,
             query=np.column_stack([self.query, deviation]).astype(np.float32),

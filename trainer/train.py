@@ -29,7 +29,6 @@ from trainer.catalogue import Catalogue, build_catalogue
 from trainer.choice import Choice
 from trainer.config import TrainingConfig
 from trainer.data import summarise_pairs
-from trainer.density import teacher_breadth
 from trainer.distribution import Distribution, distribution
 from trainer.evaluate import DIAL, Scores, evaluate, make_judge, sample_triggers
 from trainer.loop import CHECKPOINTS, Criterion, TrainingLoop, Watch
@@ -40,6 +39,7 @@ from trainer.projector import write_projector
 from trainer.sources import trainer_version
 from trainer.spectral import MOST_ITEMS, spectral_embeddings
 from trainer.stand_in import fit_stand_in
+from trainer.teacher_breadth import teacher_breadth
 from trainer.teacher_gain import teacher_gain
 from trainer.tensorboard import FINAL, LOGS, TRAINING, write_outcome
 from trainer.trend import popularity_trend

@@ -3,7 +3,7 @@ import pytest
 
 from preprocessing.errors import UserError
 from preprocessing.records import DecodedExample, read_records, write_records
-from preprocessing.schema import CATEGORIES, CONTENT_VECTOR, ITEM_ID, ITEM_INDEX, TARGET, WEIGHT
+from preprocessing.schema import CATEGORIES, CONTENT_VECTOR, ITEM_ID, ITEM_INDEX, RECENT_COUNT, TARGET, WEIGHT
 from preprocessing.wire import encode_example, varints
 
 
@@ -32,6 +32,14 @@ def test_round_trip(tmp_path):
         records[0].array(WEIGHT)
     with pytest.raises(ValueError, match="2 values"):
         records[0].scalar(CONTENT_VECTOR)
+
+
+@pytest.mark.parametrize("counts", [[], [4], [4, 5], [4, 5, 6, 7]])
+def test_an_array_of_another_length_is_not_stretched(counts):
+    """NumPy would spread a single value over all three."""
+    assert DecodedExample(encode_example([(RECENT_COUNT, [4, 5, 6])])).array(RECENT_COUNT).tolist() == [4, 5, 6]
+    with pytest.raises(ValueError, match=f"recent_count has {len(counts)} values instead of 3"):
+        DecodedExample(encode_example([(RECENT_COUNT, counts)])).array(RECENT_COUNT)
 
 
 def test_tensorflow_reads_the_files(tmp_path):

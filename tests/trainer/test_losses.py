@@ -15,11 +15,11 @@ from trainer.density import (
     align_weight,
     id_dropout,
     id_element_dropout,
-    teacher_breadth,
     unseen_rows,
     unseen_weight,
 )
 from trainer.losses import AnnotationTask, DistillationTask, EngagementTask, log_inclusion
+from trainer.teacher_breadth import teacher_breadth
 
 F32 = np.float32
 
