@@ -34,6 +34,8 @@ ROWS: Final = {
     "identities whole": ("model.id_element_dropout=0",),
     "seven in ten elements of identities dropped": ("model.id_element_dropout=0.7",),
     "no content hidden": ("model.content_dropout=0",),
+    "what is unseen asked with by the encoder alone": ("model.cold_start=0",),
+    "what is unseen asked with by its like alone": ("model.cold_start=1",),
     "no item taught that was never a trigger": ("loss.unseen_rows=0",),
     "128 items taught that were never a trigger": ("loss.unseen_rows=128",),
     "256 items taught that were never a trigger": ("loss.unseen_rows=256",),
@@ -101,6 +103,7 @@ def _choose(workdir: Workdir, config: RunConfig) -> dict[str, Any]:
     first = choice.scores[0].values
     return {
         "recall": first[metrics.RECALL],
+        "cold_recall": first[metrics.RECALL_COLD],
         "relevance": first[metrics.RELEVANCE],
         "coverage": first[metrics.COVERAGE],
         "tail_share": first[metrics.TAIL_SHARE],
@@ -112,11 +115,12 @@ def _choose(workdir: Workdir, config: RunConfig) -> dict[str, Any]:
 
 def print_table(rows: dict[str, Any]) -> None:
     """Prints the rows as Markdown."""
-    print("| recipe but for | options | recall | relevance | coverage | tail share | area | epochs |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| recipe but for | options | recall | cold recall | relevance | coverage | tail share | area | epochs |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for name, row in rows.items():
         options = " ".join(f"`{setting}`" for setting in row["settings"])
-        figures = [f"{row[key]:.4f}" for key in ("recall", "relevance", "coverage", "tail_share", "area")]
+        keys = ("recall", "cold_recall", "relevance", "coverage", "tail_share", "area")
+        figures = ["" if row[key] is None else f"{row[key]:.4f}" for key in keys]
         print(f"| {name} | {options} | {' | '.join(figures)} | {row['epochs']} |")
 
 

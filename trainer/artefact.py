@@ -39,7 +39,7 @@ from trainer.typed import typed
 WEIGHTS: Final = "weights"
 FIRST_STAGE: Final = "first_stage"
 KEPT_ITEMS: Final = "items.npz"
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 _ANCHORS: Final = 8192
 """Items, evenly spread over the catalogue, whose teacher's vectors are kept."""
 

@@ -46,6 +46,13 @@ class ModelConfig:
         minimum=0,
         maximum=1,
     )
+    cold_start: float = option(
+        0.67,
+        "what an item without any engagement is asked with: share of what items of such content lead to, by a ridge "
+        "regression, over what the encoder says; 0 leaves it to the encoder",
+        minimum=0,
+        maximum=1,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ from preprocessing.config import FeaturesConfig
 from trainer.candidates import CandidateSampler, TrainingTables
 from trainer.catalogue import Catalogue
 from trainer.catalogue_tensors import CatalogueTensors
+from trainer.cold_start import FIT_ITEMS, ColdStartQuery, fit_cold_start
 from trainer.config import FLOAT32, MIXED_BFLOAT16, LossConfig, ModelConfig
 from trainer.density import MOST_ALIGN, align_weight, unseen_weight
 from trainer.encoder import Carried, EncoderSizes, ItemEncoder, ItemInputs
@@ -85,6 +86,7 @@ class MTMHModel(tfrs.Model):
         self._catalogue = CatalogueTensors(catalogue)
         self._sampler: CandidateSampler | None = None
         self._halves_products = False
+        self.cold_start: ColdStartQuery | None = None
         self.encoder = ItemEncoder(
             EncoderSizes(catalogue.num_items, len(catalogue.vocabulary) + 2, catalogue.content.shape[1]),
             features,
@@ -100,6 +102,8 @@ class MTMHModel(tfrs.Model):
             self.engagement_candidate = EngagementCandidateTower(model.dimension)
             self.engagement_temperature = Temperature(0.07, name="engagement_temperature")
             self.engagement_task = EngagementTask()
+            if features.content_vector and model.cold_start:
+                self.cold_start = ColdStartQuery(catalogue.content.shape[1], model.dimension, model.cold_start)
             if loss.align is None or loss.align:
                 self.align_temperature = Temperature(loss.teacher_temperature, name="align_temperature")
             terms |= {ENGAGEMENT: 1.0, ALIGN: MOST_ALIGN if loss.align is None else loss.align}
@@ -170,6 +174,8 @@ class MTMHModel(tfrs.Model):
         parts = {"known": self.known, "encoder": self.encoder}
         if self.has_engagement:
             parts |= {"engagement_query": self.engagement_query, "engagement_candidate": self.engagement_candidate}
+        if self.cold_start is not None:
+            parts["cold_start"] = self.cold_start
         if self.has_relevance:
             parts["relevance_query"] = self.relevance_query
         return parts | {layer.name: layer for layer in self._temperatures()}
@@ -201,8 +207,12 @@ class MTMHModel(tfrs.Model):
         items = self.encoder.with_content(items)
         hidden = self.encoder(items)
         none = tf.zeros([tf.shape(hidden)[0], self._dimension])
+        trigger = self.engagement_query(hidden) if self.has_engagement else none
+        if self.cold_start is not None:
+            strange = tf.equal(items.index, self._num_items)[:, tf.newaxis]
+            trigger = tf.where(strange, self.cold_start(trigger, items.content), trigger)
         return (
-            self.engagement_query(hidden) if self.has_engagement else none,
+            trigger,
             self.engagement_candidate(hidden) if self.has_engagement else none,
             self.relevance_query(hidden, items.content) if self.has_relevance else none,
         )
@@ -219,6 +229,16 @@ class MTMHModel(tfrs.Model):
             for start in range(0, self._num_items, _EMBED_BATCH)
         ]
         return ItemVectors(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+    def learn_cold_start(self) -> None:
+        """Fits what items without an identity are asked with, to be called whenever the weights have changed."""
+        if self.cold_start is None:
+            return
+        (known,) = np.nonzero(self.known.numpy())
+        size = min(len(known), FIT_ITEMS)
+        index = tf.constant(known[np.arange(size) * len(known) // max(size, 1)], tf.int32)
+        content = tf.gather(self._catalogue.content, index).numpy()
+        self.cold_start.assign(*fit_cold_start(content, self.embed_indexes(index)[0].numpy()))
 
     # --- training -----------------------------------------------------------------------------------------------
 

@@ -155,6 +155,7 @@ def _train(
     )
 
     def write() -> None:
+        model.learn_cold_start()
         if config.trainer.tensorboard:
             heads = {"engagement": model.has_engagement, "relevance": model.has_relevance}
             shown = [head for head, has in heads.items() if has]
@@ -215,6 +216,7 @@ def _choose(
     between_epochs = dial if watch else tuple(dict.fromkeys([dial[0], dial[-1]]))
 
     def scores(settings: Sequence[float], merge: str = BLEND) -> list[Scores]:
+        model.learn_cold_start()
         return evaluate(model.embed_catalogue(), judge, config.evaluate, settings, merge)
 
     loop = TrainingLoop(
