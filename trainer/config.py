@@ -47,7 +47,7 @@ class ModelConfig:
         maximum=1,
     )
     cold_start: float = option(
-        0.67,
+        0.6,
         "what an item without any engagement is asked with: share of what items of such content lead to, by a ridge "
         "regression, over what the encoder says; 0 leaves it to the encoder",
         minimum=0,
