@@ -224,6 +224,7 @@ def test_one_head_has_no_relevance():
         "encoder",
         "engagement_query",
         "engagement_candidate",
+        "cold_start",
         "engagement_temperature",
     }
     assert set(model.temperatures()) == {"engagement_temperature"}
