@@ -23,6 +23,8 @@ def test_a_title_alone_is_encoded_as_the_model_encodes_it(exported, trained):
     )
     assert model.encoder.with_content(inputs).content.numpy().any()
     engagement, _, relevance = (part.numpy()[0] for part in model.embed(inputs))
+    encoded = model.engagement_query(model.encoder(model.encoder.with_content(inputs))).numpy()[0]
+    assert np.abs(engagement - encoded).max() > 1e-2  # it is asked with what its like leads to, too
     retrieve = tf.saved_model.load(str(exported.directory)).signatures[RETRIEVE_BY_CONTENT]
     answer = retrieve(
         title=tf.constant([trained.items.titles[row]]),
