@@ -1,9 +1,10 @@
 """Queries of items that no model has seen engaged with: what items of such content lead to.
 
 An encoder that knows every item of the training knows each by its content too, and what it makes of content that it has
-never met is little better than a guess. So a ridge regression maps content vectors to the trained triggers' vectors, as
-Gantner et al., "Learning Attribute-to-Feature Mappings for Cold-Start Recommendations" (ICDM 2010), map attributes to
-the factors of a factorisation. Where content says nothing of engagement, the map says what is engaged with anyway.
+never met is often worse than what is popular. So a ridge regression maps content vectors to the vectors of trained
+triggers, as Gantner et al., "Learning Attribute-to-Feature Mappings for Cold-Start Recommendations" (ICDM 2010), map
+attributes to the factors of a factorisation. Where content says nothing of engagement, the map says what is engaged
+with anyway.
 """
 
 from typing import Any, Final
