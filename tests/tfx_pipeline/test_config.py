@@ -262,13 +262,13 @@ def test_the_readme_holds_the_current_reference() -> None:
 
 def test_update_writes_between_the_markers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "README.md"
-    path.write_text(f"before\n{README_MARKERS[0]}\nold\n{README_MARKERS[1]}\nafter\n")
+    path.write_text(f"before\n{README_MARKERS[0]}\nwhat stood here\n{README_MARKERS[1]}\nafter\n")
     monkeypatch.setattr(sys, "argv", ["config", "--update", str(path)])
     main()
     text = path.read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")
-    assert "old" not in text
+    assert "what stood here" not in text
     assert all(f"| `{name}` |" in text for name in KEYS)
     assert update_reference(text) == text
 
