@@ -63,14 +63,14 @@ def fit_cold_start(
 
     Args:
       content: float32 [n, D], of items that are known; those with a zero row teach nothing.
-      triggers: float32 [n, d], their trigger vectors.
+      triggers: float32 [n, d], their trigger vectors; those of weights that have diverged teach nothing.
 
     Returns:
-      Kernel float32 [D, d] and bias float32 [d]; zeros where fewer than two items have content.
+      Kernel float32 [D, d] and bias float32 [d]; zeros where fewer than two items teach anything.
     """
     from sklearn.linear_model import RidgeCV
 
-    taught = content.any(axis=1)
+    taught = content.any(axis=1) & np.isfinite(triggers).all(axis=1)
     if taught.sum() < 2:
         return np.zeros((content.shape[1], triggers.shape[1]), np.float32), np.zeros(triggers.shape[1], np.float32)
     with threadpool_limits(1):  # one order of summing, whatever the machine's load

@@ -203,7 +203,10 @@ class MTMHModel(tfrs.Model):
         return self._catalogue.inputs_of(index, tf.where(tf.gather(self.known, index), index, self._num_items))
 
     def embed(self, items: ItemInputs) -> tuple[Any, Any, Any]:
-        """Engagement trigger, engagement candidate and relevance vectors of n items, float32 [n, d] each."""
+        """Engagement trigger, engagement candidate and relevance vectors of n items, float32 [n, d] each.
+
+        The trigger of an item without an identity is what `trainer.cold_start` makes of it.
+        """
         items = self.encoder.with_content(items)
         hidden = self.encoder(items)
         none = tf.zeros([tf.shape(hidden)[0], self._dimension])

@@ -224,9 +224,9 @@ def _choose(
         examples=data.identity, epochs=config.trainer.epochs, judge=lambda: scores(between_epochs), watch=watch,
     )  # fmt: skip
     loop.run(resume=resume)
-    if keep is not None and distribution().is_chief:
-        save_weights(keep, model)
     choice = Choice(loop.best_epoch, tuple(scores(dial)), tuple(scores(dial, QUOTA)) if both else ())
+    if keep is not None and distribution().is_chief:
+        save_weights(keep, model)  # once scored, as what cold items are asked with is fitted for it
     if config.trainer.tensorboard and distribution().is_chief:
         write_outcome(output / LOGS, config, choice)
     return choice

@@ -56,6 +56,19 @@ def test_items_without_content_teach_nothing():
     assert [part.tobytes() for part in found] == [part.tobytes() for part in expected]
 
 
+def test_weights_that_have_diverged_teach_nothing():
+    """The training says so itself, in an operator's words, when the loss is no longer a number."""
+    rng = np.random.default_rng(4)
+    content, triggers = unit(rng.normal(size=(9, 3))).astype(np.float32), unit(rng.normal(size=(9, 2)))
+    triggers[3, 1], triggers[7, 0] = np.nan, np.inf
+    told = np.isfinite(triggers).all(axis=1)
+    found, expected = fit_cold_start(content, triggers), fit_cold_start(content[told], triggers[told])
+    assert [part.tobytes() for part in found] == [part.tobytes() for part in expected]
+    kernel, bias = fit_cold_start(content, np.full((9, 2), np.nan, np.float32))
+    assert not kernel.any()
+    assert not bias.any()
+
+
 @pytest.mark.parametrize("known", [0, 1])
 def test_with_nothing_to_learn_from_the_encoder_answers(known):
     content = np.zeros((4, 3), np.float32)
