@@ -10,6 +10,7 @@ import numpy.typing as npt
 from preprocessing.catalogue import Item
 from preprocessing.config import TeacherConfig
 from preprocessing.errors import UserError
+from preprocessing.evenly import evenly_spread
 
 FIT_ITEMS: Final = 200_000
 """The `lsa` teacher is fitted on at most this many items, evenly spread over the catalogue."""
@@ -47,8 +48,7 @@ def item_text(item: Item, *, with_categories: bool) -> str:
 
 def fit_sample(count: int) -> npt.NDArray[np.int64]:
     """Indices of the items that the `lsa` teacher is fitted on."""
-    size = min(count, FIT_ITEMS)
-    return np.arange(size, dtype=np.int64) * count // max(size, 1)
+    return evenly_spread(count, FIT_ITEMS)
 
 
 def normalised(vectors: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

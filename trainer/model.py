@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from preprocessing.backend import tf, tfrs
 from preprocessing.config import FeaturesConfig
+from preprocessing.evenly import evenly_spread
 from trainer.candidates import CandidateSampler, TrainingTables
 from trainer.catalogue import Catalogue
 from trainer.catalogue_tensors import CatalogueTensors
@@ -238,8 +239,7 @@ class MTMHModel(tfrs.Model):
         if self.cold_start is None:
             return
         (known,) = np.nonzero(self.known.numpy())
-        size = min(len(known), FIT_ITEMS)
-        index = tf.constant(known[np.arange(size) * len(known) // max(size, 1)], tf.int32)
+        index = tf.constant(known[evenly_spread(len(known), FIT_ITEMS)], tf.int32)
         content = tf.gather(self._catalogue.content, index).numpy()
         self.cold_start.assign(*fit_cold_start(content, self.embed_indexes(index)[0].numpy()))
 

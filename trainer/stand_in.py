@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocessing.backend import tf
+from preprocessing.evenly import evenly_spread
 from preprocessing.transform import GRAM_BUCKETS, GRAM_KINDS
 
 RANK: Final = 128
@@ -108,8 +109,7 @@ def fit_stand_in(
 
 def _fit(grams: Grams, content: NDArray[np.float32], ridge: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     taught = np.flatnonzero(content.any(axis=1) & (np.diff(grams.row_splits) > 0))
-    size = min(len(taught), _FIT_ITEMS)
-    taught = taught[np.arange(size) * len(taught) // max(size, 1)]
+    taught = taught[evenly_spread(len(taught), _FIT_ITEMS)]
     matrix = _bags(grams, taught)
     rank = min(RANK, content.shape[1])
     axes = _leading_axes(content[taught], rank)
