@@ -29,14 +29,16 @@ class ModelConfig:
     id_dropout: float | None = option(
         None,
         "share of items whose id embedding is hidden in a training step; by default 0.3, and down to 0.1 where an item "
-        "has more than 15 trigger events; 0.1 in models of co-engagement alone, which need the identity",
+        "has more than 15 trigger events; in models of co-engagement alone, which need the identity, 0.1, and up to "
+        "0.6 where an item has fewer than 7.5",
         minimum=0,
         maximum=1,
     )
     id_element_dropout: float | None = option(
         None,
         "share of the elements of every id embedding that are dropped in a training step; by default 0.5, in "
-        "models of co-engagement alone 0.2, and less where an item has more than 15 trigger events, nothing from 45 on",
+        "models of co-engagement alone 0.2, and up to 0.5 where an item has fewer than 5 trigger events; less where it "
+        "has more than 15, nothing from 45 on",
         minimum=0,
         maximum=0.9,
     )

@@ -14,11 +14,13 @@ MOST_ALIGN: Final = 0.2
 MOST_ID_DROPOUT: Final = 0.3
 """Share of items whose identity is hidden on sparse data."""
 LEAST_ID_DROPOUT: Final = 0.1
-"""And where co-engagement is all that is learnt, or the data dense."""
+"""And where the data are dense."""
+MOST_ALONE_ID_DROPOUT: Final = 0.6
+"""On the sparsest data, where co-engagement is all that is learnt: what is popular is most of what can be told."""
 MOST_ID_ELEMENT_DROPOUT: Final = 0.5
 """Share of an identity's elements that are dropped on sparse data."""
 ALONE_ID_ELEMENT_DROPOUT: Final = 0.2
-"""And where co-engagement is all that is learnt."""
+"""And where co-engagement is all that is learnt, but on the sparsest data."""
 
 _BROAD = 30.0
 _TELLING = 0.05
@@ -30,6 +32,11 @@ _LEAST_SHARE = 0.01
 def _sparsity(triggers_per_item: float, sparse: float) -> float:
     """1 up to so many trigger events an item, then the less the more there are."""
     return min(1.0, sparse / max(triggers_per_item, 1e-9))
+
+
+def _fading(triggers_per_item: float, whole: float, gone: float) -> float:
+    """1 up to ``whole`` trigger events an item, 0 from ``gone`` on, a straight line between."""
+    return min(1.0, max(0.0, (gone - triggers_per_item) / (gone - whole)))
 
 
 def _share_of_telling(teacher_gain: float) -> float:
@@ -83,7 +90,26 @@ def id_element_dropout(triggers_per_item: float, most: float = MOST_ID_ELEMENT_D
     >>> id_element_dropout(15.0), id_element_dropout(30.0), id_element_dropout(150.0)
     (0.5, 0.25, 0.0)
     """
-    return most * min(1.0, max(0.0, (45.0 - triggers_per_item) / 30.0))
+    return most * _fading(triggers_per_item, 15.0, 45.0)
+
+
+def alone_id_dropout(triggers_per_item: float) -> float:
+    """Default of how often identities are hidden where co-engagement is all that is learnt, which needs them.
+
+    >>> [round(alone_id_dropout(number), 2) for number in (3.5, 5.5, 7.5, 150.0)]
+    [0.6, 0.35, 0.1, 0.1]
+    """
+    return LEAST_ID_DROPOUT + (MOST_ALONE_ID_DROPOUT - LEAST_ID_DROPOUT) * _fading(triggers_per_item, 3.5, 7.5)
+
+
+def alone_id_element_dropout(triggers_per_item: float) -> float:
+    """Default of how much of each identity is dropped where co-engagement is all that is learnt.
+
+    >>> [round(alone_id_element_dropout(number), 2) for number in (3.5, 5.0, 15.0, 150.0)]
+    [0.5, 0.2, 0.2, 0.0]
+    """
+    most = MOST_ID_ELEMENT_DROPOUT - ALONE_ID_ELEMENT_DROPOUT
+    return id_element_dropout(triggers_per_item, ALONE_ID_ELEMENT_DROPOUT) + most * _fading(triggers_per_item, 3.5, 5.0)
 
 
 def unseen_rows(triggers_per_item: float, unseen: int, num_items: int, rows: int) -> int:
@@ -100,5 +126,5 @@ def unseen_rows(triggers_per_item: float, unseen: int, num_items: int, rows: int
     >>> [unseen_rows(triggers_per_item, 400, 1000, 256) for triggers_per_item in (6.0, 7.5, 9.0)]
     [171, 85, 0]
     """
-    scarce = min(1.0, max(0.0, (9.0 - triggers_per_item) / 3.0))
+    scarce = _fading(triggers_per_item, 6.0, 9.0)
     return round(scarce * min(rows, rows * unseen / max(1, num_items - unseen)))

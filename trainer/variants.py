@@ -58,15 +58,16 @@ def id_dropout(model: ModelConfig, triggers_per_item: float) -> float:
     """How often identities are hidden, as configured or what suits the model and its data."""
     if model.id_dropout is not None:
         return model.id_dropout
-    return density.LEAST_ID_DROPOUT if _alone(model) else density.id_dropout(triggers_per_item)
+    suits = density.alone_id_dropout if _alone(model) else density.id_dropout
+    return suits(triggers_per_item)
 
 
 def id_element_dropout(model: ModelConfig, triggers_per_item: float) -> float:
     """How much of each identity is dropped, as configured or what suits the model and its data."""
     if model.id_element_dropout is not None:
         return model.id_element_dropout
-    most = density.ALONE_ID_ELEMENT_DROPOUT if _alone(model) else density.MOST_ID_ELEMENT_DROPOUT
-    return density.id_element_dropout(triggers_per_item, most)
+    suits = density.alone_id_element_dropout if _alone(model) else density.id_element_dropout
+    return suits(triggers_per_item)
 
 
 def _alone(model: ModelConfig) -> bool:

@@ -8,11 +8,15 @@ from hypothesis import given, strategies as st
 
 from preprocessing.backend import tf
 from trainer.density import (
+    ALONE_ID_ELEMENT_DROPOUT,
     LEAST_ID_DROPOUT,
     MOST_ALIGN,
+    MOST_ALONE_ID_DROPOUT,
     MOST_ID_DROPOUT,
     MOST_ID_ELEMENT_DROPOUT,
     align_weight,
+    alone_id_dropout,
+    alone_id_element_dropout,
     id_dropout,
     id_element_dropout,
     unseen_rows,
@@ -276,6 +280,14 @@ def test_identities_of_what_is_seldom_seen_are_learnt_roughly():
     assert [id_element_dropout(number) for number in (0.0, 4.0, 15.0)] == [MOST_ID_ELEMENT_DROPOUT] * 3
     assert id_element_dropout(35.0) == pytest.approx(MOST_ID_ELEMENT_DROPOUT / 3)
     assert [id_element_dropout(number) for number in (45.0, 1e9)] == [0.0, 0.0]
+
+
+def test_without_a_teacher_identities_are_relied_on_unless_next_to_nothing_is_known_of_them():
+    assert [alone_id_dropout(number) for number in (0.0, 3.5)] == pytest.approx([MOST_ALONE_ID_DROPOUT] * 2)
+    assert [alone_id_dropout(number) for number in (7.5, 1e9)] == pytest.approx([LEAST_ID_DROPOUT] * 2)
+    assert [alone_id_element_dropout(number) for number in (0.0, 3.5)] == pytest.approx([MOST_ID_ELEMENT_DROPOUT] * 2)
+    assert [alone_id_element_dropout(number) for number in (5.0, 15.0)] == [ALONE_ID_ELEMENT_DROPOUT] * 2
+    assert alone_id_element_dropout(45.0) == 0.0
 
 
 def test_unseen_rows_are_their_due_where_items_are_rarely_seen():
