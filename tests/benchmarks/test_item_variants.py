@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 
 import pyarrow as pa
 
-from benchmarks.variants import split
+from benchmarks.item_variants import split
 
 ROWS = {"milk": 100, "bread": 25, "saffron": 1}
 LOG = pa.table(

@@ -1,6 +1,6 @@
 """Splits the items of a log into variants of one title, as a grocer's catalogue has them: a brand, a size, a flavour.
 
-``python -m benchmarks.variants --interactions LOG.csv --items ITEMS.csv --output VARIANTS.csv --output-items
+``python -m benchmarks.item_variants --interactions LOG.csv --items ITEMS.csv --output VARIANTS.csv --output-items
 VARIANT_ITEMS.csv``
 
 An item of n rows becomes about ``1.4 sqrt(n)`` items, of which the v-th is taken in proportion to ``1 / (v + 1)``, v
@@ -63,7 +63,7 @@ def _with_ids(table: pa.Table, ids: list[str]) -> pa.Table:
 
 def main() -> None:
     """Reads, splits and writes."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.variants", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.item_variants", description=main.__doc__)
     parser.add_argument("--interactions", type=Path, required=True)
     parser.add_argument("--items", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
@@ -72,11 +72,12 @@ def main() -> None:
     arguments = parser.parse_args()
     convert = csv.ConvertOptions(column_types=_STRINGS)
     log, items = (csv.read_csv(path, convert_options=convert) for path in (arguments.interactions, arguments.items))
+    rows = len(log)
     log, items = split(log, items, arguments.seed)
     csv.write_csv(log, arguments.output)
     csv.write_csv(items, arguments.output_items)
-    taken = len(set(log["item_id"].to_pylist()))
-    print(f"{len(log)} rows of {taken} items; {len(items)} items, {len(set(items['title'].to_pylist()))} titles")
+    taken, titles = (len(set(column.to_pylist())) for column in (log["item_id"], items["title"]))
+    print(f"{len(log)} of {rows} rows kept, of {taken} items; {len(items)} items, {titles} titles")
 
 
 if __name__ == "__main__":
