@@ -30,7 +30,7 @@ class ModelConfig:
         None,
         "share of items whose id embedding is hidden in a training step; by default 0.3, and down to 0.1 where an item "
         "has more than 15 trigger events; in models of co-engagement alone, which need the identity, 0.1, and up to "
-        "0.6 where an item has fewer than 7.5",
+        "0.3 where an item has fewer than 7.5",
         minimum=0,
         maximum=1,
     )

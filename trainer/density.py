@@ -15,8 +15,6 @@ MOST_ID_DROPOUT: Final = 0.3
 """Share of items whose identity is hidden on sparse data."""
 LEAST_ID_DROPOUT: Final = 0.1
 """And where the data are dense."""
-MOST_ALONE_ID_DROPOUT: Final = 0.6
-"""On the sparsest data, where co-engagement is all that is learnt: what is popular is most of what can be told."""
 MOST_ID_ELEMENT_DROPOUT: Final = 0.5
 """Share of an identity's elements that are dropped on sparse data."""
 ALONE_ID_ELEMENT_DROPOUT: Final = 0.2
@@ -97,9 +95,9 @@ def alone_id_dropout(triggers_per_item: float) -> float:
     """Default of how often identities are hidden where co-engagement is all that is learnt, which needs them.
 
     >>> [round(alone_id_dropout(number), 2) for number in (3.5, 5.5, 7.5, 150.0)]
-    [0.6, 0.35, 0.1, 0.1]
+    [0.3, 0.2, 0.1, 0.1]
     """
-    return LEAST_ID_DROPOUT + (MOST_ALONE_ID_DROPOUT - LEAST_ID_DROPOUT) * _fading(triggers_per_item, 3.5, 7.5)
+    return LEAST_ID_DROPOUT + (MOST_ID_DROPOUT - LEAST_ID_DROPOUT) * _fading(triggers_per_item, 3.5, 7.5)
 
 
 def alone_id_element_dropout(triggers_per_item: float) -> float:

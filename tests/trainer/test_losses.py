@@ -11,7 +11,6 @@ from trainer.density import (
     ALONE_ID_ELEMENT_DROPOUT,
     LEAST_ID_DROPOUT,
     MOST_ALIGN,
-    MOST_ALONE_ID_DROPOUT,
     MOST_ID_DROPOUT,
     MOST_ID_ELEMENT_DROPOUT,
     align_weight,
@@ -283,7 +282,7 @@ def test_identities_of_what_is_seldom_seen_are_learnt_roughly():
 
 
 def test_without_a_teacher_identities_are_relied_on_unless_next_to_nothing_is_known_of_them():
-    assert [alone_id_dropout(number) for number in (0.0, 3.5)] == pytest.approx([MOST_ALONE_ID_DROPOUT] * 2)
+    assert [alone_id_dropout(number) for number in (0.0, 3.5)] == pytest.approx([MOST_ID_DROPOUT] * 2)
     assert [alone_id_dropout(number) for number in (7.5, 1e9)] == pytest.approx([LEAST_ID_DROPOUT] * 2)
     assert [alone_id_element_dropout(number) for number in (0.0, 3.5)] == pytest.approx([MOST_ID_ELEMENT_DROPOUT] * 2)
     assert [alone_id_element_dropout(number) for number in (5.0, 15.0)] == [ALONE_ID_ELEMENT_DROPOUT] * 2
