@@ -12,8 +12,8 @@ from trainer.config import LossConfig
 from trainer.density import unseen_rows
 from trainer.losses import log_inclusion
 
-_DENSE_SHARE = 0.01
-"""Share of all pairs of items from which known positives are too many to be left out as negatives."""
+_DENSE_SHARE = 0.02
+"""Share of all pairs of the items that occur from which known positives are too many to be left out as negatives."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +25,9 @@ class TrainingTables:
       known_row_splits, known_values: known targets of each trigger, see `trainer.data.PairSummary`.
       teacher_neighbours: int32 [N, m], near neighbours of each item by the teacher, itself excluded.
       draws_per_batch: draws that make up a batch.
+      num_known: items that occur in the training's pairs.
       trend: float64 [N], how popularity has moved, see `trainer.trend`; None as if it hadn't.
-      triggers_per_item: trigger events of the training over items.
+      triggers_per_item: trigger events of the training over the items that occur in them.
       teacher_breadth: among how many items the teacher divides its word, see `trainer.teacher_breadth`.
       teacher_gain: nats that the teacher saves of finding what is engaged with, see `trainer.teacher_gain`.
       annotations: graded pairs to learn from; None where there are none.
@@ -37,6 +38,7 @@ class TrainingTables:
     known_values: NDArray[np.int32]
     teacher_neighbours: NDArray[np.int32]
     draws_per_batch: float
+    num_known: int
     trend: NDArray[np.float64] | None = None
     triggers_per_item: float = 1.0
     teacher_breadth: float = 1024.0
@@ -54,7 +56,7 @@ class CandidateSampler:
         self._num_items = len(tables.chance)
         self.masks_known_positives = config.mask_known_positives
         if self.masks_known_positives is None:
-            self.masks_known_positives = len(tables.known_values) < _DENSE_SHARE * self._num_items**2
+            self.masks_known_positives = len(tables.known_values) < _DENSE_SHARE * tables.num_known**2
         self._row_splits = tf.constant(tables.known_row_splits, tf.int32)
         self._known = tf.constant(tables.known_values)
         self._neighbours = tf.constant(tables.teacher_neighbours)

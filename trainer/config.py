@@ -30,14 +30,14 @@ class ModelConfig:
         None,
         "share of items whose id embedding is hidden in a training step; by default 0.3, and down to 0.1 where an item "
         "has more than 15 trigger events; in models of co-engagement alone, which need the identity, 0.1, and up to "
-        "0.3 where an item has fewer than 7.5",
+        "0.3 where an item has fewer than 12; items without any do not count",
         minimum=0,
         maximum=1,
     )
     id_element_dropout: float | None = option(
         None,
         "share of the elements of every id embedding that are dropped in a training step; by default 0.5, in "
-        "models of co-engagement alone 0.2, and up to 0.5 where an item has fewer than 5 trigger events; less where it "
+        "models of co-engagement alone 0.2, and up to 0.5 where an item has fewer than 8 trigger events; less where it "
         "has more than 15, nothing from 45 on",
         minimum=0,
         maximum=0.9,
@@ -85,8 +85,8 @@ class LossConfig:
     )
     mask_known_positives: bool | None = option(
         None,
-        "never use a known target of the trigger as its negative; by default on data where under 1 % of all pairs of "
-        "items are known: where more are, they are what has to be ranked",
+        "never use a known target of the trigger as its negative; by default on data where under 2 % of all pairs of "
+        "items that occur are known: where more are, they are what has to be ranked",
     )
     uniform_negatives: int = option(
         2048,
@@ -100,8 +100,8 @@ class LossConfig:
     unseen_rows: int | None = option(
         None,
         "and items that were never a trigger, which only their content can speak for; by default as many to "
-        "`loss.relevance_rows` as there are such items to the others, at most as many, and none from nine trigger "
-        "events an item",
+        "`loss.relevance_rows` as there are such items to the others, at most as many, and none from twelve trigger "
+        "events an item that occurs in them",
         minimum=0,
     )
     relevance_candidates: int = option(1024, "items drawn uniformly for the distillation of each batch", minimum=1)

@@ -4,6 +4,9 @@ Where items are seldom seen, the teacher has much to say of what is engaged with
 speaks for itself, and what the teacher would add stands in its way. So it does where what the teacher takes for alike
 is hardly engaged with together. A teacher that points at a handful of items pulls harder than one that spreads its
 word. These are the defaults of what a configuration leaves open; docs/quality.md has the measurements.
+
+Density is told by the trigger events that there are for each item that occurs in them, so that what a catalogue lists
+beside them changes nothing.
 """
 
 import math
@@ -45,14 +48,14 @@ def _share_of_telling(teacher_gain: float) -> float:
 def align_weight(triggers_per_item: float, teacher_breadth: float, teacher_gain: float) -> float:
     """Default of μ.
 
-    >>> align_weight(5.0, 100.0, 0.08), round(align_weight(150.0, 100.0, 0.08), 3)
+    >>> align_weight(5.0, 100.0, 0.08), round(align_weight(180.0, 100.0, 0.08), 3)
     (0.2, 0.01)
     >>> round(align_weight(5.0, 6.0, 0.08), 3), round(align_weight(5.0, 100.0, 0.01), 3)
     (0.04, 0.04)
     """
     return (
         MOST_ALIGN
-        * _sparsity(triggers_per_item, 7.5)
+        * _sparsity(triggers_per_item, 9.0)
         * min(1.0, teacher_breadth / _BROAD)
         * _share_of_telling(teacher_gain)
     )
@@ -94,35 +97,35 @@ def id_element_dropout(triggers_per_item: float, most: float = MOST_ID_ELEMENT_D
 def alone_id_dropout(triggers_per_item: float) -> float:
     """Default of how often identities are hidden where co-engagement is all that is learnt, which needs them.
 
-    >>> [round(alone_id_dropout(number), 2) for number in (3.5, 5.5, 7.5, 150.0)]
+    >>> [round(alone_id_dropout(number), 2) for number in (5.0, 8.5, 12.0, 150.0)]
     [0.3, 0.2, 0.1, 0.1]
     """
-    return LEAST_ID_DROPOUT + (MOST_ID_DROPOUT - LEAST_ID_DROPOUT) * _fading(triggers_per_item, 3.5, 7.5)
+    return LEAST_ID_DROPOUT + (MOST_ID_DROPOUT - LEAST_ID_DROPOUT) * _fading(triggers_per_item, 5.0, 12.0)
 
 
 def alone_id_element_dropout(triggers_per_item: float) -> float:
     """Default of how much of each identity is dropped where co-engagement is all that is learnt.
 
-    >>> [round(alone_id_element_dropout(number), 2) for number in (3.5, 5.0, 15.0, 150.0)]
+    >>> [round(alone_id_element_dropout(number), 2) for number in (5.0, 8.0, 15.0, 150.0)]
     [0.5, 0.2, 0.2, 0.0]
     """
     most = MOST_ID_ELEMENT_DROPOUT - ALONE_ID_ELEMENT_DROPOUT
-    return id_element_dropout(triggers_per_item, ALONE_ID_ELEMENT_DROPOUT) + most * _fading(triggers_per_item, 3.5, 5.0)
+    return id_element_dropout(triggers_per_item, ALONE_ID_ELEMENT_DROPOUT) + most * _fading(triggers_per_item, 5.0, 8.0)
 
 
 def unseen_rows(triggers_per_item: float, unseen: int, num_items: int, rows: int) -> int:
     """Default of how many items that were never a trigger are taught in a step: their due, where items are rarely seen.
 
     Args:
-      triggers_per_item: trigger events an item; from nine on, nothing is to be gained by them.
+      triggers_per_item: trigger events an item; from twelve on, nothing is to be gained by them.
       unseen: how many of the items were never a trigger.
       num_items: N.
       rows: triggers of a step that are taught, and the most of what is returned.
 
     >>> [unseen_rows(5.0, unseen, 1000, 256) for unseen in (0, 100, 400, 900)]
     [0, 28, 171, 256]
-    >>> [unseen_rows(triggers_per_item, 400, 1000, 256) for triggers_per_item in (6.0, 7.5, 9.0)]
+    >>> [unseen_rows(triggers_per_item, 400, 1000, 256) for triggers_per_item in (9.0, 10.5, 12.0)]
     [171, 85, 0]
     """
-    scarce = _fading(triggers_per_item, 6.0, 9.0)
+    scarce = _fading(triggers_per_item, 9.0, 12.0)
     return round(scarce * min(rows, rows * unseen / max(1, num_items - unseen)))

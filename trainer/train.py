@@ -43,14 +43,14 @@ from trainer.teacher_breadth import teacher_breadth
 from trainer.teacher_gain import teacher_gain
 from trainer.tensorboard import FINAL, LOGS, TRAINING, write_outcome
 from trainer.trend import popularity_trend
-from trainer.variants import as_variant, has_relevance_head
+from trainer.variants import as_variant, learns_from_teacher
 from trainer.warm_start import Start, find_start
 
 logger = logging.getLogger("mtmh.trainer")
 
 _MANY_ITEMS = 100_000
 _DENSE_INTERACTIONS = 50.0
-"""Mean interactions of an item from which the far targets of a trigger are learnt from too."""
+"""Mean interactions of the items that have any from which the far targets of a trigger are learnt from too."""
 _MOST_TARGETS = 1000
 """For examples that do not say how they were made."""
 _MOST_KNOWN_POSITIVES = 4096
@@ -299,7 +299,8 @@ def _targets(data: _Examples, config: TrainingConfig) -> int:
     if config.trainer.targets is not None:
         return config.trainer.targets
     window: dict[str, int] = load_manifest(str(data.directory)).config.get("pairs", {})
-    dense = data.items.interaction_count.mean() >= _DENSE_INTERACTIONS
+    count = data.items.interaction_count
+    dense = count.sum() >= _DENSE_INTERACTIONS * np.count_nonzero(count)
     return window.get("train_window" if dense else "window", _MOST_TARGETS)
 
 
@@ -314,11 +315,11 @@ def _build(data: _Examples, parts: Sequence[str], config: TrainingConfig) -> tup
     # An item that is in no pair has nothing to learn an identity from.
     known = (pairs.target_count > 0) | (np.diff(pairs.known_row_splits) > 0)
     catalogue = dataclasses.replace(data.catalogue, known=known)
-    triggers_per_item = pairs.num_triggers / data.catalogue.num_items
+    num_known = int(known.sum())
     content, temperature = data.catalogue.content, config.loss.teacher_temperature
     gain = distribution().by_chief(lambda: teacher_gain(content, pairs, temperature, config.seed))
     paths = (path for part in parts for path in (data.directory / part).glob("*.tfrecord.gz"))
-    shrink = has_relevance_head(config.model.name)
+    shrink = learns_from_teacher(config.model.name)
     batches = make_batches(config.trainer, pairs, sorted(str(path) for path in paths), config.seed, shrink=shrink)
     with distribution().scope():
         model = MTMHModel(catalogue, config.features, config.model, config.loss, config.seed)
@@ -329,7 +330,8 @@ def _build(data: _Examples, parts: Sequence[str], config: TrainingConfig) -> tup
         model.prepare_training(
             TrainingTables(
                 annotations=data.annotations,
-                triggers_per_item=triggers_per_item,
+                num_known=num_known,
+                triggers_per_item=pairs.num_triggers / num_known,
                 teacher_breadth=data.breadth,
                 teacher_gain=gain,
                 chance=batches.chance,

@@ -58,7 +58,7 @@ def id_dropout(model: ModelConfig, triggers_per_item: float) -> float:
     """How often identities are hidden, as configured or what suits the model and its data."""
     if model.id_dropout is not None:
         return model.id_dropout
-    suits = density.alone_id_dropout if _alone(model) else density.id_dropout
+    suits = density.id_dropout if learns_from_teacher(model.name) else density.alone_id_dropout
     return suits(triggers_per_item)
 
 
@@ -66,13 +66,13 @@ def id_element_dropout(model: ModelConfig, triggers_per_item: float) -> float:
     """How much of each identity is dropped, as configured or what suits the model and its data."""
     if model.id_element_dropout is not None:
         return model.id_element_dropout
-    suits = density.alone_id_element_dropout if _alone(model) else density.id_element_dropout
+    suits = density.id_element_dropout if learns_from_teacher(model.name) else density.alone_id_element_dropout
     return suits(triggers_per_item)
 
 
-def _alone(model: ModelConfig) -> bool:
-    """Whether co-engagement is all that the model learns, so that it needs the identity."""
-    return model.name in (ONE_HEAD, ONE_HEAD_IDS)
+def learns_from_teacher(name: str) -> bool:
+    """Whether the trained model of that name learns from the teacher too, so that identities are not all it has."""
+    return name not in (ONE_HEAD, ONE_HEAD_IDS)
 
 
 def has_engagement_head(name: str) -> bool:

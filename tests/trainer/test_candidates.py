@@ -21,7 +21,7 @@ def step(number):
     return tf.constant(number, tf.int64)
 
 
-def sampler(known=None, seed=0, of_trend=None, **config):
+def sampler(known=None, seed=0, of_trend=None, num_known=NUMBER, **config):
     """A sampler over 12 items; ``known`` maps triggers to their known targets, ``of_trend`` is how popularity moved."""
     known = known or {}
     lists = [sorted(known.get(item, ())) for item in range(NUMBER)]
@@ -33,6 +33,7 @@ def sampler(known=None, seed=0, of_trend=None, **config):
             np.int32
         ),
         draws_per_batch=6.0,
+        num_known=num_known,
         trend=of_trend,
     )
     options = {"uniform_negatives": 4, "relevance_candidates": 5, "unseen_rows": 3} | config
@@ -153,9 +154,11 @@ def test_where_positives_are_not_masked_none_are_known():
 
 
 def test_known_positives_are_masked_by_default_where_they_are_few():
-    assert sampler({0: {3}}).masks_known_positives
-    assert not sampler({0: {3}, 1: {4}}).masks_known_positives
-    assert sampler({0: {3}, 1: {4}}, mask_known_positives=True).masks_known_positives
+    few, many = {0: {3}, 1: {4}}, {0: {3}, 1: {4}, 2: {5}}
+    assert sampler(few).masks_known_positives
+    assert not sampler(many).masks_known_positives
+    assert not sampler(few, num_known=6).masks_known_positives  # however many more the catalogue lists
+    assert sampler(many, mask_known_positives=True).masks_known_positives
     assert not sampler({0: {3}}, mask_known_positives=False).masks_known_positives
 
 

@@ -258,8 +258,8 @@ def test_annotation_task_learns_what_cosines_mean():
 
 
 def test_alignment_weighs_less_the_more_is_known_of_an_item_and_the_less_the_teacher_knows():
-    assert [align_weight(number, 30.0, 0.05) for number in (0.0, 1.0, 7.5)] == [MOST_ALIGN] * 3
-    assert align_weight(15.0, 1000.0, 1.0) == pytest.approx(MOST_ALIGN / 2)
+    assert [align_weight(number, 30.0, 0.05) for number in (0.0, 1.0, 9.0)] == [MOST_ALIGN] * 3
+    assert align_weight(18.0, 1000.0, 1.0) == pytest.approx(MOST_ALIGN / 2)
     assert align_weight(5.0, 15.0, 1.0) == pytest.approx(MOST_ALIGN / 2)
     assert align_weight(5.0, 30.0, 0.025) == pytest.approx(MOST_ALIGN / 2)
     assert align_weight(5.0, 30.0, 0.0) == pytest.approx(MOST_ALIGN / 100)  # so that not all that is rare is alike
@@ -282,17 +282,17 @@ def test_identities_of_what_is_seldom_seen_are_learnt_roughly():
 
 
 def test_without_a_teacher_identities_are_relied_on_unless_next_to_nothing_is_known_of_them():
-    assert [alone_id_dropout(number) for number in (0.0, 3.5)] == pytest.approx([MOST_ID_DROPOUT] * 2)
-    assert [alone_id_dropout(number) for number in (7.5, 1e9)] == pytest.approx([LEAST_ID_DROPOUT] * 2)
-    assert [alone_id_element_dropout(number) for number in (0.0, 3.5)] == pytest.approx([MOST_ID_ELEMENT_DROPOUT] * 2)
-    assert [alone_id_element_dropout(number) for number in (5.0, 15.0)] == [ALONE_ID_ELEMENT_DROPOUT] * 2
+    assert [alone_id_dropout(number) for number in (0.0, 5.0)] == pytest.approx([MOST_ID_DROPOUT] * 2)
+    assert [alone_id_dropout(number) for number in (12.0, 1e9)] == pytest.approx([LEAST_ID_DROPOUT] * 2)
+    assert [alone_id_element_dropout(number) for number in (0.0, 5.0)] == pytest.approx([MOST_ID_ELEMENT_DROPOUT] * 2)
+    assert [alone_id_element_dropout(number) for number in (8.0, 15.0)] == [ALONE_ID_ELEMENT_DROPOUT] * 2
     assert alone_id_element_dropout(45.0) == 0.0
 
 
 def test_unseen_rows_are_their_due_where_items_are_rarely_seen():
-    assert [unseen_rows(number, 500, 1000, 256) for number in (0.0, 5.0, 6.0)] == [256] * 3
-    assert unseen_rows(7.5, 500, 1000, 256) == 128
-    assert [unseen_rows(number, 500, 1000, 256) for number in (9.0, 11.0, 1e9)] == [0] * 3
+    assert [unseen_rows(number, 500, 1000, 256) for number in (0.0, 5.0, 9.0)] == [256] * 3
+    assert unseen_rows(10.5, 500, 1000, 256) == 128
+    assert [unseen_rows(number, 500, 1000, 256) for number in (12.0, 15.0, 1e9)] == [0] * 3
     assert unseen_rows(1.0, 0, 1000, 256) == 0
     assert unseen_rows(1.0, 1000, 1000, 256) == 256
 

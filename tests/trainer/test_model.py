@@ -35,6 +35,7 @@ def build(features=None, model=SMALL_MODEL, loss=SMALL_LOSS, items=ITEMS, seed=0
             known_values=np.arange(1, number + 1 - len(UNSEEN), dtype=np.int32),
             teacher_neighbours=((np.arange(number)[:, None] + [[1, 2]]) % number).astype(np.int32),
             draws_per_batch=6.0,
+            num_known=number,
             teacher_gain=gain,
         ),
         precision,
