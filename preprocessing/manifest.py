@@ -1,7 +1,9 @@
 """The manifest on disk: JSON that is checked field by field when it is read."""
 
 import dataclasses
+import hashlib
 import json
+from pathlib import Path
 from typing import Any, Final
 
 from preprocessing.errors import UserError
@@ -65,6 +67,11 @@ def load_manifest(directory: str) -> Manifest:
         return from_json(read_text(path))
     except (ValueError, OSError) as error:
         raise UserError(f"{path} is not a usable manifest: {error}; run `mtmh preprocess` again") from error
+
+
+def manifest_digest(directory: Path) -> str:
+    """SHA-256 of ``manifest.json`` below a local ``directory``: it lists the digests of all else that is there."""
+    return hashlib.sha256((directory / MANIFEST).read_bytes()).hexdigest()
 
 
 def _same_fields(kind: type, fields: dict[str, Any]) -> None:

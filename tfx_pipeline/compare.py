@@ -1,7 +1,6 @@
 """``mtmh compare``: MTMH and the baselines on the same examples, split, triggers and metrics."""
 
 import dataclasses
-import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,10 +34,13 @@ def compare_step(workdir: Workdir, config: RunConfig, names: Sequence[str] = ())
     models = pick_models(names or MODELS)
     workdir.require_examples(config)
 
+    from preprocessing.manifest import manifest_digest
     from preprocessing.read import read_annotations, read_items, read_triggers
     from tfx_pipeline.comparison_files import write_comparison, write_tensorboard
+    from trainer.base import model_digest
     from trainer.compare import compare
     from trainer.evaluate import make_judge, sample_triggers
+    from trainer.variants import trainings
 
     train_missing(workdir, config, models)
     items = read_items(str(workdir.examples))
@@ -49,7 +51,11 @@ def compare_step(workdir: Workdir, config: RunConfig, names: Sequence[str] = ())
     judge = make_judge(items, triggers, categories_seen=config.features.categories, annotations=annotations)
     contenders = _counted(workdir, config, models) | _trained(workdir, config, models, items)
     contenders_in_order = [contenders[model.name] for model in models]
-    comparison = compare(contenders_in_order, judge, config.evaluate, config.seed)
+    comparison = dataclasses.replace(
+        compare(contenders_in_order, judge, config.evaluate, config.seed),
+        examples_digest=manifest_digest(workdir.examples),
+        trained={part: model_digest(workdir.model(part)) for model in models for part in trainings(model.name)},
+    )
     comparison = write_comparison(workdir.comparison, comparison)
     if config.trainer.tensorboard:
         write_tensorboard(workdir.training("comparison") / "logs", comparison)
@@ -58,15 +64,16 @@ def compare_step(workdir: Workdir, config: RunConfig, names: Sequence[str] = ())
 
 def train_missing(workdir: Workdir, config: RunConfig, models: "Sequence[ModelName]") -> None:
     """Trains what the models need and the work directory does not hold with this configuration and these examples."""
+    from preprocessing.manifest import manifest_digest
     from trainer.trained import what_differs
     from trainer.variants import trainings
 
     needed = list(dict.fromkeys(part for model in models for part in trainings(model.name)))
-    digest = hashlib.sha256((workdir.examples / "manifest.json").read_bytes()).hexdigest()
-    # What is compared has seen the same rows.
-    begins_with_nothing = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, warm_start=False))
+    digest = manifest_digest(workdir.examples)
+    # What is compared has seen the same rows, and none of those that it is judged by.
+    fair = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, warm_start=False, refit=False))
     for number, name in enumerate(needed, start=1):
-        wanted = with_model(begins_with_nothing, name)
+        wanted = with_model(fair, name)
         differs = what_differs(workdir.model(name), wanted.training, digest)
         if differs is None:
             logger.info("training %d of %d, %s: kept", number, len(needed), name)
@@ -141,7 +148,7 @@ def print_comparison(console: Any, comparison: "Comparison", workdir: Workdir) -
     from tfx_pipeline.comparison_sheets import comparison_sheets, headline_sentences, summary
     from tfx_pipeline.sheets import rich_table
 
-    for sheet in comparison_sheets(comparison):
+    for sheet in comparison_sheets(comparison).values():
         console.print(rich_table(sheet))
         console.print()
     console.print(f"{summary(comparison)}.", style="dim")

@@ -17,10 +17,12 @@ from tfx_pipeline.workdir import write_whole
 from trainer import metrics, slices
 from trainer.bootstrap import Estimate
 from trainer.comparison import Comparison, from_json, to_json
+from trainer.names import ONE_HEAD
 
 FILES: Final = {
     "json": "comparison.json",
     "csv": "comparison.csv",
+    "headline": "headline.csv",
     "markdown": "comparison.md",
     "picture": "frontier.png",
     "page": "frontier.html",
@@ -85,6 +87,7 @@ def write_comparison(directory: Path, comparison: Comparison) -> Comparison:
     comparison = dataclasses.replace(comparison, files=dict(FILES))
     texts = {
         "csv": _csv(comparison),
+        "headline": _headline_csv(comparison),
         "markdown": _markdown(comparison),
         "page": _page(comparison),
     }
@@ -148,12 +151,43 @@ def _csv(comparison: Comparison) -> str:
     for model in comparison.models:
         for point in model.points:
             for part, name, found in _figures(point.metrics, point.slices):
-                row = [f"{name}@{comparison.k}", *(_number(v) for v in (found.value, found.low, found.high))]
+                row = [f"{name}@{comparison.k}", *_numbers(found)]
                 writer.writerow([model.name, f"{point.relevance_weight:g}", part, *row])
             if graded := point.annotation_ndcg:
-                row = [metrics.ANNOTATION_NDCG, *(_number(v) for v in (graded.value, graded.low, graded.high))]
+                row = [metrics.ANNOTATION_NDCG, *_numbers(graded)]
                 writer.writerow([model.name, f"{point.relevance_weight:g}", slices.ALL, *row])
     return stream.getvalue()
+
+
+def _headline_csv(comparison: Comparison) -> str:
+    """What one model has over another: paired, so that it does not follow from the models' own figures."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["what", "model", "over", "at", "relevance_weight", "metric", "value", "low", "high"])
+    subject = comparison.subject or ""
+    for gain in comparison.gains:
+        for name, found in gain.percent.items():
+            place = [gain.over, gain.at, _number(gain.relevance_weight)]
+            writer.writerow(["gain, percent", subject, *place, f"{name}@{comparison.k}", *_numbers(found)])
+    for gap in comparison.gaps:
+        for name, found in gap.share.items():
+            place = [gap.over, f"{gap.recall_kept:g} of its recall", _number(gap.relevance_weight.value)]
+            writer.writerow(["gap closed, share", subject, *place, f"{name}@{comparison.k}", *_numbers(found)])
+    for model in comparison.models:
+        for axis, found in model.area.items():
+            writer.writerow(["area", model.name, "", "", "", f"{axis}@{comparison.k}", *_numbers(found)])
+    for lead in comparison.areas:
+        row = ["area gain, percent", subject, lead.over, "", "", f"{lead.axis}@{comparison.k}"]
+        writer.writerow([*row, *_numbers(lead.percent)])
+    for floor in comparison.floors:
+        place = [ONE_HEAD, "", _number(floor.relevance_weight)]
+        row = ["difference", subject, *place, f"{floor.metric}@{comparison.k}"]
+        writer.writerow([*row, *_numbers(floor.difference)])
+    return stream.getvalue()
+
+
+def _numbers(found: Estimate) -> list[str]:
+    return [_number(value) for value in (found.value, found.low, found.high)]
 
 
 def _number(value: float | None) -> str:
@@ -168,7 +202,7 @@ def _markdown(comparison: Comparison) -> str:
         f"{summary(comparison)}.",
         sentences.rstrip(),
         picture,
-        markdown(comparison_sheets(comparison)),
+        markdown(list(comparison_sheets(comparison).values())),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -183,7 +217,7 @@ def _page(comparison: Comparison) -> str:
             summary=summary(comparison),
             sentences=headline_sentences(comparison),
             svg=frontier_svg(comparison),
-            sheets=comparison_sheets(comparison),
+            sheets=comparison_sheets(comparison).values(),
         )
         + "\n"
     )

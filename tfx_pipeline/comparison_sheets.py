@@ -32,17 +32,20 @@ _SPREAD: Final = (
 UNKNOWN: Final = "–"
 
 
-def comparison_sheets(comparison: Comparison) -> list[Sheet]:
-    """All tables in the order of reading; those that need models which were not compared are left out."""
-    sheets = [_main(comparison), _spread(comparison), *_by_slice(comparison)]
-    sheets += [_graded(comparison)] if comparison.data.annotated_triggers else []
-    rows = (
-        (comparison.gains, _headline),
-        (comparison.gaps, _gaps),
-        (comparison.areas, _frontiers),
-        (comparison.floors, _floors),
-    )
-    return sheets + [make(comparison) for some, make in rows if some]
+def comparison_sheets(comparison: Comparison) -> dict[str, Sheet]:
+    """All tables by what they are about, in the order of reading; what a comparison has no figures for is left out."""
+    made: dict[str, tuple[object, Callable[[Comparison], Sheet]]] = {
+        "metrics": (True, _main),
+        "spread": (True, _spread),
+        "recall_by_slice": (True, _recall_by_slice),
+        "relevance_by_slice": (True, _relevance_by_slice),
+        "graded": (comparison.data.annotated_triggers, _graded),
+        "gains": (comparison.gains, _headline),
+        "gaps": (comparison.gaps, _gaps),
+        "areas": (comparison.areas, _frontiers),
+        "floors": (comparison.floors, _floors),
+    }
+    return {name: make(comparison) for name, (some, make) in made.items() if some}
 
 
 def summary(comparison: Comparison) -> str:
@@ -141,27 +144,27 @@ def _spread(comparison: Comparison) -> Sheet:
     return Sheet(f"how widely they retrieve, K = {comparison.k}", header, rows, notes)
 
 
-def _by_slice(comparison: Comparison) -> list[Sheet]:
+def _recall_by_slice(comparison: Comparison) -> Sheet:
     data = comparison.data
     sizes = "items / triggers / pairs: " + ", ".join(
         f"{part} {data.slice_items[part]:,} / {data.slice_triggers[part]:,} / {data.slice_pairs[part]:,}"
         for part in slices.SLICES
     )
-    recall = tuple(
+    rows = tuple(
         (*named, *(plus_minus(point.slices[part][metrics.RECALL]) for part in slices.SLICES))
         for _, point, named in _rows(comparison)
     )
-    relevance = tuple(
+    return Sheet("recall by slice of the trigger", ("model", "dial", *slices.SLICES), rows, (sizes,))
+
+
+def _relevance_by_slice(comparison: Comparison) -> Sheet:
+    rows = tuple(
         (*named, *(plain(point.slices[part][axis]) for axis in AXES for part in slices.SLICES))
         for _, point, named in _rows(comparison)
     )
-    both = tuple(f"{_NAMES[axis].split()[0]}\n{part}" for axis in AXES for part in slices.SLICES)
-    return [
-        Sheet("recall by slice of the trigger", ("model", "dial", *slices.SLICES), recall, (sizes,)),
-        Sheet(
-            "relevance, topic match by slice of the trigger", ("model", "dial", *both), relevance, _judges(comparison)
-        ),
-    ]
+    header = tuple(f"{_NAMES[axis].split()[0]}\n{part}" for axis in AXES for part in slices.SLICES)
+    title = "relevance, topic match by slice of the trigger"
+    return Sheet(title, ("model", "dial", *header), rows, _judges(comparison))
 
 
 def _graded(comparison: Comparison) -> Sheet:

@@ -6,7 +6,6 @@ is served stays.
 """
 
 import dataclasses
-import hashlib
 import logging
 import tempfile
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from preprocessing.errors import UserError
+from preprocessing.manifest import manifest_digest
 from preprocessing.schema import MANIFEST
 from tfx_pipeline import blessed
 from tfx_pipeline.config import RunConfig
@@ -116,8 +116,7 @@ def find_served(workdir: Workdir, config: RunConfig) -> Served:
     digest = load_description(model).examples_digest
     places = [workdir.examples, *sorted(workdir.pipeline.glob("Preprocess/examples/*"), reverse=True)]
     for place in places:
-        manifest = place / MANIFEST
-        if manifest.is_file() and hashlib.sha256(manifest.read_bytes()).hexdigest() == digest:
+        if (place / MANIFEST).is_file() and manifest_digest(place) == digest:
             return Served(model, place, record if kept else None)
     raise UserError(
         f"the examples that version {version} was trained on are not in {workdir.root} any more, and without them new "

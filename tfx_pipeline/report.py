@@ -116,8 +116,8 @@ def collect(workdir: Workdir, config: RunConfig) -> Report:
     logger.info("asking the models for neighbours")
     models, warnings = _models(workdir, config)
     comparison = _or_missing(missing, "comparison", lambda: read_comparison(workdir.comparison))
-    if comparison is not None and comparison.data.items != manifest.num_items:
-        warnings.append("the comparison was made on other examples; run `mtmh compare` again")
+    if comparison is not None:
+        warnings += _stale(workdir, comparison)
     index = _or_missing(missing, "index", lambda: read_index(workdir, config))
     return Report(
         title=f"MTMH report: {workdir.root.absolute().name}",
@@ -132,6 +132,24 @@ def collect(workdir: Workdir, config: RunConfig) -> Report:
         warnings=tuple(warnings),
         missing=missing,
     )
+
+
+def _stale(workdir: Workdir, comparison: "Comparison") -> list[str]:
+    """What a comparison was made of that is not what is here now."""
+    from preprocessing.manifest import manifest_digest
+    from trainer.base import model_digest
+
+    if comparison.examples_digest != manifest_digest(workdir.examples):
+        return ["the comparison was made on other examples; run `mtmh compare` again"]
+    found = []
+    for name, digest in comparison.trained.items():
+        try:
+            if model_digest(workdir.model(name)) == digest:
+                continue
+        except OSError:
+            pass
+        found.append(f"the comparison is of another training of {name} than is here; run `mtmh compare` again")
+    return found
 
 
 def _or_missing(missing: dict[str, str], name: str, make: Callable[[], _T]) -> _T | None:
@@ -177,11 +195,12 @@ def _plain(value: Any) -> str:
 
 def _models(workdir: Workdir, config: RunConfig) -> tuple[Sheet, list[str]]:
     """The trained models with what they were trained on and how, and what is to be said of them."""
+    from preprocessing.manifest import manifest_digest
     from tfx_pipeline.compare import with_model
     from trainer.artefact import load_description
     from trainer.trained import what_differs
 
-    digest = hashlib.sha256((workdir.examples / MANIFEST).read_bytes()).hexdigest()
+    digest = manifest_digest(workdir.examples)
     rows, warnings = [], []
     for directory in sorted((workdir.root / "training").glob("*/model")):
         name = directory.parent.name

@@ -10,9 +10,7 @@ from tfx_pipeline.comparison_sheets import comparison_sheets, headline_sentences
 from tfx_pipeline.figures import frontier_svg
 from tfx_pipeline.report import Report
 from tfx_pipeline.report_curves import curves_sheet, curves_svg
-from tfx_pipeline.sheets import Sheet
 from trainer import slices
-from trainer.comparison import Comparison
 
 TEMPLATE: Final = "report.html.j2"
 _SLICES: Final = {
@@ -33,7 +31,7 @@ def render(report: Report) -> str:
     ]
     page = environment.from_string(source).render(
         report=report,
-        sheets=sheets_by_name(comparison) if comparison else {},
+        sheets=comparison_sheets(comparison) if comparison else {},
         summary=summary(comparison) if comparison else "",
         sentences=headline_sentences(comparison) if comparison else (),
         frontier=apart(frontier_svg(comparison), "f-") if comparison else "",
@@ -42,13 +40,6 @@ def render(report: Report) -> str:
         slice_names=_SLICES,
     )
     return page.strip() + "\n"
-
-
-def sheets_by_name(comparison: Comparison) -> dict[str, Sheet]:
-    """The tables of a comparison by what they are about."""
-    names = ["metrics", "spread", "recall_by_slice", "relevance_by_slice"]
-    names += [name for name in ("gains", "gaps", "areas", "floors") if getattr(comparison, name)]
-    return dict(zip(names, comparison_sheets(comparison), strict=True))
 
 
 def apart(svg: str, prefix: str) -> str:

@@ -1,6 +1,7 @@
 """Scores a trained model as it would be served; the CLI's ``evaluate`` and the RetrievalEvaluator both come here."""
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from trainer.config import EvaluateConfig
     from trainer.evaluate import Judge, Scores
     from trainer.model import ItemVectors
+
+logger = logging.getLogger("mtmh.evaluate")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +61,12 @@ def score_model(
     triggers = read_triggers(str(examples))
     if evaluation.max_triggers is not None:
         triggers = sample_triggers(triggers, evaluation.max_triggers, serving.seed)
+    if description.refit:
+        logger.warning(
+            "%s has learnt the rows after the split too (trainer.refit): what it is judged by here is no news to it; "
+            "its honest figures are those of the validation slice",
+            model_directory,
+        )
     annotations = read_annotations(str(examples))
     judge = make_judge(items, triggers, categories_seen=description.features.categories, annotations=annotations)
     exported = default_weight(description, serving)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import fcntl
-import hashlib
 import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,7 +45,7 @@ def tune_step(
       UserError: there is nothing to tune by, the model has no dial, another process is tuning here, or earlier trials
         are of another configuration or of other examples.
     """
-    from preprocessing.manifest import load_manifest
+    from preprocessing.manifest import load_manifest, manifest_digest
     from trainer.names import MODELS
     from trainer.variants import trainings
 
@@ -64,14 +63,13 @@ def tune_step(
     from trainer.search import Search
     from trainer.tune import LEFT_OPEN, SPACE, options_of, trial_of
 
-    digest = hashlib.sha256((workdir.examples / "manifest.json").read_bytes()).hexdigest()
     options = options_of(config.training)
     with _alone(workdir.tuning):
         search = Search(
             workdir.tuning / TRIALS,
             SPACE,
             first={name: LEFT_OPEN[name] if options[name] is None else options[name] for name in SPACE},
-            identity=options | {"examples": digest},
+            identity=options | {"examples": manifest_digest(workdir.examples)},
             seed=config.seed,
         )
         search.run(trial_of(workdir.examples, workdir.tuning, config.training), trials=trials, seconds=seconds)

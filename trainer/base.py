@@ -17,5 +17,10 @@ class Base:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of its description; raises ``OSError`` where that cannot be read."""
-        return hashlib.sha256((self.directory / DESCRIPTION).read_bytes()).hexdigest()
+        """`model_digest` of it."""
+        return model_digest(self.directory)
+
+
+def model_digest(directory: Path) -> str:
+    """SHA-256 of a trained model's description; raises ``OSError`` where that cannot be read."""
+    return hashlib.sha256((directory / DESCRIPTION).read_bytes()).hexdigest()

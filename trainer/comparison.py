@@ -182,6 +182,8 @@ class Comparison:
       above_until: setting of the dial, see `Above`.
       gains, gaps, areas, above, floors: empty where a model that they need was not compared.
       files: path of each file of the comparison, relative to its directory, by what it is.
+      examples_digest: SHA-256 of the manifest of the examples.
+      trained: `trainer.base.model_digest` of what was trained, by the name of the training.
     """
 
     k: int
@@ -199,6 +201,8 @@ class Comparison:
     above: tuple[Above, ...]
     floors: tuple[Floor, ...]
     files: dict[str, str] = dataclasses.field(default_factory=dict)
+    examples_digest: str = ""
+    trained: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def model(self, name: str) -> ModelResult:
         """The model of that name; raises `KeyError`."""

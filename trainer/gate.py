@@ -112,10 +112,12 @@ class Gate:
                 )
             )
         if blessed is not None:
-            theirs = self._draws(blessed, [0.0, dial])
+            # Each as it is served: a dial that was turned changes what people get as much as other vectors do.
+            settings = [0.0, blessed.relevance_weight]
+            theirs = self._draws(blessed, settings)
             checks += self._continuity(theirs[0], blessed)
-            for weight, mine, other in zip([0.0, dial], ours, theirs, strict=True):
-                checks += self._against(mine, other, weight)
+            for weight, mine, setting, other in zip([0.0, dial], ours, settings, theirs, strict=True):
+                checks += self._against(mine, weight, other, setting)
         return checks
 
     def recall(self, model: Snapshot) -> float | None:
@@ -187,9 +189,10 @@ class Gate:
             )
         ]
 
-    def _against(self, ours: _Table, theirs: _Table, dial: float) -> list[Check]:
+    def _against(self, ours: _Table, dial: float, theirs: _Table, their_dial: float) -> list[Check]:
         """The candidate against the last blessed model."""
         config = self._config
+        where = "here" if their_dial == dial else f"at its own dial, {their_dial:g}"
         compared = [
             (metrics.RECALL, slices.ALL, config.recall_margin, "gate.recall_margin"),
             *((metrics.RECALL, part, config.slice_margin, "gate.slice_margin") for part in _COMPARED_SLICES),
@@ -203,7 +206,7 @@ class Gate:
                 name,
                 part,
                 dial,
-                f"the last blessed model has {theirs[name, part][0]:.4f} here, {margin:g} of which may be lost",
+                f"the last blessed model has {theirs[name, part][0]:.4f} {where}, {margin:g} of which may be lost",
                 option,
             )
             for name, part, margin, option in compared

@@ -1,7 +1,6 @@
 """Trains a model on preprocessed examples."""
 
 import dataclasses
-import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from preprocessing import schema
 from preprocessing.errors import UserError
-from preprocessing.manifest import load_manifest
+from preprocessing.manifest import load_manifest, manifest_digest
 from preprocessing.read import Annotations, ItemTable, read_annotations, read_items, read_triggers
 from trainer.artefact import (
     FIRST_STAGE,
@@ -273,7 +272,7 @@ def _read(directory: Path, config: TrainingConfig) -> _Examples:
     count = config.loss.teacher_neighbours if teaches and config.loss.unseen_rows != 0 else 0
     return _Examples(
         directory=directory,
-        digest=hashlib.sha256((directory / schema.MANIFEST).read_bytes()).hexdigest(),
+        digest=manifest_digest(directory),
         items=items,
         catalogue=catalogue,
         annotations=graded.select(~graded.held_out),

@@ -43,6 +43,7 @@ def make_whole(root):
     manifest = (workdir.examples / "manifest.json").read_text()
     write_examples(
         workdir.examples, items, checkerboard_events(), checkerboard_events(events=40, seed=1), shards=1,
+        annotations=[(0, 2, 1.0, True), (0, 9, 0.0, True), (1, 4, 0.5, False)],
     )  # fmt: skip
     document = json.loads((workdir.examples / "manifest.json").read_text())
     document["config"] = json.loads(manifest)["config"]

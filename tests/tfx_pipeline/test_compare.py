@@ -103,6 +103,25 @@ def test_learns_what_is_known_of_the_checkerboard(compared):
     assert relevance[1.0] > relevance[0.0]
 
 
+def test_what_one_model_has_over_another_is_a_table_of_its_own(compared):
+    workdir = compared[0]
+    comparison = read_comparison(workdir.comparison)
+    rows = list(csv.DictReader((workdir.comparison / FILES["headline"]).open()))
+    found = {(row["what"], row["over"] or row["model"], row["at"], row["metric"]): row for row in rows}
+    gain = next(gain for gain in comparison.gains if (gain.over, gain.at) == ("one_head", "dial 0"))
+    row = found["gain, percent", "one_head", "dial 0", "recall@5"]
+    assert (row["model"], row["relevance_weight"]) == ("mtmh", "0")
+    assert float(row["value"]) == pytest.approx(gain.percent["recall"].value, rel=1e-5)
+    assert float(row["low"]) <= float(row["value"]) <= float(row["high"])
+    area = comparison.model("one_head").area["relevance"].value
+    assert float(found["area", "one_head", "", "relevance@5"]["value"]) == pytest.approx(area, rel=1e-5)
+    lead = next(lead for lead in comparison.areas if (lead.over, lead.axis) == ("one_head", "relevance"))
+    shown = float(found["area gain, percent", "one_head", "", "relevance@5"]["value"])
+    assert shown == pytest.approx(lead.percent.value, rel=1e-5)
+    assert sum(row["what"] == "gap closed, share" for row in rows) == 2 * len(comparison.gaps)
+    assert sum(row["what"] == "difference" for row in rows) == len(comparison.floors)
+
+
 def test_tensorboard_has_a_run_for_each_model_and_a_picture(compared):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -131,6 +150,7 @@ def test_trainings_that_fit_are_kept_and_figures_stay(compared):
         ([], []),
         (["evaluate.max_triggers=9", "evaluate.bootstrap_resamples=9", "trainer.tensorboard=false"], []),
         (["trainer.warm_start=true"], []),  # a comparison begins with nothing
+        (["trainer.refit=true"], []),  # and nobody learns what all are judged by
         (["loss.align=0.2"], ["mtmh"]),  # the others have no such loss
         (["trainer.epochs=2"], ["one_head", "mtmh"]),
         (["seed=1"], ["one_head", "mtmh"]),
@@ -142,6 +162,19 @@ def test_another_configuration_trains_anew_what_it_changes(compared, monkeypatch
     monkeypatch.setattr(steps, "train_step", lambda workdir, config: asked.append(config.model.name))
     train_missing(compared[0], load_config(None, [*SMALL, *overrides]), pick_models(MODELS))
     assert asked == trained
+
+
+def test_figures_of_what_has_learnt_the_rows_that_judge_it_come_with_a_warning(compared, tmp_path, caplog):
+    workdir = Workdir(tmp_path / "copy")
+    shutil.copytree(compared[0].root, workdir.root)
+    said = "has learnt the rows after the split too (trainer.refit)"
+    with caplog.at_level("WARNING", logger="mtmh"):
+        assert cli.main(["evaluate", "--workdir", str(workdir.root)]) == 0
+        assert said not in caplog.text
+        path = workdir.model("mtmh") / "model.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"refit": True}))
+        assert cli.main(["evaluate", "--workdir", str(workdir.root)]) == 0
+    assert said in caplog.text
 
 
 def test_two_models_are_trained_as_their_parts_and_put_together(compared, monkeypatch):

@@ -27,7 +27,7 @@ def comparison():
 
 
 def sheet(comparison, title):
-    (found,) = [sheet for sheet in comparison_sheets(comparison) if title in sheet.title]
+    (found,) = [sheet for sheet in comparison_sheets(comparison).values() if title in sheet.title]
     return {(row[: found.words] if found.words > 1 else row[0]): row[found.words :] for row in found.rows}
 
 
@@ -40,7 +40,7 @@ def test_cells():
 
 
 def test_main_table_shows_the_dial_at_its_ends_and_by_default(comparison):
-    (main, *_) = comparison_sheets(comparison)
+    main = comparison_sheets(comparison)["metrics"]
     rows = [row[:2] for row in main.rows]
     assert rows == [
         ("popularity", ""), ("content only", ""), ("one head, ids + content", ""),
@@ -86,7 +86,7 @@ def test_headline_in_words(comparison):
 
 def test_tables_without_what_they_need_are_left_out():
     few = compare(toy.CONTENDERS[:2], toy.judge(), toy.CONFIG, toy.SEED)
-    titles = [sheet.title for sheet in comparison_sheets(few)]
+    titles = [sheet.title for sheet in comparison_sheets(few).values()]
     assert len(titles) == 4
     assert not headline_sentences(few)
 
@@ -217,10 +217,10 @@ def test_held_out_annotations_have_a_table_and_rows(comparison, tmp_path):
     )
     cells = ("0.876±.050",)
     wanted = {("MTMH", "0"): cells, ("MTMH", "0.42"): cells, ("MTMH", "1"): cells}
-    (shown,) = [sheet for sheet in comparison_sheets(found) if "annotations" in sheet.title]
+    (shown,) = [sheet for sheet in comparison_sheets(found).values() if "annotations" in sheet.title]
     assert {row[:2]: row[2:] for row in shown.rows} == wanted
     assert "7 triggers" in shown.notes[1]
-    assert not any("annotations" in sheet.title for sheet in comparison_sheets(comparison))
+    assert "graded" not in comparison_sheets(comparison)
     write_comparison(tmp_path, found)
     rows = (tmp_path / FILES["csv"]).read_text().splitlines()
     assert "mtmh,0.42,all,annotation_ndcg,0.8765,0.8,0.9" in rows

@@ -95,6 +95,7 @@ def test_shows_what_is_there(whole):
         "used 900 (90.0 %)", "dead letters 40 (4.0 %)", "bad timestamp 30", "user cap 60", "0.9750", "0.9991",
         "MTMH at dial 0 over one head", "one head, ids + content, dial 0", "MTMH, dial 0.32 (default)",
         "content only", "as configured below", "index: leaves", "tensorflow 2.16",
+        "how held-out annotations are ranked", "1 triggers, ± over them",
     ):  # fmt: skip
         assert words in text, words
     manifest = json.loads((workdir.examples / "manifest.json").read_text())
@@ -158,6 +159,23 @@ def test_a_model_of_other_examples_is_warned_of(whole, tmp_path):
     assert {row[0]: row[1] for row in found.models.rows} == {
         "mtmh": "trained on other examples", "one_head": "as configured below",
     }  # fmt: skip
+
+
+def test_a_comparison_of_something_else_is_warned_of(whole, tmp_path):
+    workdir = Workdir(tmp_path / "stale")
+    shutil.copytree(whole[0].root, workdir.root)
+    assert not collect(workdir, load_config(None, SMALL)).warnings
+    model, manifest = workdir.model("one_head") / "model.json", workdir.examples / "manifest.json"
+    model.write_text(json.dumps(json.loads(model.read_text()) | {"epochs": 99}))
+    (warning,) = collect(workdir, load_config(None, SMALL)).warnings
+    assert warning == "the comparison is of another training of one_head than is here; run `mtmh compare` again"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"num_users": 99}))
+    assert any(
+        "comparison was made on other examples" in found
+        for found in collect(workdir, load_config(None, SMALL)).warnings
+    )
+    shutil.rmtree(workdir.comparison)
+    assert not any("comparison" in found for found in collect(workdir, load_config(None, SMALL)).warnings)
 
 
 def test_newest_version_and_its_dial(tmp_path):

@@ -98,6 +98,20 @@ def test_rows_after_the_split_that_are_not_like_those_before_are_refused_on_the_
     assert failed(gate(validation_recall=None).judge(snapshot(), None, 0.95)) == []
 
 
+def test_a_dial_that_was_turned_is_judged_as_people_would_see_it():
+    """Its relevance head tells colours, its engagement head anything but: the dial decides what is answered."""
+    heads = ItemVectors(
+        vectors(BAD).engagement_trigger, vectors(BAD).engagement_candidate, snapshot().vectors.relevance
+    )
+    before, after = (snapshot(vectors=heads, relevance_weight=dial, recall=None) for dial in (1.0, 0.0))
+    judged = gate(validation_recall=None, over_popularity=0.0, min_recall=0.0, min_relevance=-1.0)
+    checks = judged.judge(after, before, 0.95)
+    assert (metrics.RELEVANCE, "gate.relevance_margin") in failed(checks)
+    assert any("at its own dial, 1" in check.reason() for check in checks if not check.passed)
+    assert failed(judged.judge(before, after, 0.95)) == []
+    assert failed(judged.judge(after, after, 0.95)) == []
+
+
 def test_a_model_that_is_worse_than_the_last_blessed_one_is_refused_by_slice():
     checks = gate(validation_recall=None, over_popularity=0.0, min_relevance=-1.0).judge(
         snapshot(BAD), snapshot(), 0.95
