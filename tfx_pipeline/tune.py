@@ -61,14 +61,14 @@ def tune_step(
             "split.validation_users and split.validation_quantile, and preprocess again"
         )
     from trainer.search import Search
-    from trainer.tune import LEFT_OPEN, SPACE, options_of, trial_of
+    from trainer.tune import SPACE, options_of, start_of, trial_of
 
     options = options_of(config.training)
     with _alone(workdir.tuning):
         search = Search(
             workdir.tuning / TRIALS,
             SPACE,
-            first={name: LEFT_OPEN[name] if options[name] is None else options[name] for name in SPACE},
+            first=lambda: start_of(workdir.examples, config.training),
             identity=options | {"examples": manifest_digest(workdir.examples)},
             seed=config.seed,
         )
@@ -95,10 +95,14 @@ def _alone(directory: Path) -> Iterator[None]:
 
 
 def best_yaml(config: RunConfig, best: "TrialResult", workdir: Workdir) -> str:
-    """A configuration for ``--config``: what ``config`` sets apart from the defaults, with a trial's options."""
-    values = _flat(dataclasses.asdict(config)) | best.options
+    """A configuration for ``--config``: what ``config`` sets apart from the defaults, with a trial's options.
+
+    The first trial has none of its own: it is ``config`` as it stands.
+    """
+    options = best.options if best.number else {}
+    values = _flat(dataclasses.asdict(config)) | options
     defaults = {name: key.default for name, key in typed_yaml.keys_of(RunConfig).items()}
-    kept = {name: values[name] for name in defaults if name in best.options or values[name] != defaults[name]}
+    kept = {name: values[name] for name in defaults if name in options or values[name] != defaults[name]}
     stream = io.StringIO()
     stream.write(
         f"# Trial {best.number} of `mtmh tune`, frontier area {best.score:.5f} on the validation slice.\n"
@@ -148,7 +152,7 @@ def trials_sheet(results: "Sequence[TrialResult]", k: int) -> "Sheet":
         ),
         notes=(
             "all on the validation slice, recall, relevance and topic match at dial 0",
-            "trial 0 is the configuration as it stands",
+            "trial 0 is the configuration as it stands, with what the data decide where it leaves an option open",
             *([f"{ended} more were ended early"] if ended else []),
         ),
     )

@@ -163,6 +163,11 @@ class MTMHModel(tfrs.Model):
             raise RuntimeError("call prepare_training before fit")
         return self._sampler
 
+    @property
+    def suited(self) -> dict[str, float]:
+        """What options by full name stand at that a configuration may leave to the data; after `prepare_training`."""
+        return {"loss.align": self._terms.get(ALIGN, 0.0), "model.id_dropout": self._id_dropout}
+
     def temperatures(self) -> dict[str, float]:
         """The learned temperatures, by name."""
         return {layer.name: float(layer.value) for layer in self._temperatures()}

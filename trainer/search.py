@@ -85,7 +85,7 @@ class Search:
         self,
         path: Path,
         space: Mapping[str, Distribution],
-        first: Mapping[str, float],
+        first: Callable[[], Mapping[str, float]],
         identity: Mapping[str, Any],
         seed: int,
     ) -> None:
@@ -94,7 +94,7 @@ class Search:
         Args:
           path: SQLite file.
           space: ranges of the options by their names.
-          first: values of the first trial, moved into the ranges.
+          first: gives the values of the first trial, which are moved into the ranges; asked where a search begins.
           identity: what makes trials comparable, by name; plain values. A file of another identity is refused.
           seed: of all suggestions.
 
@@ -120,7 +120,7 @@ class Search:
             elif found != wanted:
                 raise UserError(f"{path} is of another tuning: {_difference(found, wanted)}; {self._move_away}")
             if not self._study.trials:
-                self._study.enqueue_trial({name: nearest(space[name], value) for name, value in first.items()})
+                self._study.enqueue_trial({name: nearest(space[name], value) for name, value in first().items()})
         except (sqlalchemy.exc.DatabaseError, RuntimeError, KeyError) as error:
             raise UserError(f"{path} is damaged ({str(error).splitlines()[0]}); {self._move_away}") from error
 

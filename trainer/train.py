@@ -187,6 +187,17 @@ def choose(
     return choice
 
 
+def suited_options(examples: Path, config: TrainingConfig) -> dict[str, float]:
+    """What the first stage of `train` would take for options that ``config`` may leave to the data, by full name.
+
+    Raises:
+      UserError: as `train`.
+    """
+    config = as_variant(config)
+    model, _ = _build(_read(examples, config), [schema.PAIRS], config)
+    return model.suited
+
+
 def _choose(
     data: "_Examples",
     output: Path,

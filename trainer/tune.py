@@ -14,12 +14,11 @@ from preprocessing.errors import UserError
 from trainer import metrics
 from trainer.choice import Choice, frontier_area
 from trainer.config import TrainingConfig
-from trainer.density import MOST_ALIGN, MOST_ID_DROPOUT
 from trainer.evaluate import Scores
 from trainer.loop import CHECKPOINTS, DivergedError
 from trainer.search import Distribution, Objective, Options, PrunedError, Report
 from trainer.tensorboard import LOGS, write_outcome
-from trainer.train import choose
+from trainer.train import choose, suited_options
 from trainer.variants import as_variant
 
 SPACE: Final[Mapping[str, Distribution]] = {
@@ -32,11 +31,16 @@ SPACE: Final[Mapping[str, Distribution]] = {
 }
 """Ranges of the tuned options by full name."""
 
-LEFT_OPEN: Final[Mapping[str, float]] = {"loss.align": MOST_ALIGN, "model.id_dropout": MOST_ID_DROPOUT}
-"""Where the first trial starts with an option that the configuration leaves open."""
-
 FIGURES: Final = (metrics.RECALL, metrics.RELEVANCE, metrics.TOPIC_MATCH)
 """Metrics at dial 0 that are kept with a trial."""
+
+
+def start_of(examples: Path, config: TrainingConfig) -> dict[str, float]:
+    """What the first trial stands for in the search: the configuration, what it leaves open as the data decide it."""
+    options = options_of(config)
+    if any(options[name] is None for name in SPACE):
+        options |= {name: value for name, value in suited_options(examples, config).items() if options[name] is None}
+    return {name: options[name] for name in SPACE}
 
 
 def with_options(config: TrainingConfig, options: Options) -> TrainingConfig:
@@ -70,8 +74,9 @@ def trial_directory(directory: Path, number: int) -> Path:
 def trial_of(examples: Path, directory: Path, config: TrainingConfig) -> Objective:
     """The objective of the search: area under the frontier of recall and relevance on the validation slice.
 
-    A trial is the first stage of a training, see `trainer.train`. Where it was interrupted it goes on from its last
-    epoch. Each leaves a row of TensorBoard's HParams page; checkpoints of finished trials are removed.
+    A trial is the first stage of a training, see `trainer.train`. The first is the configuration as it stands: what it
+    leaves to the data stays open. Where a trial was interrupted it goes on from its last epoch. Each leaves a row of
+    TensorBoard's HParams page; checkpoints of finished trials are removed.
 
     Args:
       examples: output of the preprocessing, with a validation slice.
@@ -80,7 +85,8 @@ def trial_of(examples: Path, directory: Path, config: TrainingConfig) -> Objecti
     """
 
     def objective(number: int, options: Options, report: Report) -> tuple[float, dict[str, float | None]]:
-        output, trial = trial_directory(directory, number), with_options(config, options)
+        output, shown = trial_directory(directory, number), with_options(config, options)
+        trial = shown if number else config
         seen: list[Choice] = []
 
         def watch(epoch: int, scores: Sequence[Scores]) -> None:
@@ -91,13 +97,15 @@ def trial_of(examples: Path, directory: Path, config: TrainingConfig) -> Objecti
             choice = choose(examples, output, trial, resume=True, watch=watch)
         except (PrunedError, DivergedError) as error:
             if seen and trial.trainer.tensorboard:
-                write_outcome(output / LOGS, as_variant(trial), seen[-1])
+                write_outcome(output / LOGS, as_variant(shown), seen[-1])
             _clear(output)
             raise PrunedError(str(error)) from error
         finally:
             # Keras keeps hold of the graphs of earlier models.
             tf.keras.backend.clear_session()
             gc.collect()
+        if trial != shown and trial.trainer.tensorboard:
+            write_outcome(output / LOGS, as_variant(shown), choice)  # the page's scales need numbers
         _clear(output)
         first = choice.scores[0].values
         return _area(choice.scores), {name: first[name] for name in FIGURES} | {"epochs": choice.epochs}

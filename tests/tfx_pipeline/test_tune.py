@@ -16,9 +16,9 @@ from tfx_pipeline import cli
 from tfx_pipeline.config import RunConfig, load_config
 from tfx_pipeline.tune import BEST, TRIALS, best_yaml, sentence, tune_step
 from tfx_pipeline.workdir import Workdir
-from trainer.search import TrialResult
-from trainer.train import choose
-from trainer.tune import LEFT_OPEN, SPACE, options_of
+from trainer.search import TrialResult, nearest
+from trainer.train import choose, suited_options
+from trainer.tune import SPACE, options_of
 
 SMALL = [
     "model.dimension=32", "model.hidden=16", "model.text_buckets=64", "model.text_tokens=6",
@@ -67,8 +67,9 @@ def test_prints_the_trials_and_what_to_do_with_them(tuned):
     assert [row[0] for row in rows] == [str(result.number) for result in results]
     assert rows[0][1] == f"{results[0].score:.5f}"
     first = next(row for row in rows if row[0] == "0")
-    options = options_of(workdir.load_config(None, []).training) | LEFT_OPEN
-    assert first[5:] == [f"{options[name]:g}" for name in SPACE]
+    training = workdir.load_config(None, []).training
+    options = options_of(training) | suited_options(workdir.examples, training)
+    assert first[5:] == [f"{nearest(SPACE[name], options[name]):.3g}" for name in SPACE]
     assert f"train with them: mtmh train --workdir {workdir.root} --config {workdir.tuning / BEST}" in lines
     assert f"look at all trials: tensorboard --logdir {workdir.tuning}" in lines
 
@@ -78,7 +79,8 @@ def test_best_yaml_is_the_run_s_configuration_with_the_best_options(tuned, tmp_p
     best = results[0]
     found = load_config(str(workdir.tuning / BEST))
     base = workdir.load_config(None, [])
-    assert options_of(found.training) == options_of(base.training) | best.options
+    own = best.options if best.number else {}
+    assert options_of(found.training) == options_of(base.training) | own
     assert (found.features, found.split, found.retrieval) == (base.features, base.split, base.retrieval)
     assert set(best.options) == set(SPACE)
     # The figure is what a training with it finds.
@@ -160,6 +162,11 @@ def test_a_configuration_of_the_best_carries_what_is_set_apart_from_the_defaults
     assert set(yaml.safe_load(text)) == {"input", "teacher", "loss"}
     assert yaml.safe_load(text)["loss"] == {"relevance": 0.5, "align": 0.01}
     assert RunConfig().input.events == ()
+    # The first trial is the configuration itself: what that leaves to the data stays open.
+    text = best_yaml(
+        RunConfig(), TrialResult(0, {"loss.align": 0.01, "loss.relevance": 0.5}, 0.25, {}), Workdir(tmp_path)
+    )
+    assert yaml.safe_load(text) in (None, {})
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ FIRST = {"a.rate": 0.5, "a.size": 64}
 
 
 def open_search(path, *, first=FIRST, identity=None, seed=0, space=SPACE):
-    return Search(path / "trials.db", space, first, identity or {"data": "x"}, seed)
+    return Search(path / "trials.db", space, lambda: first, identity or {"data": "x"}, seed)
 
 
 def score_of(options):

@@ -10,7 +10,7 @@ from trainer.choice import Choice
 from trainer.config import TrainingConfig
 from trainer.loop import CHECKPOINTS, DivergedError
 from trainer.search import OutOfTimeError, PrunedError, nearest
-from trainer.tune import LEFT_OPEN, SPACE, options_of, trial_directory, trial_of, with_options
+from trainer.tune import SPACE, options_of, start_of, trial_directory, trial_of, with_options
 
 LOGGED = changed(SMALL, trainer={"tensorboard": True})
 OPTIONS = {"loss.relevance": 0.7, "model.dimension": 48}
@@ -79,11 +79,30 @@ def test_nothing_to_tune_by(tmp_path, monkeypatch):
         trial_of(tmp_path, tmp_path, SMALL)(0, OPTIONS, lambda *_: None)
 
 
+def test_the_first_trial_is_the_configuration_as_it_stands(tmp_path, monkeypatch):
+    training = ActedTraining(monkeypatch)
+    for number in (0, 1):
+        trial_of(tmp_path, tmp_path, LOGGED)(number, OPTIONS, lambda *_: None)
+    assert [config.loss.relevance for _, config in training.calls] == [LOGGED.loss.relevance, 0.7]
+    assert training.calls[0][1] == LOGGED
+
+
+def test_the_search_starts_where_the_data_put_what_is_left_open(tmp_path, monkeypatch):
+    data = {"loss.align": 0.0096, "model.id_dropout": 0.119}
+    monkeypatch.setattr("trainer.tune.suited_options", lambda *_: data)
+    open_config = changed(LOGGED, loss={"align": None}, model={"id_dropout": None})
+    start = start_of(tmp_path, changed(open_config, model={"id_dropout": 0.4}))
+    assert (start["loss.align"], start["model.id_dropout"]) == (0.0096, 0.4)
+    assert start.keys() == SPACE.keys()
+    monkeypatch.setattr("trainer.tune.suited_options", lambda *_: pytest.fail("nothing is open"))
+    assert start_of(tmp_path, changed(open_config, model={"id_dropout": 0.4}, loss={"align": 0.3}))["loss.align"] == 0.3
+
+
 def test_every_range_is_of_an_option_and_holds_its_default():
     options = options_of(TrainingConfig())
     for name, distribution in SPACE.items():
-        start = LEFT_OPEN[name] if options[name] is None else options[name]
-        assert nearest(distribution, start) == start, name
+        start = options[name]
+        assert start is None or nearest(distribution, start) == start, name
         bounds = {name: distribution.low}, {name: distribution.high}
         for bound in bounds:  # the options admit them
             found = options_of(with_options(TrainingConfig(), bound))
