@@ -47,8 +47,9 @@ class Split:
 def find_split(times: Counts, config: SplitConfig) -> Split:
     """The configured split of a log whose rows have these times.
 
-    Without rows before the split there is nothing to hold out, and both times are the same; what began before there
-    were rows began then.
+    Without rows before the split there is nothing to hold out, and both times are the same. So they are where one moment
+    has all of those rows, and holding out everybody's would leave none to learn from. What began before there were rows
+    began then.
 
     Raises:
       UserError: ``split.time`` is no time.
@@ -56,6 +57,8 @@ def find_split(times: Counts, config: SplitConfig) -> Split:
     split_time = quantile(times, config.quantile) if config.time is None else parse_split_time(config.time)
     early = _before(times, split_time)
     validation_time = quantile(early, config.validation_quantile) if len(early[0]) else split_time
+    if len(early[0]) and validation_time <= early[0].min() and config.validation_users >= 1.0:
+        validation_time = split_time
     parts = (_before(times, validation_time), early, times)
     first, second, third = (quantile(part, 1.0 - RECENT_SHARE) if len(part[0]) else validation_time for part in parts)
     return Split(validation_time, split_time, (first, second, third))

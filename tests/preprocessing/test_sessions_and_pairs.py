@@ -214,6 +214,10 @@ def test_the_validation_slice_is_a_share_of_the_times_before_the_split():
     assert find_split(times, SplitConfig(time="20", validation_quantile=0.75)) == Split(15.0, 20.0, (13.0, 18.0, 90.0))
     assert find_split(times, SplitConfig(time="0")) == Split(0.0, 0.0, (0.0, 0.0, 90.0))
     assert find_split(count_values(np.zeros(9)), SplitConfig()) == Split(0.0, 0.0, (0.0, 0.0, 0.0))
+    # A moment that has all rows before the split is not held out of all users: something is to be learnt from.
+    days = count_values(np.repeat([1.0, 2.0], [85, 15]))
+    assert find_split(days, SplitConfig()) == Split(2.0, 2.0, (1.0, 1.0, 2.0))
+    assert find_split(days, SplitConfig(validation_users=0.5)).validation_time == 1.0
 
 
 def test_what_is_recent_is_counted_at_the_end_of_each_period():
