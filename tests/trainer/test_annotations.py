@@ -13,6 +13,7 @@ from tests.trainer.toys import SMALL, changed, checkerboard_events, checkerboard
 from trainer import metrics
 from trainer.annotated import mean_ndcg, ndcg_by_trigger
 from trainer.artefact import load_model
+from trainer.config import LossConfig
 from trainer.names import BLEND
 from trainer.recommender import VectorRecommender
 from trainer.train import _build, _read, train
@@ -28,7 +29,8 @@ GRADED = [
 ]
 CONFIG = changed(SMALL, trainer={"epochs": 24})
 _WEIGHT = 4.0
-"""Grades and teacher contradict each other on every pair: with a weight of 1 the teacher's sharper loss has its way."""
+"""Grades and teacher contradict each other on every pair: it takes more than the default for grades to have their way."""
+_DEFAULT = LossConfig().annotations
 
 
 def write(directory, annotations=GRADED):
@@ -46,9 +48,9 @@ def examples(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def recommenders(examples, tmp_path_factory):
-    """Trained with the annotations, and without."""
+    """Trained with the annotations, by their default weight too, and without."""
     found = {}
-    for weight in (_WEIGHT, 0.0):
+    for weight in (_WEIGHT, _DEFAULT, 0.0):
         output = tmp_path_factory.mktemp("trained")
         result = train(examples, output, changed(CONFIG, loss={"annotations": weight}))
         vectors = load_model(result.model, read_items(str(examples)))[0].embed_catalogue()
@@ -67,6 +69,7 @@ def test_held_out_pairs_follow_the_grades_against_the_teacher(examples, recommen
         cosine = recommender.score_pairs(held_out.trigger, held_out.item, 1.0)
         lead[weight] = cosine[graded_high & ~same_colour].mean() - cosine[~graded_high & same_colour].mean()
     assert lead[0.0] < -0.2  # with the teacher alone colours decide
+    assert lead[_DEFAULT] > lead[0.0] + 0.3  # most of the way to where neither does
     assert lead[_WEIGHT] > 0.2
 
 
