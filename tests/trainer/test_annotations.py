@@ -29,7 +29,7 @@ GRADED = [
 ]
 CONFIG = changed(SMALL, trainer={"epochs": 24})
 _WEIGHT = 4.0
-"""Grades and teacher contradict each other on every pair: it takes more than the default for grades to have their way."""
+"""Grades and teacher contradict each other on every pair: it takes more than the default for the grades to win."""
 _DEFAULT = LossConfig().annotations
 
 
