@@ -280,8 +280,10 @@ class TrainingLoop:
         staging.replace(self._state_file)
         current = {f"last-{self._state.epoch}", f"best-{self._state.best_epoch}"}
         for path in self._directory.iterdir():
-            if path.stem not in current and path != self._state_file:
-                path.unlink()
+            if path.is_dir():  # TensorFlow's own, of a write that was killed
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.stem not in current and path != self._state_file:
+                path.unlink(missing_ok=True)
 
     # --- what people see ----------------------------------------------------------------------------------------
 

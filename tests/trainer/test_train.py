@@ -190,6 +190,20 @@ def test_resumed_training_ends_like_an_uninterrupted_one(board, trained, tmp_pat
     assert states[0] == states[1]
 
 
+def test_what_a_killed_write_of_a_checkpoint_leaves_is_cleared_away(board, tmp_path, monkeypatch):
+    config = changed(SMALL, trainer=ONE_STEP | {"epochs": 2, "patience": 2})
+    with monkeypatch.context() as patch:
+        interrupt(patch, "_save_state", 1)
+        with pytest.raises(KilledError):
+            train(board, tmp_path, config)
+    directory = tmp_path / "checkpoints" / "training"
+    (directory / "last-2_temp").mkdir()
+    (directory / "last-2_temp" / "x").write_bytes(b"half")
+    train(board, tmp_path, config, resume=True)
+    assert json.loads((directory / "state.json").read_text())["state"]["epoch"] == 2
+    assert not [path for path in directory.iterdir() if path.is_dir()]
+
+
 def test_resume_refuses_another_configuration_other_examples_and_damage(board, tmp_path):
     config = changed(SMALL, trainer=ONE_STEP)
     output = tmp_path / "out"
