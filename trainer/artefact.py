@@ -93,6 +93,8 @@ class ModelDescription:
         stage, and the weights, unless refit, from rows before the other.
       warm_start: what the training began with; None: with nothing.
       code: which sources trained it, see `preprocessing.sources_hash`; empty where that is not known.
+      k: K of the recall and relevance that epochs and dial were chosen by; None without a validation slice, or where
+        that is not known.
     """
 
     features: FeaturesConfig
@@ -113,6 +115,7 @@ class ModelDescription:
     split_time: float | None = None
     warm_start: WarmStart | None = None
     code: str = ""
+    k: int | None = None
 
 
 def save_model(

@@ -18,6 +18,7 @@ from trainer.averaging import AveragedWeights
 from trainer.batches import Batches
 from trainer.checkpoint import read_checkpoint
 from trainer.config import TrainingConfig
+from trainer.deciding import deciding_options
 from trainer.distribution import distribution
 from trainer.evaluate import Scores
 from trainer.model import JOINT, MTMHModel
@@ -214,7 +215,9 @@ class TrainingLoop:
     # --- checkpoints --------------------------------------------------------------------------------------------
 
     def _identity(self) -> str:
-        return json.dumps(dataclasses.asdict(self._config) | {"examples": self._examples}, sort_keys=True)
+        """Names what a checkpoint may be resumed with; of what the epochs were chosen by, their number is enough."""
+        options = deciding_options(self._config, validated=self._judge is not None)
+        return json.dumps(options | {"examples": self._examples, "epochs": self._epochs}, sort_keys=True)
 
     def _weights(self, kind: str, epoch: int) -> Path:
         return self._directory / f"{kind}-{epoch}"

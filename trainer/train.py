@@ -152,6 +152,7 @@ def _train(
         split_time=manifest.split_time,
         warm_start=began,
         code=trainer_version(),
+        k=None if choice is None else config.evaluate.k,
     )
 
     def write() -> None:

@@ -130,6 +130,7 @@ def test_trainings_that_fit_are_kept_and_figures_stay(compared):
     [
         ([], []),
         (["evaluate.max_triggers=9", "evaluate.bootstrap_resamples=9", "trainer.tensorboard=false"], []),
+        (["evaluate.k=4", "trainer.patience=2"], []),  # nothing was chosen: there is no validation slice
         (["trainer.warm_start=true"], []),  # a comparison begins with nothing
         (["loss.align=0.2"], ["mtmh"]),  # the others have no such loss
         (["trainer.epochs=2"], ["one_head", "mtmh"]),

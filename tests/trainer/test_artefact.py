@@ -47,6 +47,7 @@ def built(name="mtmh", seed=3):
         dial=(DialPoint(0.0, 0.5, 0.25), DialPoint(1.0, 0.25, None)),
         refit=False,
         quota_dial=(DialPoint(0.0, 0.5, 0.25), DialPoint(0.5, 0.375, 0.5)),
+        k=50,
     )
     return model, description
 
@@ -109,6 +110,15 @@ def test_saving_replaces_and_leaves_nothing_behind(copy):
     save_model(copy, model, description, ITEMS)
     assert load_description(copy).seed == 4
     assert [path.name for path in copy.parent.iterdir()] == ["model"]
+
+
+def test_a_description_without_what_came_later_still_loads(copy):
+    path = copy / "model.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    for name in ("code", "k"):
+        del document[name]
+    path.write_text(json.dumps(document), encoding="utf-8")
+    assert (load_description(copy).code, load_description(copy).k) == ("", None)
 
 
 def test_missing_model_names_the_command(tmp_path):

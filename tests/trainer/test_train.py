@@ -115,7 +115,7 @@ def test_description_tells_the_dial_of_the_kept_weights(trained):
         "relevance": trained.result.scores.values[metrics.RELEVANCE],
     }
     assert dial[-1]["relevance"] > dial[0]["relevance"] - 0.01  # both are near the best that there is
-    assert document["epochs"] == trained.result.epochs
+    assert (document["epochs"], document["k"]) == (trained.result.epochs, 7)
 
 
 def test_tensorboard_has_every_loss_and_metric_by_epoch(trained):
@@ -210,6 +210,8 @@ def test_resume_refuses_another_configuration_other_examples_and_damage(board, t
     train(board, output, config)
     with pytest.raises(UserError, match=r"another configuration.*without --resume"):
         train(board, output, changed(config, seed=7), resume=True)
+    with pytest.raises(UserError, match="another configuration"):
+        train(board, output, changed(config, evaluate={"k": 3}), resume=True)  # another epoch may be best at this K
     other = write_examples(
         tmp_path / "other", checkerboard_items(), checkerboard_events(seed=3), checkerboard_events(events=9, seed=4)
     )
@@ -218,6 +220,8 @@ def test_resume_refuses_another_configuration_other_examples_and_damage(board, t
     before = (output / "model" / "model.json").read_bytes()
     train(board, output, config, resume=True)  # nothing left to do
     assert (output / "model" / "model.json").read_bytes() == before
+    shown = {"tail_share": 0.3, "max_triggers": 9, "bootstrap_resamples": 9}
+    train(board, output, changed(config, trainer={"tensorboard": True}, evaluate=shown), resume=True)
     state = output / "checkpoints" / "training" / "state.json"
     whole = state.read_text()
     for broken in (whole[: len(whole) // 2], "[]", "{}"):
@@ -322,7 +326,9 @@ def test_without_a_validation_slice_all_epochs_are_trained(tmp_path, caplog):
     result = train(examples, tmp_path / "out", config)
     assert (result.epochs, result.scores) == (2, None)
     assert "training for 2 epochs; split.validation_users" in caplog.text
-    assert json.loads((result.model / "model.json").read_text())["dial"] == []
+    description = json.loads((result.model / "model.json").read_text())
+    assert (description["dial"], description["k"]) == ([], None)
+    train(examples, tmp_path / "out", changed(config, evaluate={"k": 3}, trainer={"patience": 1}), resume=True)
     with pytest.raises(UserError, match=r"no validation triggers.*split\.validation_quantile make that slice"):
         choose(examples, tmp_path / "out", config)
 
