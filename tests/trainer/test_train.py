@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -234,6 +235,69 @@ def test_resume_refuses_another_configuration_other_examples_and_damage(board, t
     with pytest.raises(UserError, match=r"damaged.*without --resume"):
         train(board, output, config, resume=True)
     train(board, output, config)  # anew
+
+
+@pytest.fixture(scope="module")
+def cut(board, tmp_path_factory):
+    """A first stage of two epochs that was killed after one, its configuration, and how it ends by itself."""
+    directory = tmp_path_factory.mktemp("cut")
+    config = changed(SMALL, trainer=ONE_STEP | {"epochs": 2, "patience": 2})
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt(patch, "_save_state", 1)
+        with pytest.raises(KilledError):
+            choose(board, directory / "killed", config)
+    return directory / "killed", config, choose(board, directory / "whole", config)
+
+
+def cut_short(path):
+    path.write_bytes(path.read_bytes()[:100])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda directory: None, None),
+        (lambda directory: cut_short(directory / "state.json"), "is damaged"),
+        (lambda directory: cut_short(directory / "last-1.data-00000-of-00001"), "is damaged"),
+        (lambda directory: (directory / "best-1.index").unlink(), "is damaged"),
+    ],
+)
+def test_resumed_or_anew_a_training_ends_the_same(board, cut, tmp_path, caplog, spoil, said):
+    killed, config, whole = cut
+    spoil(Path(shutil.copytree(killed, tmp_path / "out")) / "checkpoints" / "training")
+    with caplog.at_level(logging.INFO, "mtmh.trainer"):
+        assert choose(board, tmp_path / "out", config, resume=True, or_anew=True) == whole
+    warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert f"2 epochs at most, {0 if said else 1} done" in caplog.text
+    assert len(warnings) == (said is not None)
+    for warning in warnings:
+        assert said in warning
+        assert warning.endswith("; beginning anew")
+        assert "--resume" not in warning
+
+
+def test_what_is_another_training_is_begun_anew_where_that_is_asked_for(board, cut, tmp_path, caplog, monkeypatch):
+    killed, config, _ = cut
+    for name, other, code in (("options", changed(config, seed=7), None), ("code", config, "trainer:other")):
+        output = Path(shutil.copytree(killed, tmp_path / name))
+        with monkeypatch.context() as patch:
+            if code:
+                patch.setattr(loop_module, "trainer_version", lambda code=code: code)
+            choose(board, output, other, resume=True, or_anew=True)
+    assert "is a training of another configuration" in caplog.text
+    assert "is a training by other code; beginning anew" in caplog.text
+
+
+def test_a_training_that_is_begun_anew_is_resumed_whatever_was_finished_before(board, tmp_path, monkeypatch):
+    """Its second stage must not meet that of the one before."""
+    config = changed(SMALL, trainer=ONE_STEP)
+    train(board, tmp_path, changed(config, seed=7))
+    with monkeypatch.context() as patch:
+        interrupt(patch, "_save_state", 1)
+        with pytest.raises(KilledError):
+            train(board, tmp_path, config)
+    train(board, tmp_path, config, resume=True)
+    assert json.loads((tmp_path / "model" / "model.json").read_text())["seed"] == config.seed
 
 
 def test_early_stopping_waits_as_long_as_patience_says(board, tmp_path, monkeypatch):
