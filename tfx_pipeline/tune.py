@@ -44,7 +44,7 @@ def tune_step(
 
     Raises:
       UserError: there is nothing to tune by, the model has no dial, another process is tuning here, or earlier trials
-        are of another configuration or of other examples.
+        are of another configuration, of other examples or by other code.
     """
     from preprocessing.manifest import load_manifest
     from trainer.names import MODELS
@@ -62,6 +62,7 @@ def tune_step(
             "split.validation_users and split.validation_quantile, and preprocess again"
         )
     from trainer.search import Search
+    from trainer.sources import trainer_version
     from trainer.tune import LEFT_OPEN, SPACE, options_of, trial_of
 
     digest = hashlib.sha256((workdir.examples / "manifest.json").read_bytes()).hexdigest()
@@ -71,7 +72,7 @@ def tune_step(
             workdir.tuning / TRIALS,
             SPACE,
             first={name: LEFT_OPEN[name] if options[name] is None else options[name] for name in SPACE},
-            identity=options | {"examples": digest},
+            identity=options | {"examples": digest, "code": trainer_version()},
             seed=config.seed,
         )
         search.run(trial_of(workdir.examples, workdir.tuning, config.training), trials=trials, seconds=seconds)

@@ -145,6 +145,15 @@ def test_refusals(tuned, tmp_path, capsys):
     assert "mtmh preprocess" in capsys.readouterr().err
 
 
+def test_a_tuning_is_not_gone_on_with_by_other_code(tuned, capsys, monkeypatch):
+    """Its trials would not be comparable."""
+    monkeypatch.setattr("trainer.sources.trainer_version", lambda: "trainer:another")
+    assert tune(tuned[0], "--trials", "2") == (2, "")
+    error = capsys.readouterr().err
+    assert "code was trainer:" in error
+    assert ", now trainer:another; move" in error
+
+
 def test_without_a_validation_slice(tmp_path, capsys):
     workdir = make_workdir(tmp_path, num_validation_triggers=0)
     assert tune(workdir, "--trials", "1")[0] == 2
