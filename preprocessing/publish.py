@@ -1,21 +1,16 @@
 """Moves a finished output in place, so that nobody ever sees half of one."""
 
 import contextlib
-import fcntl
-import glob
 import os
 import shutil
-import uuid
 from collections.abc import Iterable, Iterator
 
 from preprocessing.errors import UserError
+from preprocessing.exchange import claim, exchange, release, staged_name, sweep
 from preprocessing.files import exists, filesystems, is_local
 from preprocessing.schema import DEAD_LETTERS, MANIFEST
 
 _REJECTED = ".rejected"
-_STAGED = ".tmp"
-_OLD = ".old"
-_ID_LENGTH = 12
 
 
 class Staging:
@@ -35,10 +30,9 @@ class Staging:
         self._output = output.rstrip("/")
         if not self._output:
             raise UserError("the output directory is empty text; expected a path")
-        parent, name = os.path.split(self._output)
-        self.directory = os.path.join(parent, f".{name}.{uuid.uuid4().hex[:_ID_LENGTH]}{_STAGED}")
+        self.directory = staged_name(self._output)
         if is_local(self._output):
-            _sweep(parent, name)
+            sweep(self._output)
         # The dead letters of a good output belong to it; those of a failed run must not mix with them.
         finished = exists(f"{self._output}/{MANIFEST}")
         self.rejected = self._output + (_REJECTED if finished else "")
@@ -46,18 +40,14 @@ class Staging:
         if is_local(self._output):
             _check_replaceable(self._output)
             try:
-                # It takes its name when it is claimed, so that no other run sweeps it away before.
-                unclaimed = self.directory.removesuffix(_STAGED)
-                os.makedirs(unclaimed)
-                self._lock = _lock(unclaimed)
-                os.rename(unclaimed, self.directory)
+                self._lock = claim(self.directory)
             except OSError as error:
                 raise UserError(f"cannot write beside {output}: {error.strerror}") from error
 
     def publish(self, files: Iterable[str]) -> None:
         """Replaces the output by the staged files, given by their paths below the directory, manifest last."""
         if is_local(self._output):
-            _exchange(self.directory, self._output)
+            exchange(self.directory, self._output)
             return
         systems = filesystems()
         manifest = f"{self._output}/{MANIFEST}"
@@ -94,9 +84,8 @@ class Staging:
 
     def release(self) -> None:
         """Gives up the claim to the directory; so does the end of the process, however it ends."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        release(self._lock)
+        self._lock = -1
 
     def remove(self) -> None:
         """Removes what is staged."""
@@ -142,46 +131,3 @@ def _check_replaceable(output: str) -> None:
             f"{output} holds files but no {MANIFEST}, so it is no earlier output that may be replaced; "
             "give another output directory or empty this one"
         )
-
-
-def _lock(directory: str) -> int:
-    """Claims a staging directory until the process ends; -1 where it is claimed, or such locks are unknown."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return -1
-    return descriptor
-
-
-def _sweep(parent: str, name: str) -> None:
-    """Removes what runs that were killed have left beside the output ``parent/name``."""
-    output = os.path.join(parent, name)
-    pattern = os.path.join(glob.escape(parent), f".{glob.escape(name)}.{'[0-9a-f]' * _ID_LENGTH}{_STAGED}")
-    for path in glob.glob(pattern):
-        with contextlib.suppress(OSError):
-            lock = _lock(path)
-            if lock >= 0:
-                # Killed between the two renames of an exchange, a run leaves the earlier output under this name.
-                if os.path.isdir(path + _OLD) and not os.path.lexists(output):
-                    os.rename(path + _OLD, output)
-                shutil.rmtree(path, ignore_errors=True)
-                os.close(lock)
-    for old in glob.glob(pattern + _OLD):
-        if not os.path.lexists(old.removesuffix(_OLD)):
-            shutil.rmtree(old, ignore_errors=True)
-
-
-def _exchange(staged_directory: str, output: str) -> None:
-    if os.path.isdir(output):
-        old = f"{staged_directory}{_OLD}"
-        os.rename(output, old)
-        try:
-            os.rename(staged_directory, output)
-        except OSError:
-            os.rename(old, output)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-        return
-    os.rename(staged_directory, output)

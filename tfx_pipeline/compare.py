@@ -63,7 +63,10 @@ def compare_step(workdir: Workdir, config: RunConfig, names: Sequence[str] = ())
 
 
 def train_missing(workdir: Workdir, config: RunConfig, models: "Sequence[ModelName]") -> None:
-    """Trains what the models need and the work directory does not hold with this configuration and these examples."""
+    """Trains what the models need and the work directory does not hold with this configuration and these examples.
+
+    A training of both that was cut off goes on; what there is of another is begun anew.
+    """
     from preprocessing.manifest import manifest_digest
     from trainer.trained import what_differs
     from trainer.variants import trainings
@@ -81,7 +84,7 @@ def train_missing(workdir: Workdir, config: RunConfig, models: "Sequence[ModelNa
         from tfx_pipeline.steps import train_step
 
         logger.info("training %d of %d, %s: %s", number, len(needed), name, differs)
-        train_step(workdir, wanted)
+        train_step(workdir, wanted, resume=True, or_anew=True)
 
 
 def with_model(config: RunConfig, name: str) -> RunConfig:

@@ -61,13 +61,17 @@ def _stored_fingerprint(workdir: Workdir) -> str | None:
     return document.get("fingerprint") if isinstance(document, dict) else None
 
 
-def train_step(workdir: Workdir, config: RunConfig, *, resume: bool = False) -> None:
-    """Trains ``model.name`` on the examples; with ``trainer.warm_start`` beginning with the last blessed model."""
+def train_step(workdir: Workdir, config: RunConfig, *, resume: bool = False, or_anew: bool = False) -> None:
+    """Trains ``model.name`` on the examples; with ``trainer.warm_start`` beginning with the last blessed model.
+
+    ``resume`` and ``or_anew`` are those of `trainer.train.train`.
+    """
     from trainer.train import train
 
     workdir.require_examples(config)
     base = _last_blessed(workdir) if config.trainer.warm_start else None
-    result = train(workdir.examples, workdir.training(config.model.name), config.training, resume=resume, base=base)
+    output = workdir.training(config.model.name)
+    result = train(workdir.examples, output, config.training, resume=resume, or_anew=or_anew, base=base)
     logger.info("trained %s: best after epoch %d", config.model.name, result.epochs)
 
 

@@ -43,7 +43,7 @@ def tune_step(
 
     Raises:
       UserError: there is nothing to tune by, the model has no dial, another process is tuning here, or earlier trials
-        are of another configuration or of other examples.
+        are of another configuration, of other examples or by other code.
     """
     from preprocessing.manifest import load_manifest, manifest_digest
     from trainer.names import MODELS
@@ -61,6 +61,7 @@ def tune_step(
             "split.validation_users and split.validation_quantile, and preprocess again"
         )
     from trainer.search import Search
+    from trainer.sources import trainer_version
     from trainer.tune import SPACE, options_of, start_of, trial_of
 
     options = options_of(config.training)
@@ -69,7 +70,7 @@ def tune_step(
             workdir.tuning / TRIALS,
             SPACE,
             first=lambda: start_of(workdir.examples, config.training),
-            identity=options | {"examples": manifest_digest(workdir.examples)},
+            identity=options | {"examples": manifest_digest(workdir.examples), "code": trainer_version()},
             seed=config.seed,
         )
         search.run(trial_of(workdir.examples, workdir.tuning, config.training), trials=trials, seconds=seconds)

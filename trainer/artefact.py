@@ -13,9 +13,7 @@ A later training may begin with it (`trainer.warm_start`), for which the last tw
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
-import uuid
 import zipfile
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +24,7 @@ from numpy.typing import NDArray
 from preprocessing.backend import tf
 from preprocessing.config import FeaturesConfig
 from preprocessing.errors import UserError
+from preprocessing.exchange import exchanging, sweep
 from preprocessing.read import ItemTable
 from trainer import metrics
 from trainer.base import DESCRIPTION
@@ -93,6 +92,8 @@ class ModelDescription:
         stage, and the weights, unless refit, from rows before the other.
       warm_start: what the training began with; None: with nothing.
       code: which sources trained it, see `preprocessing.sources_hash`; empty where that is not known.
+      k: K of the recall and relevance that epochs and dial were chosen by; None without a validation slice, or where
+        that is not known.
     """
 
     features: FeaturesConfig
@@ -113,12 +114,13 @@ class ModelDescription:
     split_time: float | None = None
     warm_start: WarmStart | None = None
     code: str = ""
+    k: int | None = None
 
 
 def save_model(
     directory: Path, model: MTMHModel, description: ModelDescription, items: ItemTable, first_stage: Path | None = None
 ) -> None:
-    """Writes a model beside ``directory`` and puts it in place in one step, replacing an earlier one.
+    """Writes a model beside ``directory``, which it then replaces; an earlier one is there until then.
 
     Args:
       directory: where it goes.
@@ -127,22 +129,14 @@ def save_model(
       items: its catalogue.
       first_stage: prefix of a checkpoint by `save_weights`, to be kept with it.
     """
-    staging = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}")
-    staging.mkdir(parents=True)
-    save_weights(staging / WEIGHTS, model)
-    if first_stage is not None:
-        for path in first_stage.parent.glob(f"{first_stage.name}.*"):
-            shutil.copy2(path, staging / f"{FIRST_STAGE}{path.name.removeprefix(first_stage.name)}")
-    _keep_items(staging / KEPT_ITEMS, items)
-    document = {"format_version": FORMAT_VERSION, **dataclasses.asdict(description)}
-    (staging / DESCRIPTION).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    if directory.exists():
-        retired = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}")
-        os.rename(directory, retired)
-        os.rename(staging, directory)
-        shutil.rmtree(retired)
-    else:
-        os.rename(staging, directory)
+    with exchanging(directory) as staging:
+        save_weights(staging / WEIGHTS, model)
+        if first_stage is not None:
+            for path in first_stage.parent.glob(f"{first_stage.name}.*"):
+                shutil.copy2(path, staging / f"{FIRST_STAGE}{path.name.removeprefix(first_stage.name)}")
+        _keep_items(staging / KEPT_ITEMS, items)
+        document = {"format_version": FORMAT_VERSION, **dataclasses.asdict(description)}
+        (staging / DESCRIPTION).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def save_weights(path: Path, model: MTMHModel) -> None:
@@ -186,12 +180,14 @@ def catalogue_digest(items: ItemTable) -> str:
 
 
 def load_description(directory: Path) -> ModelDescription:
-    """Reads ``model.json``.
+    """Reads ``model.json``; what a killed training has left in its stead is put right before.
 
     Raises:
       UserError: it is missing, damaged or of another format.
     """
     path = directory / DESCRIPTION
+    if not directory.exists():
+        sweep(str(directory))  # where a kill has caught an exchange, this brings the earlier model back
     try:
         document: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

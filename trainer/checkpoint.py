@@ -1,5 +1,7 @@
 """Reading checkpoints that may be missing, cut off or another model's."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,29 @@ def read_checkpoint(checkpoint: Any, path: Path) -> None:
     Raises:
       ValueError: the files are missing or damaged, or do not hold all the variables; the message is one line.
     """
-    try:
+    with _one_error():
         checkpoint.read(str(path)).assert_existing_objects_matched()
+
+
+def check_checkpoint(path: Path) -> None:
+    """Reads every tensor of a checkpoint and restores none.
+
+    Args:
+      path: prefix of the checkpoint's files.
+
+    Raises:
+      ValueError: the files are missing or damaged; the message is one line.
+    """
+    with _one_error():
+        reader = tf.train.load_checkpoint(str(path))
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)
+
+
+@contextlib.contextmanager
+def _one_error() -> Iterator[None]:
+    try:
+        yield
     except (AssertionError, IndexError, RuntimeError, ValueError, tf.errors.OpError) as error:
         # TensorFlow's reader turns a status into whichever Python error stands for it.
         raise ValueError(str(error).strip().partition("\n")[0][:_LONGEST_REASON]) from None

@@ -16,12 +16,14 @@ from preprocessing.progress import Progress
 from trainer import metrics
 from trainer.averaging import AveragedWeights
 from trainer.batches import Batches
-from trainer.checkpoint import read_checkpoint
+from trainer.checkpoint import check_checkpoint, read_checkpoint
 from trainer.config import TrainingConfig
+from trainer.deciding import deciding_options
 from trainer.distribution import distribution
 from trainer.evaluate import Scores
 from trainer.model import JOINT, MTMHModel
 from trainer.optimizer import FusedAdam
+from trainer.sources import trainer_version
 from trainer.tensorboard import LOGS, gradient_shares, validation_scalars, validation_tag, write_scalars
 from trainer.variants import has_engagement_head
 
@@ -36,7 +38,11 @@ class DivergedError(UserError):
 
 
 class DamagedCheckpointError(UserError):
-    """A checkpoint cannot be resumed from, or is another training's."""
+    """A checkpoint cannot be resumed from, or is another training's; ``fault`` says so without the remedy."""
+
+    def __init__(self, fault: str, remedy: str = "start anew without --resume") -> None:
+        super().__init__(f"{fault}; {remedy}")
+        self.fault = fault
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +73,9 @@ _SHOWN_METRICS = (metrics.RECALL, metrics.RELEVANCE, metrics.TAIL_SHARE)
 
 @dataclasses.dataclass
 class _State:
-    """What a resumed training has to know besides the weights."""
+    """What a resumed training has to know besides the weights; ``code`` is what began it."""
 
+    code: str = ""
     epoch: int = 0
     best_epoch: int = 0
     best_score: float = -1.0
@@ -124,7 +131,7 @@ class TrainingLoop:
         self._state_file = self._directory / "state.json"
         self._logs = output / LOGS / name
         self._writer: Any = None
-        self._state = _State()
+        self._state = _State(code=trainer_version())
         rate = tf.keras.optimizers.schedules.CosineDecay(
             0.0,
             self._steps * config.trainer.epochs,
@@ -143,18 +150,19 @@ class TrainingLoop:
         """The epoch, from 1, whose weights are kept."""
         return self._state.best_epoch
 
-    def run(self, *, resume: bool) -> None:
+    def run(self, *, resume: bool, or_anew: bool = False) -> None:
         """Trains until the epochs are over or the criterion stops rising, and leaves the best weights in the model.
 
         Args:
           resume: go on from the last finished epoch, where there is one.
+          or_anew: begin anew, with a warning, where the checkpoint is damaged, or another training's or other code's.
 
         Raises:
-          UserError: the checkpoint is damaged or belongs to another configuration or other examples, or the loss is no
-            longer a number.
+          UserError: the loss is no longer a number; or, without ``or_anew``, the checkpoint is damaged or belongs to
+            another configuration or other examples.
         """
         self._distribution.require_equal("options or examples", self._identity())
-        self._start(resume)
+        self._start(resume, or_anew)
         done = self._state.epoch
         logger.info("%s: %d steps an epoch, %d epochs at most, %d done", self._name, self._steps, self._epochs, done)
         if self._config.trainer.tensorboard and self._distribution.is_chief:
@@ -214,25 +222,47 @@ class TrainingLoop:
     # --- checkpoints --------------------------------------------------------------------------------------------
 
     def _identity(self) -> str:
-        return json.dumps(dataclasses.asdict(self._config) | {"examples": self._examples}, sort_keys=True)
+        """Names what a checkpoint may be resumed with; of what the epochs were chosen by, their number is enough."""
+        options = deciding_options(self._config, validated=self._judge is not None)
+        return json.dumps(options | {"examples": self._examples, "epochs": self._epochs}, sort_keys=True)
 
     def _weights(self, kind: str, epoch: int) -> Path:
         return self._directory / f"{kind}-{epoch}"
 
-    def _start(self, resume: bool) -> None:
-        found = self._distribution.by_chief(lambda: self._find_state(resume))
+    def _start(self, resume: bool, or_anew: bool) -> None:
+        found = self._distribution.by_chief(lambda: self._find_state(resume, or_anew))
         if found is not None:
             self._read_weights("last", found["epoch"])
             self._state = _State(**found)
 
-    def _find_state(self, resume: bool) -> dict[str, Any] | None:
+    def _find_state(self, resume: bool, or_anew: bool) -> dict[str, Any] | None:
         """What to go on from; None, and no trace of an earlier training, where this one begins."""
         if resume and self._state_file.exists():
-            return self._read_state()
-        for directory in (self._directory, self._logs):
+            try:
+                state = self._read_state()
+                if or_anew:
+                    self._check(state)
+                return state
+            except DamagedCheckpointError as error:
+                if not or_anew:
+                    raise
+                logger.warning("%s; beginning anew", error.fault)
+        # The stage that chooses is the first: what has followed an earlier one goes with that.
+        checkpoints = self._directory if self._judge is None else self._directory.parent
+        for directory in (checkpoints, self._logs):
             shutil.rmtree(directory, ignore_errors=True)
         self._directory.mkdir(parents=True)
         return None
+
+    def _check(self, state: Mapping[str, Any]) -> None:
+        """Finds out beforehand whether a checkpoint can be resumed from, while there are the first weights still."""
+        if state["code"] != trainer_version():
+            raise DamagedCheckpointError(f"{self._directory} is a training by other code")
+        for kind, epoch in (("last", state["epoch"]), ("best", state["best_epoch"])):
+            try:
+                check_checkpoint(self._weights(kind, epoch))
+            except ValueError as error:
+                raise self._damaged(error) from None
 
     def _read_state(self) -> dict[str, Any]:
         try:
@@ -242,8 +272,8 @@ class TrainingLoop:
             raise self._damaged(error) from None
         if identity != self._identity():
             raise DamagedCheckpointError(
-                f"{self._directory} is a training of another configuration, of other examples or from another start; "
-                "resume with those it was started with, or start anew without --resume"
+                f"{self._directory} is a training of another configuration, of other examples or from another start",
+                "resume with those it was started with, or start anew without --resume",
             )
         return state
 
@@ -261,9 +291,7 @@ class TrainingLoop:
             raise self._damaged(error) from None
 
     def _damaged(self, error: Exception) -> DamagedCheckpointError:
-        return DamagedCheckpointError(
-            f"the checkpoint in {self._directory} is damaged ({error}); start anew without --resume"
-        )
+        return DamagedCheckpointError(f"the checkpoint in {self._directory} is damaged ({error})")
 
     def _keep(self, score: float) -> None:
         """Remembers the weights when they are the best so far; without a judge the latest are."""
@@ -280,8 +308,10 @@ class TrainingLoop:
         staging.replace(self._state_file)
         current = {f"last-{self._state.epoch}", f"best-{self._state.best_epoch}"}
         for path in self._directory.iterdir():
-            if path.stem not in current and path != self._state_file:
-                path.unlink()
+            if path.is_dir():  # TensorFlow's own, of a write that was killed
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.stem not in current and path != self._state_file:
+                path.unlink(missing_ok=True)
 
     # --- what people see ----------------------------------------------------------------------------------------
 

@@ -73,7 +73,13 @@ class TrainResult:
 
 
 def train(
-    examples: Path, output: Path, config: TrainingConfig, *, resume: bool = False, base: Base | None = None
+    examples: Path,
+    output: Path,
+    config: TrainingConfig,
+    *,
+    resume: bool = False,
+    or_anew: bool = False,
+    base: Base | None = None,
 ) -> TrainResult:
     """Trains in two stages: what the validation slice is for is chosen first, then the slice is learnt from as well.
 
@@ -90,20 +96,28 @@ def train(
       output: directory of this training; a checkpoint there is continued with ``resume``, else discarded.
       config: options; ``model.name`` is spelled out by `trainer.variants`.
       resume: continue an interrupted training of the same configuration.
+      or_anew: with ``resume``: begin anew, with a warning, where what is there is damaged, or another training's.
       base: with ``trainer.warm_start`` the model to begin with; see `trainer.warm_start`.
 
     Raises:
       UserError: the examples are missing or hold nothing to train on, the model is not one to train, the loss is no
-        longer a number, ``resume`` meets another configuration, other examples or a damaged checkpoint, or the workers
-        do not fit together or one of them is lost.
+        longer a number, ``resume`` alone meets another configuration, other examples or a damaged checkpoint, or the
+        workers do not fit together or one of them is lost.
     """
     workers = distribution()  # first of all: TensorFlow connects them before it computes anything
     with workers.watched():
-        return _train(workers, examples, output, config, resume=resume, base=base)
+        return _train(workers, examples, output, config, resume=resume, or_anew=or_anew, base=base)
 
 
 def _train(
-    workers: Distribution, examples: Path, output: Path, config: TrainingConfig, *, resume: bool, base: Base | None
+    workers: Distribution,
+    examples: Path,
+    output: Path,
+    config: TrainingConfig,
+    *,
+    resume: bool,
+    or_anew: bool,
+    base: Base | None,
 ) -> TrainResult:
     config = as_variant(config)
     data = _read(examples, config)
@@ -114,7 +128,7 @@ def _train(
             data, start=find_start(base, examples, data.items, data.catalogue, config, stages=stages)
         )
     first_stage = output / CHECKPOINTS / FIRST_STAGE / WEIGHTS
-    choice = _choose(data, output, config, resume=resume, keep=first_stage)
+    choice = _choose(data, output, config, resume=resume, or_anew=or_anew, keep=first_stage)
     parts = [schema.PAIRS]
     if choice is not None:
         parts.append(schema.VALIDATION)
@@ -131,7 +145,7 @@ def _train(
     model, batches = _build(data, parts, config)
     began = None if data.start is None else data.start.put_into(model, first_stage=False)
     loop = TrainingLoop(FINAL, output, config, model, batches, examples=data.identity, epochs=epochs, judge=None)
-    loop.run(resume=resume)
+    loop.run(resume=resume, or_anew=or_anew)
     description = ModelDescription(
         features=config.features,
         model=config.model,
@@ -151,6 +165,7 @@ def _train(
         split_time=manifest.split_time,
         warm_start=began,
         code=trainer_version(),
+        k=None if choice is None else config.evaluate.k,
     )
 
     def write() -> None:
@@ -166,7 +181,13 @@ def _train(
 
 
 def choose(
-    examples: Path, output: Path, config: TrainingConfig, *, resume: bool = False, watch: Watch | None = None
+    examples: Path,
+    output: Path,
+    config: TrainingConfig,
+    *,
+    resume: bool = False,
+    or_anew: bool = False,
+    watch: Watch | None = None,
 ) -> Choice:
     """The first stage of `train` alone: what the validation slice says of a configuration.
 
@@ -175,13 +196,14 @@ def choose(
       output: directory of this training; see `train`.
       config: options.
       resume: continue an interrupted training of the same configuration.
+      or_anew: as of `train`.
       watch: sees the scores along the dial after each epoch; what it raises ends the stage, to be resumed from there.
 
     Raises:
       UserError: as `train`, or the examples have no validation slice.
     """
     config = as_variant(config)
-    choice = _choose(_read(examples, config), output, config, resume=resume, watch=watch)
+    choice = _choose(_read(examples, config), output, config, resume=resume, or_anew=or_anew, watch=watch)
     if choice is None:
         raise UserError(f"{examples} holds no validation triggers, so there is nothing to choose by; {_MAKE_A_SLICE}")
     return choice
@@ -204,6 +226,7 @@ def _choose(
     config: TrainingConfig,
     *,
     resume: bool,
+    or_anew: bool,
     watch: Watch | None = None,
     keep: Path | None = None,
 ) -> Choice | None:
@@ -233,7 +256,7 @@ def _choose(
         TRAINING, output, config, model, batches,
         examples=data.identity, epochs=config.trainer.epochs, judge=lambda: scores(between_epochs), watch=watch,
     )  # fmt: skip
-    loop.run(resume=resume)
+    loop.run(resume=resume, or_anew=or_anew)
     choice = Choice(loop.best_epoch, tuple(scores(dial)), tuple(scores(dial, QUOTA)) if both else ())
     if keep is not None and distribution().is_chief:
         save_weights(keep, model)  # once scored, as what cold items are asked with is fitted for it

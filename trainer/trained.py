@@ -1,21 +1,18 @@
 """Trained models as recommenders, and whether a trained model is the one that a configuration asks for."""
 
-import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from preprocessing.errors import UserError
 from preprocessing.read import ItemTable
-from trainer.artefact import load_description, load_model
-from trainer.config import TrainingConfig
+from trainer.artefact import ModelDescription, load_description, load_model
+from trainer.config import EvaluateConfig, TrainingConfig
+from trainer.deciding import deciding_options
 from trainer.model import ItemVectors
 from trainer.names import BLEND, MODELS, ON_REQUEST, merge_of
 from trainer.recommender import VectorRecommender
 from trainer.sources import trainer_version
 from trainer.variants import as_variant, trainings
-
-_OF_NO_CONSEQUENCE = ("trainer.tensorboard",)
 
 
 def load_recommender(
@@ -54,18 +51,23 @@ def what_differs(directory: Path, config: TrainingConfig, examples_digest: str) 
         return "trained on other examples"
     if description.code != trainer_version():
         return "trained by other code"
-    wanted = as_variant(config)
-    for section in ("seed", "features", "model", "loss", "trainer"):
-        found = dict(_options(section, getattr(description, section)))
-        for name, value in _options(section, getattr(wanted, section)):
-            if found[name] != value and name not in _OF_NO_CONSEQUENCE:
-                return f"trained with {name}={found[name]}, now {value}"
+    validated = bool(description.dial)
+    if validated and description.k is None:
+        return "trained with an evaluate.k that is not known"
+    found = deciding_options(_configuration(description), validated=validated)
+    for name, value in deciding_options(as_variant(config), validated=validated).items():
+        if found[name] != value:
+            return f"trained with {name}={found[name]}, now {value}"
     return None
 
 
-def _options(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if dataclasses.is_dataclass(value):
-        for field in dataclasses.fields(value):
-            yield f"{name}.{field.name}", getattr(value, field.name)
-    else:
-        yield name, value
+def _configuration(description: ModelDescription) -> TrainingConfig:
+    """What a model was trained with; of the evaluation's options K alone, where that is known."""
+    return TrainingConfig(
+        seed=description.seed,
+        features=description.features,
+        model=description.model,
+        loss=description.loss,
+        trainer=description.trainer,
+        evaluate=EvaluateConfig() if description.k is None else EvaluateConfig(k=description.k),
+    )

@@ -75,8 +75,8 @@ def trial_of(examples: Path, directory: Path, config: TrainingConfig) -> Objecti
     """The objective of the search: area under the frontier of recall and relevance on the validation slice.
 
     A trial is the first stage of a training, see `trainer.train`. The first is the configuration as it stands: what it
-    leaves to the data stays open. Where a trial was interrupted it goes on from its last epoch. Each leaves a row of
-    TensorBoard's HParams page; checkpoints of finished trials are removed.
+    leaves to the data stays open. Where a trial was interrupted it goes on from its last epoch, or begins anew where
+    that is damaged. Each leaves a row of TensorBoard's HParams page; checkpoints of finished trials are removed.
 
     Args:
       examples: output of the preprocessing, with a validation slice.
@@ -94,7 +94,7 @@ def trial_of(examples: Path, directory: Path, config: TrainingConfig) -> Objecti
             report(epoch, _area(scores))
 
         try:
-            choice = choose(examples, output, trial, resume=True, watch=watch)
+            choice = choose(examples, output, trial, resume=True, or_anew=True, watch=watch)
         except (PrunedError, DivergedError) as error:
             if seen and trial.trainer.tensorboard:
                 write_outcome(output / LOGS, as_variant(shown), seen[-1])

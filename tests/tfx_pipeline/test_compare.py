@@ -18,6 +18,7 @@ from tfx_pipeline.compare import train_missing
 from tfx_pipeline.comparison_files import FILES, read_comparison
 from tfx_pipeline.config import load_config
 from tfx_pipeline.workdir import Workdir
+from trainer.loop import TrainingLoop
 from trainer.names import pick_models
 from trainer.trained import load_recommender
 
@@ -149,6 +150,7 @@ def test_trainings_that_fit_are_kept_and_figures_stay(compared):
     [
         ([], []),
         (["evaluate.max_triggers=9", "evaluate.bootstrap_resamples=9", "trainer.tensorboard=false"], []),
+        (["evaluate.k=4", "trainer.patience=2"], []),  # nothing was chosen: there is no validation slice
         (["trainer.warm_start=true"], []),  # a comparison begins with nothing
         (["trainer.refit=true"], []),  # and nobody learns what all are judged by
         (["loss.align=0.2"], ["mtmh"]),  # the others have no such loss
@@ -159,7 +161,7 @@ def test_trainings_that_fit_are_kept_and_figures_stay(compared):
 )
 def test_another_configuration_trains_anew_what_it_changes(compared, monkeypatch, overrides, trained):
     asked = []
-    monkeypatch.setattr(steps, "train_step", lambda workdir, config: asked.append(config.model.name))
+    monkeypatch.setattr(steps, "train_step", lambda workdir, config, **_: asked.append(config.model.name))
     train_missing(compared[0], load_config(None, [*SMALL, *overrides]), pick_models(MODELS))
     assert asked == trained
 
@@ -180,7 +182,7 @@ def test_figures_of_what_has_learnt_the_rows_that_judge_it_come_with_a_warning(c
 def test_two_models_are_trained_as_their_parts_and_put_together(compared, monkeypatch):
     """What stands for the relevance model here is MTMH."""
     workdir, asked = compared[0], []
-    monkeypatch.setattr(steps, "train_step", lambda workdir, config: asked.append(config.model.name))
+    monkeypatch.setattr(steps, "train_step", lambda workdir, config, **_: asked.append(config.model.name))
     train_missing(workdir, load_config(None, SMALL), pick_models(["two_models", "one_head"]))
     assert asked == ["relevance_only"]
     items = read_items(str(workdir.examples))
@@ -232,7 +234,7 @@ def test_blend_and_quota_of_one_training_side_by_side(compared, tmp_path):
 
 def test_other_examples_train_anew(compared, monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr(steps, "train_step", lambda workdir, config: asked.append(config.model.name))
+    monkeypatch.setattr(steps, "train_step", lambda workdir, config, **_: asked.append(config.model.name))
     shutil.copytree(compared[0].root, tmp_path / "copy")
     manifest = tmp_path / "copy" / "examples" / "manifest.json"
     manifest.write_text(manifest.read_text() + "\n")
@@ -242,12 +244,37 @@ def test_other_examples_train_anew(compared, monkeypatch, tmp_path):
 
 def test_other_code_trains_anew(compared, monkeypatch, caplog):
     asked = []
-    monkeypatch.setattr(steps, "train_step", lambda workdir, config: asked.append(config.model.name))
+    monkeypatch.setattr(steps, "train_step", lambda workdir, config, **_: asked.append(config.model.name))
     monkeypatch.setattr("trainer.trained.trainer_version", lambda: "trainer:another")
     with caplog.at_level("INFO", "mtmh.compare"):
         train_missing(compared[0], load_config(None, SMALL), pick_models(["one_head"]))
     assert asked == ["one_head"]
     assert "trained by other code" in caplog.text
+
+
+def test_a_training_cut_off_goes_on_and_one_of_another_configuration_begins_anew(tmp_path, monkeypatch, caplog):
+    workdir = make_workdir(tmp_path)
+    save_state = TrainingLoop._save_state
+
+    def dying(loop):
+        save_state(loop)
+        raise KeyboardInterrupt
+
+    def train(*overrides):
+        train_missing(workdir, load_config(None, [*SMALL, "trainer.epochs=2", *overrides]), pick_models(["one_head"]))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingLoop, "_save_state", dying)
+        with pytest.raises(KeyboardInterrupt):
+            train()
+    with caplog.at_level("INFO", "mtmh"):
+        train()
+    assert "2 epochs at most, 1 done" in caplog.text
+    caplog.clear()
+    with caplog.at_level("INFO", "mtmh"):
+        train("seed=1")
+    assert "2 epochs at most, 0 done" in caplog.text
+    assert "another configuration, of other examples or from another start; beginning anew" in caplog.text
 
 
 def test_a_sample_of_the_triggers(compared, tmp_path):

@@ -108,6 +108,25 @@ def test_a_training_is_gone_on_with_where_everything_is_the_same(tmp_path):
     assert work(relevance=0.3) != other
 
 
+def test_the_trainer_goes_on_or_begins_anew(tmp_path, monkeypatch):
+    asked = []
+
+    def train(examples, output, config, **how):
+        asked.append(how)
+        (output / "model").mkdir()
+
+    monkeypatch.setattr("trainer.train.train", train)
+    monkeypatch.setattr("tfx_pipeline.item_features.check_transform", lambda *_: None)
+    inputs = artifacts(trainer.TrainerSpec, trainer.TrainerSpec.INPUTS, tmp_path / "in")
+    del inputs["base"]
+    (tmp_path / "in" / "examples" / "manifest.json").write_text("{}")
+    outputs = artifacts(trainer.TrainerSpec, trainer.TrainerSpec.OUTPUTS, tmp_path / "out")
+    properties = {"config": to_json(RunConfig().training), "relevance": 0.5, "epochs": 3, "learning_rate": 0.01}
+    trainer.Executor().Do(inputs, outputs, properties)
+    assert asked == [{"resume": True, "or_anew": True, "base": None}]
+    assert (tmp_path / "out" / "model" / "model").is_dir()
+
+
 def test_parameters_that_stand_alone_replace_what_the_configuration_says():
     properties = {"config": to_json(RunConfig().training), "relevance": 0.25, "epochs": 3, "learning_rate": 0.01}
     config = trainer.training_config(properties)

@@ -107,7 +107,9 @@ def test_the_same_command_finds_all_done(tuned, monkeypatch):
     assert tune(workdir, "--trials", "2") == (0, out)
 
 
-def test_a_trial_cut_short_goes_on_from_its_last_epoch(tuned, tmp_path, monkeypatch, caplog):
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_trial_cut_short_goes_on_from_its_last_epoch(tuned, tmp_path, monkeypatch, caplog, damaged):
+    """Or begins anew where that is damaged: the tuning must not be stuck with it."""
     _, _, results = tuned
     again = make_workdir(tmp_path)
     clock = iter([0.0, 0.0, *[9.0] * 9])
@@ -116,9 +118,11 @@ def test_a_trial_cut_short_goes_on_from_its_last_epoch(tuned, tmp_path, monkeypa
         status, out = tune(again, "--trials", "1", "--timeout-seconds", "5", *SILENT)
     assert (status, out) == (0, "no trial is finished yet; the same command goes on where it stopped\n")
     assert not (again.tuning / BEST).exists()
+    if damaged:
+        (again.tuning / "trial-0000" / "checkpoints" / "training" / "state.json").write_text("{")
     with caplog.at_level("INFO", logger="mtmh"):
         assert tune(again, "--trials", "1", *SILENT)[0] == 0
-    assert "2 epochs at most, 1 done" in caplog.text
+    assert f"2 epochs at most, {0 if damaged else 1} done" in caplog.text
     (first,) = tune_step(again, again.load_config(None, SILENT[1:]), trials=1)
     assert first == next(result for result in results if result.number == 0)
 
@@ -141,6 +145,15 @@ def test_refusals(tuned, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert tune(Workdir(tmp_path / "empty"))[0] == 2
     assert "mtmh preprocess" in capsys.readouterr().err
+
+
+def test_a_tuning_is_not_gone_on_with_by_other_code(tuned, capsys, monkeypatch):
+    """Its trials would not be comparable."""
+    monkeypatch.setattr("trainer.sources.trainer_version", lambda: "trainer:another")
+    assert tune(tuned[0], "--trials", "2") == (2, "")
+    error = capsys.readouterr().err
+    assert "code was trainer:" in error
+    assert ", now trainer:another; move" in error
 
 
 def test_without_a_validation_slice(tmp_path, capsys):

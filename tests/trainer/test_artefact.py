@@ -47,6 +47,7 @@ def built(name="mtmh", seed=3):
         dial=(DialPoint(0.0, 0.5, 0.25), DialPoint(1.0, 0.25, None)),
         refit=False,
         quota_dial=(DialPoint(0.0, 0.5, 0.25), DialPoint(0.5, 0.375, 0.5)),
+        k=50,
     )
     return model, description
 
@@ -109,6 +110,38 @@ def test_saving_replaces_and_leaves_nothing_behind(copy):
     save_model(copy, model, description, ITEMS)
     assert load_description(copy).seed == 4
     assert [path.name for path in copy.parent.iterdir()] == ["model"]
+
+
+LEFT = ".model.0123456789ab.tmp"
+
+
+def test_killed_between_the_renames_of_a_saving_the_earlier_model_is_there(saved, copy):
+    """And what a kill has left is gone after the next."""
+    copy.rename(copy.with_name(f"{LEFT}.old"))
+    shutil.copytree(saved[0], copy.with_name(LEFT))
+    assert load_description(copy).seed == 3
+    copy.with_name(LEFT).mkdir()
+    model, description = built(seed=4)
+    save_model(copy, model, description, ITEMS)
+    assert [path.name for path in copy.parent.iterdir()] == ["model"]
+
+
+def test_a_saving_that_fails_leaves_the_earlier_model_and_nothing_else(copy, monkeypatch):
+    monkeypatch.setattr("trainer.artefact._keep_items", lambda *_: 1 / 0)
+    model, description = built(seed=4)
+    with pytest.raises(ZeroDivisionError):
+        save_model(copy, model, description, ITEMS)
+    assert load_description(copy).seed == 3
+    assert [path.name for path in copy.parent.iterdir()] == ["model"]
+
+
+def test_a_description_without_what_came_later_still_loads(copy):
+    path = copy / "model.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    for name in ("code", "k"):
+        del document[name]
+    path.write_text(json.dumps(document), encoding="utf-8")
+    assert (load_description(copy).code, load_description(copy).k) == ("", None)
 
 
 def test_missing_model_names_the_command(tmp_path):

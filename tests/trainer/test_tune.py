@@ -25,8 +25,8 @@ class ActedTraining:
         self.calls, self.scores, self.ends = [], scores, ends
         monkeypatch.setattr("trainer.tune.choose", self)
 
-    def __call__(self, examples, output, config, *, resume, watch):
-        assert resume
+    def __call__(self, examples, output, config, *, resume, or_anew, watch):
+        assert (resume, or_anew) == (True, True)
         self.calls.append((output, config))
         (output / CHECKPOINTS / "training").mkdir(parents=True, exist_ok=True)
         for epoch in (1, 2):

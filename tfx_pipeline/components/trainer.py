@@ -76,7 +76,6 @@ class Executor(BaseExecutor):
         """Trains, or goes on with a training of the same options, examples and code that was cut off."""
         from tfx_pipeline.blessed import warm_start_base
         from tfx_pipeline.item_features import check_transform
-        from trainer.loop import DamagedCheckpointError
         from trainer.train import train
 
         config = training_config(exec_properties)
@@ -90,14 +89,9 @@ class Executor(BaseExecutor):
             check_transform(graph, examples, config.model)
             base = warm_start_base(record) if record else None
             work = self._work(output_dict, run, examples, exec_properties, base)
-            resume = (work / CHECKPOINTS).is_dir()
-            if resume:
+            if (work / CHECKPOINTS).is_dir():
                 logger.info("going on with the training in %s", work)
-            try:
-                train(examples, work, config, resume=resume, base=base)
-            except DamagedCheckpointError as error:
-                logger.warning("%s", error)
-                train(examples, work, config, base=base)
+            train(examples, work, config, resume=True, or_anew=True, base=base)
             link_tree(work / MODEL, model / MODEL)
             for name in (LOGS, CHECKPOINTS):
                 if work != run and (work / name).is_dir():
