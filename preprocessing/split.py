@@ -47,9 +47,9 @@ class Split:
 def find_split(times: Counts, config: SplitConfig) -> Split:
     """The configured split of a log whose rows have these times.
 
-    Without rows before the split there is nothing to hold out, and both times are the same. So they are where one moment
-    has all of those rows, and holding out everybody's would leave none to learn from. What began before there were rows
-    began then.
+    Without rows before the split there is nothing to hold out, and both times are the same. So they are where all of
+    those rows are of one moment, and holding out everybody's would leave none to learn from. What began before there
+    were rows began then.
 
     Raises:
       UserError: ``split.time`` is no time.

@@ -173,6 +173,15 @@ class TrainingLoop:
             self._state.best_epoch = self._distribution.by_chief(functools.partial(self._finish_epoch, losses))
         if self._writer is not None:
             self._writer.close()
+        if self._judge is not None and self._state.best_score == 0.0:
+            logger.warning(
+                "%s: %s@%d on the validation slice is 0 or unknown after every epoch, so nothing says when to stop: "
+                "trained for %d epochs; a larger slice (split.validation_quantile, split.validation_users) may tell",
+                self._name,
+                self._criterion.metric,
+                self._config.evaluate.k,
+                self._state.epoch,
+            )
         self._read_weights("best", self._state.best_epoch)
 
     def _finish_epoch(self, losses: Mapping[str, float | None]) -> int:
@@ -294,8 +303,8 @@ class TrainingLoop:
         return DamagedCheckpointError(f"the checkpoint in {self._directory} is damaged ({error})")
 
     def _keep(self, score: float) -> None:
-        """Remembers the weights when they are the best so far; without a judge the latest are."""
-        if self._judge is None or score > self._state.best_score:
+        """Remembers the weights when they are the best so far; where nothing tells epochs apart the latest are."""
+        if self._judge is None or score > self._state.best_score or score == self._state.best_score == 0.0:
             self._state.best_score, self._state.best_epoch = score, self._state.epoch
             self._checkpoint.write(str(self._weights("best", self._state.epoch)))
 

@@ -29,9 +29,10 @@ from tests.trainer.toys import (
 from trainer import loop as loop_module, metrics
 from trainer.artefact import load_model
 from trainer.config import EvaluateConfig, TrainingConfig
+from trainer.density import MOST_ID_DROPOUT
 from trainer.exact import retrieve_exact
 from trainer.loop import TrainingLoop
-from trainer.train import TrainResult, _build, _read, choose, train
+from trainer.train import TrainResult, _build, _read, choose, suited_options, train
 
 ONE_STEP = {"epochs": 1, "batch_size": 512}
 """An epoch that is a single step: quick to trace."""
@@ -332,6 +333,29 @@ def test_loss_that_is_no_number_ends_the_training(board, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"the loss became nan in epoch 1; lower trainer\.learning_rate, now 0\.02"):
         train(board, tmp_path, SMALL)
     assert not (tmp_path / "model").exists()
+
+
+def test_a_slice_that_tells_epochs_nothing_apart_ends_no_training(tmp_path, caplog):
+    """All that is engaged with in it is item 15, which the training does not know."""
+    early = [(a, [b for b in bs if b != 15]) for a, bs in checkerboard_events(events=60) if a != 15]
+    early = [(a, bs) for a, bs in early if bs]
+    examples = write_examples(
+        tmp_path / "examples", checkerboard_items(), early, early[:20], validation_events=[(0, [15])] * 5
+    )
+    with caplog.at_level("WARNING", logger="mtmh"):
+        result = train(examples, tmp_path / "run", changed(SMALL, trainer={"epochs": 3, "patience": 1}))
+    assert result.epochs == 3
+    assert "recall@50 on the validation slice is 0 or unknown after every epoch" in caplog.text
+
+
+def test_what_else_a_catalogue_lists_does_not_make_the_data_sparser(tmp_path):
+    events = checkerboard_events(events=480)
+    open_config = changed(SMALL, model={"id_dropout": None})
+    found = {}
+    for number in (16, 400):
+        examples = write_examples(tmp_path / str(number), checkerboard_items(number), events, events[:20])
+        found[number] = suited_options(examples, open_config)["model.id_dropout"]
+    assert found[16] == found[400] < MOST_ID_DROPOUT
 
 
 @pytest.mark.slow
