@@ -104,9 +104,12 @@ def _scores(queries: "tf.Tensor", candidates: "tf.Tensor", excluded: "tf.Tensor"
 def nearest(
     queries: NDArray[np.float32], candidates: NDArray[np.float32], *, k: int, exclude: NDArray[np.int64]
 ) -> NDArray[np.int32]:
-    """The K candidates of largest dot product, int32 [T, K]: [T, d] against [N, d], never candidate ``exclude[t]``."""
+    """The K candidates of largest dot product, int32 [T, K]: [T, d] against [N, d], never candidate ``exclude[t]``.
+
+    A negative ``exclude[t]`` excludes none; lists are shorter where there are fewer candidates, padded by -1.
+    """
     found = np.full((len(queries), k), -1, dtype=np.int32)
-    take = min(k, len(candidates) - 1)
+    take = min(k, len(candidates))
     if take <= 0 or not len(queries):
         return found
 
