@@ -148,7 +148,7 @@ def fit_baseline(name: str, data: BaselineData, *, k: int, seed: int) -> tuple[R
         sample = sample_triggers(data.validation, count, seed)
         setting, tuned = best_setting(_count(name, data, seed, tuned_by=sample), sample, k)
         power = _best_power(tuned, _trend(data, data.training, schema.PAIRS), sample, k)
-    shown = {key: "whole" if value is None else value for key, value in setting.items()}
+    shown = _shown(baseline, setting)
     fitted = baseline.fit(**setting)
     if power:
         shown["trend"] = power
@@ -169,6 +169,14 @@ def best_setting(baseline: Baseline, validation: EvalTriggers, k: int) -> tuple[
 
     _, setting, fitted = max(fits(), key=operator.itemgetter(0))
     return setting, fitted
+
+
+def _shown(baseline: Baseline, setting: dict[str, Any]) -> dict[str, float | str]:
+    """A setting as tables print it, with the window that is counted where rows are too many for its own."""
+    shown = {key: "whole" if value is None else value for key, value in setting.items()}
+    if isinstance(baseline, Cooccurrence | DampedCooccurrence):
+        shown |= baseline.narrowed(**setting)
+    return shown
 
 
 def _best_power(fitted: Fitted, trend: NDArray[np.float64], validation: EvalTriggers, k: int) -> float:
