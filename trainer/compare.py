@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import numpy as np
@@ -45,11 +45,11 @@ class Contender:
     parameters: Mapping[str, float | str] = dataclasses.field(default_factory=dict)
 
 
-def compare(contenders: Sequence[Contender], judge: Judge, config: EvaluateConfig, seed: int) -> Comparison:
+def compare(contenders: Iterable[Contender], judge: Judge, config: EvaluateConfig, seed: int) -> Comparison:
     """Scores every contender at every setting of its dial, with intervals, slices and what one gains over another.
 
     Args:
-      contenders: in the order of tables, each model once.
+      contenders: in the order of tables, each model once; one is let go before the next is asked for.
       judge: what answers are judged by.
       config: K, the tail, number of resamples.
       seed: of the resamples.
@@ -60,19 +60,20 @@ def compare(contenders: Sequence[Contender], judge: Judge, config: EvaluateConfi
     tally = Tally(judge, config)
     bootstrap = Bootstrap(tally.num_clusters, config.bootstrap_resamples, seed)
     compared: dict[str, ModelDraws] = {}
+    results: list[ModelResult] = []
     for contender in contenders:
         compared[contender.model.name] = draws = _draws(contender, tally, bootstrap)
+        results.append(_result(contender, draws, judge, config, seed))
         recall = draws.at(metrics.RECALL)[0]
         logger.info("scored %s: recall@%d %.4f", contender.model.label, config.k, recall)
+        del contender  # else it would live until the next one is made
     subject = _subject(compared)
     return Comparison(
         k=config.k,
         seed=seed,
         resamples=config.bootstrap_resamples,
         data=_data(tally),
-        models=tuple(
-            _result(contender, compared[contender.model.name], judge, config, seed) for contender in contenders
-        ),
+        models=tuple(results),
         subject=subject.model.name if subject else None,
         best_co_engagement=headline.best_co_engagement(compared),
         recall_gain=RECALL_GAIN,
