@@ -1,12 +1,14 @@
 """Popularity, co-occurrence and ItemKNN: each formula by hand."""
 
+import doctest
+
 import numpy as np
 import pytest
 import scipy.sparse
 from implicit.nearest_neighbours import CosineRecommender
 
 from tests.trainer.event_logs import colours, histories
-from trainer import cooccurrence
+from trainer import cooccurrence, itemknn
 from trainer.cooccurrence import Cooccurrence, DampedCooccurrence, damped, window_counts
 from trainer.counted import most_popular
 from trainer.itemknn import ItemKNN, overlaps, shrunk_cosine
@@ -78,6 +80,10 @@ def test_damping_by_hand():
     near, far = 1.0, np.exp(-1.0)
     assert scores[1].tolist() == pytest.approx([1.0, 0, 2 * near / 2, 1.0])
     assert scores[2].tolist() == pytest.approx([0, 2 * near / 3, 0, far])
+
+
+def test_docstrings():
+    assert doctest.testmod(itemknn).failed == 0
 
 
 def test_shrinkage_by_hand():
