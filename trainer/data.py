@@ -1,9 +1,11 @@
 """Reads the preprocessed pairs as a stream of training batches."""
 
+import bisect
 import dataclasses
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +14,16 @@ from preprocessing import schema
 from preprocessing.backend import tf
 from preprocessing.read import read_pairs, read_triggers
 
+logger = logging.getLogger("mtmh.trainer")
+
+MOST_COUNTED_PAIRS: Final = 100_000_000
+"""Distinct pairs that are counted exactly: 36 bytes each, or 57 where most come again and again, and 16 in the end."""
 _SHUFFLED_BLOCKS = 32
 """Blocks mixed into one shuffle: about 260,000 pairs of as many groups of users."""
 _MERGED_PAIRS = 4_000_000
 """Pairs counted at a time."""
+_LATE_TRIGGERS = 1_000_000
+"""Triggers of a later period counted at a time."""
 
 
 def _parse_block(record: Any, late_weight: float) -> tuple[Any, Any, Any]:
@@ -111,10 +119,12 @@ class PairSummary:
         fewer items ahead; with this weight a late trigger counts as much as any.
       target_count: int64 [N], pairs whose target is the item.
       known_row_splits: int64 [N + 1].
-      known_counts: int64, how often each of the known values is a target of its trigger.
+      known_counts: int32, how often each of the known values is a target of its trigger.
       known_weights: float64, the sum of those pairs' weights.
       known_values: int32; the known targets of trigger i, ascending, are
         ``known_values[known_row_splits[i]:known_row_splits[i + 1]]``.
+      exact: whether there are no more distinct pairs than `MOST_COUNTED_PAIRS`. Of more, what is rare for its trigger
+        was let go while others were counted, and may be unknown, or known with too small a count and weight.
     """
 
     num_triggers: int
@@ -124,8 +134,9 @@ class PairSummary:
     target_count: NDArray[np.int64]
     known_row_splits: NDArray[np.int64]
     known_values: NDArray[np.int32]
-    known_counts: NDArray[np.int64]
+    known_counts: NDArray[np.int32]
     known_weights: NDArray[np.float64]
+    exact: bool = True
 
 
 def summarise_pairs(
@@ -138,14 +149,12 @@ def summarise_pairs(
       parts: which of its parts to learn from: `schema.PAIRS`, `schema.VALIDATION`, `schema.EVAL`.
       num_items: N.
       targets: of each trigger event only so many count, the nearest ones; by default all.
-      most_known: known targets kept of one trigger, the most frequent ones; bounds the memory.
+      most_known: known targets kept of one trigger, the most frequent ones.
     """
     triggers = pairs = most_targets = 0
     by_period = np.zeros((2, 2))
     target_count = np.zeros(num_items, dtype=np.int64)
-    keys, sums = np.empty(0, dtype=np.int64), np.empty((0, 3))
-    pending: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
-    size = 0
+    counter = _PairCounter(num_items, most_known)
     for late, trigger, lengths, target, weight in _columns(directory, parts):
         if targets is not None:
             lengths, target, weight = _nearest(lengths, target, weight, targets)
@@ -153,34 +162,21 @@ def summarise_pairs(
         triggers += len(trigger)
         pairs += len(target)
         most_targets = max(most_targets, int(lengths.max(initial=0)))
-        target_count += np.bincount(target, minlength=num_items)
-        # Occurrences, and their weight: early pairs bring their own, what a late one counts is known in the end.
-        late_pairs = np.full(len(target), float(late))
-        columns = np.stack([np.ones(len(target)), weight * (1.0 - late_pairs), late_pairs], axis=1)
-        pending.append((np.repeat(trigger, lengths) * num_items + target, columns))
-        size += len(target)
-        if size >= _MERGED_PAIRS:
-            keys, sums = _merge([(keys, sums), *pending])
-            pending, size = [], 0
-    keys, sums = _merge([(keys, sums), *pending])
-    counts = sums[:, 0].astype(np.int64)
+        np.add.at(target_count, target, 1)
+        counter.add(np.repeat(trigger, lengths) * num_items + target, weight, late=late)
     late_weight = _late_weight(*by_period)
-    trigger = keys // num_items
-    order = np.lexsort((keys, -counts, trigger))
-    start = np.searchsorted(trigger, np.arange(num_items + 1))
-    rank = np.arange(len(keys)) - start[trigger]
-    places = np.sort(order[rank < most_known])
-    kept = keys[places]
+    known = counter.finish()
     return PairSummary(
         num_triggers=triggers,
         num_pairs=pairs,
         most_targets=most_targets,
         late_weight=late_weight,
         target_count=target_count,
-        known_row_splits=np.searchsorted(kept // num_items, np.arange(num_items + 1)).astype(np.int64),
-        known_values=(kept % num_items).astype(np.int32),
-        known_counts=counts[places],
-        known_weights=(sums[:, 1] + late_weight * sums[:, 2])[places],
+        known_row_splits=_row_splits(known.key, num_items),
+        known_values=np.remainder(known.key, num_items, out=known.key).astype(np.int32),
+        known_counts=known.count,
+        known_weights=np.add(known.weight, late_weight * known.late, out=known.weight),
+        exact=counter.exact,
     )
 
 
@@ -195,8 +191,10 @@ def _columns(
         if part not in parts:
             continue
         triggers = read_triggers(str(directory), part)
-        weight = np.ones(len(triggers.target), np.float32)
-        yield True, triggers.trigger, np.diff(triggers.row_splits), triggers.target, weight
+        for first in range(0, len(triggers), _LATE_TRIGGERS):
+            splits = triggers.row_splits[first : first + _LATE_TRIGGERS + 1]
+            trigger, target = triggers.trigger[first : first + _LATE_TRIGGERS], triggers.target[splits[0] : splits[-1]]
+            yield True, trigger, np.diff(splits), target, np.ones(len(target), np.float32)
 
 
 def _nearest(
@@ -214,11 +212,135 @@ def _late_weight(early: NDArray[np.float64], late: NDArray[np.float64]) -> float
     return float((early[0] / early[1]) / (late[0] / late[1]))
 
 
-def _merge(
-    tables: Sequence[tuple[NDArray[np.int64], NDArray[np.float64]]],
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Distinct keys, ascending, and the sums of their columns: float64 [n, m]."""
-    keys, inverse = np.unique(np.concatenate([keys for keys, _ in tables]), return_inverse=True)
-    columns = np.concatenate([columns for _, columns in tables]).T
-    sums = [np.bincount(inverse, weights=column, minlength=len(keys)) for column in columns]
-    return keys, np.stack(sums, axis=1)
+@dataclasses.dataclass
+class _Counts:
+    """Distinct pairs and how often they occur.
+
+    Attributes:
+      key: int64 [n], ascending: N times the trigger, and the target.
+      count: int32 [n], occurrences.
+      weight: float64 [n], what those of the training period weigh together.
+      late: int32 [n], those of later periods, whose weight is `PairSummary.late_weight`.
+    """
+
+    key: NDArray[np.int64]
+    count: NDArray[np.int32]
+    weight: NDArray[np.float64]
+    late: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        """Number of pairs n."""
+        return len(self.key)
+
+    def add(self, other: "_Counts") -> None:
+        """Adds no more pairs than these, and uses them up: of the large columns one at a time is held twice."""
+        place = np.searchsorted(self.key, other.key)
+        known = self.key[np.minimum(place, len(self) - 1)] == other.key
+        shared, new = place[known], ~known
+        self.count[shared] += other.count[known]
+        self.weight[shared] += other.weight[known]
+        self.late[shared] += other.late[known]
+        own = np.ones(len(self) + int(new.sum()), np.bool_)
+        own[place[new] + np.arange(new.sum())] = False
+        del place, shared, known
+        for name in [field.name for field in dataclasses.fields(self)]:
+            column = np.empty(len(own), getattr(self, name).dtype)
+            column[own] = getattr(self, name)
+            setattr(self, name, column)
+            column[~own] = getattr(other, name)[new]
+            setattr(other, name, np.empty(0, column.dtype))
+
+    def keep_most_frequent(self, most: int, row_splits: NDArray[np.int64]) -> None:
+        """Leaves of each trigger ``most`` pairs, the most frequent ones, of equal ones those of smaller targets."""
+        kept = np.ones(len(self), np.bool_)
+        for trigger in np.flatnonzero(np.diff(row_splits) > most):
+            row = slice(row_splits[trigger], row_splits[trigger + 1])
+            kept[row][np.argsort(-self.count[row], kind="stable")[most:]] = False
+        if not kept.all():
+            self.key, self.count = self.key[kept], self.count[kept]
+            self.weight, self.late = self.weight[kept], self.late[kept]
+
+
+def _count(key: NDArray[np.int64], weight: NDArray[np.float32], *, late: bool) -> _Counts:
+    """Counts pairs of one period."""
+    key, pair = np.unique(key, return_inverse=True)
+    count = np.bincount(pair, minlength=len(key)).astype(np.int32)
+    if late:
+        return _Counts(key, count, np.zeros(len(key)), count.copy())
+    weights = np.bincount(pair, weights=weight, minlength=len(key)).astype(np.float64)
+    return _Counts(key, count, weights, np.zeros_like(count))
+
+
+class _PairCounter:
+    """Counts any number of pairs in bounded memory.
+
+    Tables of like size are merged, so that none is merged again for every small one.
+
+    Attributes:
+      exact: see `PairSummary`.
+    """
+
+    def __init__(self, num_items: int, most_known: int) -> None:
+        """Args are N, and how many pairs of one trigger to leave in the end."""
+        self._num_items, self._most_known = num_items, most_known
+        self._tables: list[_Counts] = []
+        self._keys: list[NDArray[np.int64]] = []
+        self._weights: list[NDArray[np.float32]] = []
+        self._size, self._late = 0, False
+        self.exact = True
+
+    def add(self, key: NDArray[np.int64], weight: NDArray[np.float32], *, late: bool) -> None:
+        """Takes pairs by their keys, see `_Counts`, with their weights."""
+        if late != self._late or self._size >= _MERGED_PAIRS:
+            self._count()
+            self._merge()
+        self._late = late
+        self._keys.append(key)
+        self._weights.append(weight)
+        self._size += len(key)
+
+    def finish(self) -> _Counts:
+        """What was counted; no more can be added."""
+        self._count()
+        self._merge(whole=True)
+        counts = self._tables.pop()
+        counts.keep_most_frequent(self._most_known, _row_splits(counts.key, self._num_items))
+        return counts
+
+    def _count(self) -> None:
+        """Makes a table of the pairs that are in none."""
+        key = np.concatenate([np.zeros(0, np.int64), *self._keys])
+        weight = np.concatenate([np.zeros(0, np.float32), *self._weights])
+        self._keys, self._weights, self._size = [], [], 0
+        self._tables.append(_count(key, weight, late=self._late))
+
+    def _merge(self, *, whole: bool = False) -> None:
+        """Merges the last tables as far as they are of like size, or all of them."""
+        self._thin_out()
+        while len(self._tables) > 1 and (whole or len(self._tables[-2]) <= 2 * len(self._tables[-1])):
+            fewer, counts = sorted((self._tables.pop(), self._tables.pop()), key=len)
+            counts.add(fewer)
+            self._tables.append(counts)
+            self._thin_out()
+
+    def _thin_out(self) -> None:
+        """Leaves half of a last table that is too large, so that the next pairs find room: the most frequent."""
+        counts = self._tables[-1]
+        if len(counts) <= MOST_COUNTED_PAIRS:
+            return
+        if self.exact:
+            logger.info("more than %d distinct pairs: of those that are rare some are not counted", MOST_COUNTED_PAIRS)
+        self.exact = False
+        row_splits = _row_splits(counts.key, self._num_items)
+        numbers = np.diff(row_splits)
+
+        def left(most: int) -> int:
+            return int(np.minimum(numbers, most).sum())
+
+        fitting = bisect.bisect_right(range(1, self._most_known + 1), MOST_COUNTED_PAIRS // 2, key=left)
+        counts.keep_most_frequent(max(1, fitting), row_splits)
+
+
+def _row_splits(key: NDArray[np.int64], num_items: int) -> NDArray[np.int64]:
+    """Where the pairs of each trigger begin and end among ascending keys, [N + 1], see `_Counts`."""
+    return np.searchsorted(key, np.arange(num_items + 1) * num_items).astype(np.int64)
