@@ -1,8 +1,9 @@
 """``mtmh compare``: MTMH and the baselines on the same examples, split, triggers and metrics."""
 
 import dataclasses
+import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from tfx_pipeline.workdir import Workdir
 
 if TYPE_CHECKING:
     from preprocessing.read import ItemTable
+    from trainer.baselines import BaselineData
     from trainer.compare import Contender
     from trainer.comparison import Comparison
     from trainer.names import ModelName
@@ -49,10 +51,10 @@ def compare_step(workdir: Workdir, config: RunConfig, names: Sequence[str] = ())
         triggers = sample_triggers(triggers, config.evaluate.max_triggers, config.seed)
     annotations = read_annotations(str(workdir.examples))
     judge = make_judge(items, triggers, categories_seen=config.features.categories, annotations=annotations)
-    contenders = _counted(workdir, config, models) | _trained(workdir, config, models, items)
-    contenders_in_order = [contenders[model.name] for model in models]
+    # Counted models come first in tables. What they are counted from is let go before the first trained one is loaded.
+    contenders = itertools.chain(_counted(workdir, config, models), _trained(workdir, config, models, items))
     comparison = dataclasses.replace(
-        compare(contenders_in_order, judge, config.evaluate, config.seed),
+        compare(contenders, judge, config.evaluate, config.seed),
         examples_digest=manifest_digest(workdir.examples),
         trained={part: model_digest(workdir.model(part)) for model in models for part in trainings(model.name)},
     )
@@ -92,41 +94,43 @@ def with_model(config: RunConfig, name: str) -> RunConfig:
     return dataclasses.replace(config, model=dataclasses.replace(config.model, name=name))
 
 
-def _counted(workdir: Workdir, config: RunConfig, models: "Sequence[ModelName]") -> "dict[str, Contender]":
-    """The counted models, by name, tuned and counted anew: that takes less than to keep them."""
-    from trainer.baselines import fit_baseline, load_baseline_data
-    from trainer.compare import Contender
+def _counted(workdir: Workdir, config: RunConfig, models: "Sequence[ModelName]") -> "Iterator[Contender]":
+    """The counted models, each tuned and counted anew when it is its turn: that takes less than to keep them."""
+    from trainer.baselines import load_baseline_data
     from trainer.names import COUNTED
 
     wanted = [model for model in models if model.kind == COUNTED]
     if not wanted:
-        return {}
+        return
     data = load_baseline_data(workdir.examples)
-    found = {}
     for number, model in enumerate(wanted, start=1):
         logger.info("counting %d of %d, %s", number, len(wanted), model.name)
-        recommender, parameters = fit_baseline(model.name, data, k=config.evaluate.k, seed=config.seed)
-        found[model.name] = Contender(model, recommender, parameters=parameters)
-    return found
+        yield _count(model, data, config)
+
+
+def _count(model: "ModelName", data: "BaselineData", config: RunConfig) -> "Contender":
+    from trainer.baselines import fit_baseline
+    from trainer.compare import Contender
+
+    recommender, parameters = fit_baseline(model.name, data, k=config.evaluate.k, seed=config.seed)
+    return Contender(model, recommender, parameters=parameters)
 
 
 def _trained(
     workdir: Workdir, config: RunConfig, models: "Sequence[ModelName]", items: "ItemTable"
-) -> "dict[str, Contender]":
-    """The trained models, by name."""
+) -> "Iterator[Contender]":
+    """The trained models, each loaded when it is its turn."""
     from trainer.compare import Contender
     from trainer.names import TRAINED
     from trainer.trained import load_recommender
 
-    return {
-        model.name: Contender(
-            model,
-            load_recommender(model.name, workdir.model, items, config.retrieval.merge),
-            _default_weight(workdir, config, model),
-        )
-        for model in models
-        if model.kind == TRAINED
-    }
+    for model in models:
+        if model.kind == TRAINED:
+            yield Contender(
+                model,
+                load_recommender(model.name, workdir.model, items, config.retrieval.merge),
+                _default_weight(workdir, config, model),
+            )
 
 
 def _default_weight(workdir: Workdir, config: RunConfig, model: "ModelName") -> float | None:

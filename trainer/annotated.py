@@ -5,13 +5,8 @@ from numpy.typing import NDArray
 
 from preprocessing.read import Annotations
 from trainer import metrics
-from trainer.bootstrap import Bootstrap, Estimate, estimate
 from trainer.names import BLEND
 from trainer.recommender import Recommender, VectorRecommender
-from trainer.statistics import UserSums
-
-_MOST_CLUSTERS = 20_000
-"""Where there are more triggers, several are drawn together; bounds the memory."""
 
 
 def ndcg_by_trigger(
@@ -37,17 +32,6 @@ def ndcg_by_trigger(
 def mean_ndcg(by_trigger: NDArray[np.float64]) -> float | None:
     """The metric from its values by trigger; None without any."""
     return float(by_trigger.mean()) if len(by_trigger) else None
-
-
-def estimate_ndcg(by_trigger: NDArray[np.float64], resamples: int, seed: int) -> Estimate | None:
-    """The metric with the interval of a bootstrap over triggers, the same resamples for every model; None without."""
-    if not len(by_trigger):
-        return None
-    clusters = min(len(by_trigger), _MOST_CLUSTERS)
-    cluster = np.arange(len(by_trigger)) % clusters
-    above = np.bincount(cluster, weights=by_trigger).astype(np.float64)
-    sums = UserSums(above[:, np.newaxis], np.bincount(cluster).astype(np.float64)[:, np.newaxis])
-    return estimate(Bootstrap(clusters, resamples, seed).metrics(sums)[:, 0])
 
 
 def count_triggers(annotations: Annotations | None) -> int:

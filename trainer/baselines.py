@@ -22,7 +22,7 @@ from trainer import metrics
 from trainer.content_only import ContentOnly
 from trainer.cooccurrence import Cooccurrence, DampedCooccurrence
 from trainer.evaluate import sample_triggers
-from trainer.histories import Events, Histories, histories_of
+from trainer.histories import Histories, histories_of, nearest_events
 from trainer.item2vec import Item2Vec
 from trainer.itemknn import ItemKNN
 from trainer.names import CONTENT
@@ -96,30 +96,26 @@ def load_baseline_data(examples: Path) -> BaselineData:
     Raises:
       UserError: they are missing or damaged, or hold no pairs.
     """
-    blocks = list(read_pairs(str(examples)))
-    if not blocks:
+    pairs = [
+        nearest_events(block.trigger, block.user, block.targets_of_trigger, block.target, block.weight)
+        for block in read_pairs(str(examples))
+    ]
+    if not pairs:
         raise UserError(
             f"{examples} holds no training pairs; raise split.quantile or pairs.window and preprocess again"
         )
-    pairs = Events(
-        trigger=np.concatenate([block.trigger for block in blocks]),
-        user=np.concatenate([block.user for block in blocks]),
-        lengths=np.concatenate([block.targets_of_trigger for block in blocks]),
-        target=np.concatenate([block.target for block in blocks]),
-        weight=np.concatenate([block.weight for block in blocks]),
-    )
     validation = read_triggers(str(examples), schema.VALIDATION)
-    held_out = Events(
-        trigger=validation.trigger,
-        user=validation.user,
-        lengths=np.diff(validation.row_splits),
-        target=validation.target,
-        weight=np.ones(len(validation.target), np.float32),
+    held_out = nearest_events(
+        validation.trigger,
+        validation.user,
+        np.diff(validation.row_splits),
+        validation.target,
+        np.ones(len(validation.target), np.float32),
     )
     items = read_items(str(examples))
     return BaselineData(
-        training=histories_of([pairs]),
-        complete=histories_of([pairs, held_out]),
+        training=histories_of(pairs),
+        complete=histories_of([*pairs, held_out]),
         validation=validation,
         content=items.content_vectors,
         recent=items.recent_count,
@@ -148,7 +144,7 @@ def fit_baseline(name: str, data: BaselineData, *, k: int, seed: int) -> tuple[R
         sample = sample_triggers(data.validation, count, seed)
         setting, tuned = best_setting(_count(name, data, seed, tuned_by=sample), sample, k)
         power = _best_power(tuned, _trend(data, data.training, schema.PAIRS), sample, k)
-    shown = {key: "whole" if value is None else value for key, value in setting.items()}
+    shown = _shown(baseline, setting)
     fitted = baseline.fit(**setting)
     if power:
         shown["trend"] = power
@@ -169,6 +165,14 @@ def best_setting(baseline: Baseline, validation: EvalTriggers, k: int) -> tuple[
 
     _, setting, fitted = max(fits(), key=operator.itemgetter(0))
     return setting, fitted
+
+
+def _shown(baseline: Baseline, setting: dict[str, Any]) -> dict[str, float | str]:
+    """A setting as tables print it, with the window that is counted where rows are too many for its own."""
+    shown = {key: "whole" if value is None else value for key, value in setting.items()}
+    if isinstance(baseline, Cooccurrence | DampedCooccurrence):
+        shown |= baseline.narrowed(**setting)
+    return shown
 
 
 def _best_power(fitted: Fitted, trend: NDArray[np.float64], validation: EvalTriggers, k: int) -> float:

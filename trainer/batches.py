@@ -1,5 +1,6 @@
 """Where a training's batches come from: the stream of trigger events, or draws from the table of what follows what."""
 
+import logging
 import math
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
@@ -11,8 +12,8 @@ from trainer.config import EVENTS, TRIGGERS, TrainerConfig
 from trainer.data import PairSummary, training_batches
 from trainer.trigger_draws import FEWEST_ROWS, TriggerTable, rows_and_targets
 
-_MOST_COUNTED_PAIRS: Final = 100_000_000
-"""Distinct pairs up to which they are held as a table: at 12 bytes each, and 32 while they are counted."""
+logger = logging.getLogger("mtmh.trainer")
+
 _STEPS_OF_A_PASS: Final = 200
 _STREAM_SIZES: Final = (1024, 4096)
 _FEWEST_STEPS: Final = 20
@@ -104,8 +105,12 @@ def make_batches(
       shrink: rather draw fewer triggers in a step of a small log than have fewer steps. It helps where the teacher is
         learnt too; co-engagement alone fares better with quiet steps, see docs/quality.md.
     """
-    kind = config.batches or (TRIGGERS if len(pairs.known_values) <= _MOST_COUNTED_PAIRS else EVENTS)
+    kind = config.batches or (TRIGGERS if pairs.exact else EVENTS)
     if kind == TRIGGERS:
+        if not pairs.exact:
+            logger.warning(
+                "trainer.batches=triggers draws from %d pairs, the rest are too many", len(pairs.known_values)
+            )
         return TriggerBatches(config, pairs, seed, shrink=shrink)
     return EventBatches(config, pairs, files, seed)
 

@@ -8,6 +8,9 @@ for the evaluation and for each resample alike.
 """
 
 import dataclasses
+import functools
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import numpy as np
@@ -20,6 +23,10 @@ _CONFIDENCE: Final = 0.95
 _MOST_COVERAGE_RESAMPLES: Final = 200
 """Coverage is no ratio of sums: each of its resamples costs a pass over all lists."""
 _BLOCK_VALUES: Final = 16_000_000
+_BLOCK_WEIGHTS: Final = 2_000_000
+"""How often a resample has a cluster, for so many of both at a time: 16 MB."""
+_SUMS_AT_ONCE: Final = 8
+"""Sets of sums that one pass over the resamples serves; of 20,000 clusters they take 56 MB."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,17 +39,51 @@ class Estimate:
 
 
 class Bootstrap:
-    """One set of resamples of users, shared by all that is to be compared."""
+    """One set of resamples of users, shared by all that is to be compared.
+
+    They are drawn anew, and come out the same, for each pass over them: in memory is a block of them at a time.
+
+    Attributes:
+      clusters: U.
+    """
 
     def __init__(self, clusters: int, resamples: int, seed: int) -> None:
-        """Draws ``resamples`` times as many of the U ``clusters`` as there are, with replacement."""
-        rng = np.random.default_rng([seed, 0x626F6F74])
-        drawn = (np.bincount(rng.integers(clusters, size=clusters), minlength=clusters) for _ in range(resamples))
-        self._weights = np.array([np.ones(clusters, np.int64), *drawn], dtype=np.float64)
+        """Args are U, R, of which each draws U ``clusters`` with replacement, and the seed."""
+        self.clusters, self._resamples, self._seed = clusters, resamples, seed
 
     def metrics(self, sums: UserSums) -> NDArray[np.float64]:
         """Draws of each metric, [1 + R, M], from sums [U, M]; NaN where a draw counts nothing."""
-        return ratios(self._weights @ sums.numerator, self._weights @ sums.denominator)
+        draws: NDArray[np.float64] = self.along_dial([sums])[0]
+        return draws
+
+    def along_dial(self, sums: Iterable[UserSums]) -> NDArray[np.float64]:
+        """`metrics` of W sets of sums, 1 or more: [W, 1 + R, M]."""
+        remaining, draws = iter(sums), []
+        while some := list(itertools.islice(remaining, _SUMS_AT_ONCE)):
+            shape = (len(some), 1 + self._resamples, some[0].numerator.shape[1])
+            above, below = np.empty(shape), np.empty(shape)
+            for rows, weights in self._blocks(self._resamples):
+                for place, each in enumerate(some):
+                    np.matmul(weights, each.numerator, out=above[place, rows])
+                    np.matmul(weights, each.denominator, out=below[place, rows])
+            draws.append(ratios(above, below))
+        return np.concatenate(draws)
+
+    def _blocks(self, resamples: int) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+        """Places among the draws, and how often each of them has each cluster: float64 [b, U], good until the next."""
+        rng = np.random.default_rng([self._seed, 0x626F6F74])
+        weights = np.ones((min(1 + resamples, max(1, _BLOCK_WEIGHTS // self.clusters)), self.clusters))
+        for start in range(0, 1 + resamples, len(weights)):
+            block = weights[: 1 + resamples - start]
+            for row in range(0 if start else 1, len(block)):
+                block[row] = np.bincount(rng.integers(self.clusters, size=self.clusters), minlength=self.clusters)
+            yield slice(start, start + len(block)), block
+
+    @functools.cached_property
+    def _drawn(self) -> NDArray[np.bool_]:
+        """Which clusters the evaluation and the first resamples have, [1 + at most 200, U]."""
+        few = min(self._resamples, _MOST_COVERAGE_RESAMPLES)
+        return np.concatenate([weights > 0 for _, weights in self._blocks(few)])
 
     def coverage(
         self, retrieved: NDArray[np.int32], times: scipy.sparse.csr_matrix, num_items: int
@@ -57,16 +98,15 @@ class Bootstrap:
           times: [U, T], how often each cluster asks for each trigger.
           num_items: N.
         """
-        weights = self._weights[: 1 + _MOST_COVERAGE_RESAMPLES]
         real = retrieved >= 0
         splits = np.concatenate([[0], np.cumsum(real.sum(axis=1))])
         shape = (len(retrieved), num_items)
         shown_by = scipy.sparse.csr_matrix((np.ones(splits[-1], np.float32), retrieved[real], splits), shape=shape).T
         shown_by = shown_by.tocsr()
-        asked = np.asarray(times.T @ weights.T > 0, dtype=np.float32)
-        draws = np.empty(len(weights))
+        asked = np.asarray(times.T @ self._drawn.T > 0, dtype=np.float32)
+        draws = np.empty(len(self._drawn))
         block = max(1, _BLOCK_VALUES // num_items)
-        for start in range(0, len(weights), block):
+        for start in range(0, len(draws), block):
             part = slice(start, start + block)
             draws[part] = np.count_nonzero(shown_by @ asked[:, part], axis=0) / num_items
         if len(draws) > 1:

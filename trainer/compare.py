@@ -2,14 +2,14 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainer import headline, metrics, slices
-from trainer.annotated import count_triggers, estimate_ndcg, ndcg_by_trigger
+from trainer.annotated import count_triggers, ndcg_by_trigger
 from trainer.bootstrap import Bootstrap, Estimate, estimate
 from trainer.comparison import Comparison, Data, ModelResult, Point
 from trainer.config import EvaluateConfig
@@ -17,7 +17,7 @@ from trainer.evaluate import Judge
 from trainer.headline import AXES, Compared, ModelDraws
 from trainer.names import MTMH, ModelName
 from trainer.recommender import Recommender, lists_along_dial
-from trainer.statistics import COLUMNS, SLICED, Tally
+from trainer.statistics import COLUMNS, SLICED, Tally, UserSums
 
 logger = logging.getLogger("mtmh.compare")
 
@@ -26,6 +26,8 @@ GRID: Final = tuple(step / 20 for step in range(21))
 RECALL_GAIN: Final = 14.4
 """Percent of recall that the paper reports over its baselines (arXiv:2506.06239)."""
 _ABOVE_UNTIL: Final = 0.5
+_MOST_CLUSTERS: Final = 20_000
+"""Where more triggers than this have annotations, several are drawn together; bounds the memory."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +47,11 @@ class Contender:
     parameters: Mapping[str, float | str] = dataclasses.field(default_factory=dict)
 
 
-def compare(contenders: Sequence[Contender], judge: Judge, config: EvaluateConfig, seed: int) -> Comparison:
+def compare(contenders: Iterable[Contender], judge: Judge, config: EvaluateConfig, seed: int) -> Comparison:
     """Scores every contender at every setting of its dial, with intervals, slices and what one gains over another.
 
     Args:
-      contenders: in the order of tables, each model once.
+      contenders: in the order of tables, each model once; one is let go before the next is asked for.
       judge: what answers are judged by.
       config: K, the tail, number of resamples.
       seed: of the resamples.
@@ -59,20 +61,23 @@ def compare(contenders: Sequence[Contender], judge: Judge, config: EvaluateConfi
     """
     tally = Tally(judge, config)
     bootstrap = Bootstrap(tally.num_clusters, config.bootstrap_resamples, seed)
+    annotated = count_triggers(judge.annotations)
+    of_annotations = Bootstrap(min(annotated, _MOST_CLUSTERS), config.bootstrap_resamples, seed)
     compared: dict[str, ModelDraws] = {}
+    results: list[ModelResult] = []
     for contender in contenders:
         compared[contender.model.name] = draws = _draws(contender, tally, bootstrap)
+        results.append(_result(contender, draws, judge, of_annotations))
         recall = draws.at(metrics.RECALL)[0]
         logger.info("scored %s: recall@%d %.4f", contender.model.label, config.k, recall)
+        del contender  # else it would live until the next one is made
     subject = _subject(compared)
     return Comparison(
         k=config.k,
         seed=seed,
         resamples=config.bootstrap_resamples,
-        data=_data(tally),
-        models=tuple(
-            _result(contender, compared[contender.model.name], judge, config, seed) for contender in contenders
-        ),
+        data=_data(tally, annotated),
+        models=tuple(results),
         subject=subject.model.name if subject else None,
         best_co_engagement=headline.best_co_engagement(compared),
         recall_gain=RECALL_GAIN,
@@ -96,7 +101,7 @@ def _draws(contender: Contender, tally: Tally, bootstrap: Bootstrap) -> ModelDra
     if contender.recommender.has_dial:
         weights = tuple(sorted({*GRID, contender.default_weight or 0.0}))
     lists = lists_along_dial(contender.recommender, tally.trigger, k=tally.config.k, weights=weights)
-    table = np.stack([bootstrap.metrics(sums) for sums in tally.sums(lists)])
+    table = bootstrap.along_dial(tally.sums(lists))
     values: dict[tuple[str, str], NDArray[np.float64]] = {
         column: table[:, :, place] for place, column in enumerate(COLUMNS)
     }
@@ -108,11 +113,8 @@ def _draws(contender: Contender, tally: Tally, bootstrap: Bootstrap) -> ModelDra
     return ModelDraws(contender.model, default_weight, weights, on_grid, values)
 
 
-def _result(contender: Contender, draws: ModelDraws, judge: Judge, config: EvaluateConfig, seed: int) -> ModelResult:
-    def graded(weight: float) -> Estimate | None:
-        by_trigger = ndcg_by_trigger(contender.recommender, judge.annotations, weight)
-        return estimate_ndcg(by_trigger, config.bootstrap_resamples, seed)
-
+def _result(contender: Contender, draws: ModelDraws, judge: Judge, of_annotations: Bootstrap) -> ModelResult:
+    graded = _annotation_ndcg(contender.recommender, draws.weights, judge, of_annotations)
     return ModelResult(
         **dataclasses.asdict(draws.model),
         default_weight=draws.default_weight,
@@ -122,7 +124,7 @@ def _result(contender: Contender, draws: ModelDraws, judge: Judge, config: Evalu
                 weight,
                 {name: estimate(draws.at(name, weight)) for name in metrics.METRICS},
                 {part: {name: estimate(draws.values[name, part][place]) for name in SLICED} for part in slices.SLICES},
-                graded(weight),
+                graded[place],
             )
             for place, weight in enumerate(draws.weights)
         ),
@@ -130,7 +132,21 @@ def _result(contender: Contender, draws: ModelDraws, judge: Judge, config: Evalu
     )
 
 
-def _data(tally: Tally) -> Data:
+def _annotation_ndcg(
+    recommender: Recommender, weights: Sequence[float], judge: Judge, bootstrap: Bootstrap
+) -> list[Estimate | None]:
+    """The mean of `ndcg_by_trigger` at each setting of the dial; None where it can not be told."""
+    of_triggers = [ndcg_by_trigger(recommender, judge.annotations, weight) for weight in weights]
+    if not len(of_triggers[0]):
+        return [None] * len(weights)
+    cluster = np.arange(len(of_triggers[0])) % bootstrap.clusters
+    above = [np.bincount(cluster, weights=values).astype(np.float64) for values in of_triggers]
+    below = [np.bincount(cluster).astype(np.float64)] * len(weights)
+    draws = bootstrap.metrics(UserSums(np.stack(above, axis=1), np.stack(below, axis=1)))
+    return [estimate(column) for column in draws.T]
+
+
+def _data(tally: Tally, annotated: int) -> Data:
     judge = tally.judge
     counts = np.bincount(slices.item_slices(judge.interaction_count), minlength=len(slices.SLICES))
     return Data(
@@ -143,5 +159,5 @@ def _data(tally: Tally) -> Data:
         slice_triggers=tally.occasions,
         slice_pairs=tally.pairs,
         topic_match_independent=judge.topic_match_independent if judge.categories.nnz else None,
-        annotated_triggers=count_triggers(judge.annotations),
+        annotated_triggers=annotated,
     )

@@ -36,6 +36,10 @@ class Cooccurrence:
         counts = self._counts.of(window, 1.0)
         return CountedRecommender((counts + np.float32(alpha) * counts.T).tocsr(), self._popularity)
 
+    def narrowed(self, *, window: int, alpha: float) -> dict[str, int]:
+        """The ``window`` that is counted in place of a setting's; empty where it is the setting's own."""
+        return self._counts.narrowed(window)
+
 
 class DampedCooccurrence:
     """``score(i, j) = (C_ij + C_ji) / popularity_j ** beta``, where a distance of d rows counts exp(-(d - 1) / reach).
@@ -58,11 +62,20 @@ class DampedCooccurrence:
         counts = self._counts.of(2 * reach, float(np.exp(-1.0 / reach)))
         return CountedRecommender(damped(counts + counts.T, self._popularity, beta), self._popularity)
 
+    def narrowed(self, *, reach: int, beta: float) -> dict[str, int]:
+        """The ``window`` that is counted in place of twice a setting's reach; empty where it is that."""
+        return self._counts.narrowed(2 * reach)
+
 
 def damped(counts: scipy.sparse.csr_matrix, popularity: NDArray[np.float64], beta: float) -> scipy.sparse.csr_matrix:
     """``counts_ij / popularity_j ** beta``, float32 [N, N]."""
     factor = np.maximum(popularity, np.finfo(np.float32).tiny) ** -beta
     return (counts @ scipy.sparse.diags(factor)).astype(np.float32).tocsr()
+
+
+def counted_window(histories: Histories, window: int) -> int:
+    """A window in rows, or as much of it as makes no more than `_MOST_PAIRS`; at least 1."""
+    return max(1, min(window, _MOST_PAIRS // max(1, len(histories))))
 
 
 def window_counts(histories: Histories, num_items: int, window: int, decay: float = 1.0) -> scipy.sparse.csr_matrix:
@@ -71,11 +84,11 @@ def window_counts(histories: Histories, num_items: int, window: int, decay: floa
     Args:
       histories: a pair counts the weight of its earlier row.
       num_items: N.
-      window: rows.
+      window: rows; `counted_window` of them count.
       decay: a pair at a distance of d rows counts ``decay ** (d - 1)``.
     """
     total = scipy.sparse.csr_matrix((num_items, num_items), dtype=np.float32)
-    window = max(1, min(window, _MOST_PAIRS // max(1, len(histories))))
+    window = counted_window(histories, window)
     step = max(1, _BLOCK_PAIRS // max(1, len(histories)))
     item, sequence, weight = histories.item.astype(np.int32), histories.sequence, histories.weight
     for first in range(1, window + 1, step):
@@ -100,7 +113,12 @@ class _Counts:
         self._key: tuple[int, float] | None = None
         self._counts = scipy.sparse.csr_matrix((num_items, num_items), dtype=np.float32)
 
+    def narrowed(self, window: int) -> dict[str, int]:
+        counted = counted_window(self._histories, window)
+        return {"window": counted} if counted < window else {}
+
     def of(self, window: int, decay: float) -> scipy.sparse.csr_matrix:
+        window = counted_window(self._histories, window)  # of a large log all windows may be one
         if self._key != (window, decay):
             self._counts = window_counts(self._histories, self._num_items, window, decay)
             self._key = (window, decay)

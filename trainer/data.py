@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from preprocessing import schema
 from preprocessing.backend import tf
 from preprocessing.read import read_pairs, read_triggers
+from trainer.pair_counts import PairCounter, row_splits_of
 
 _SHUFFLED_BLOCKS = 32
 """Blocks mixed into one shuffle: about 260,000 pairs of as many groups of users."""
-_MERGED_PAIRS = 4_000_000
-"""Pairs counted at a time."""
+_LATE_TRIGGERS = 1_000_000
+"""Triggers of a later period counted at a time."""
 
 
 def _parse_block(record: Any, late_weight: float) -> tuple[Any, Any, Any]:
@@ -111,10 +112,13 @@ class PairSummary:
         fewer items ahead; with this weight a late trigger counts as much as any.
       target_count: int64 [N], pairs whose target is the item.
       known_row_splits: int64 [N + 1].
-      known_counts: int64, how often each of the known values is a target of its trigger.
+      known_counts: int32, how often each of the known values is a target of its trigger.
       known_weights: float64, the sum of those pairs' weights.
       known_values: int32; the known targets of trigger i, ascending, are
         ``known_values[known_row_splits[i]:known_row_splits[i + 1]]``.
+      exact: whether there are no more distinct pairs than `trainer.pair_counts.MOST_COUNTED_PAIRS`. Of more, what is
+        rare for its trigger was let go while others were counted, and may be unknown, or known with too small a count
+        and weight.
     """
 
     num_triggers: int
@@ -124,8 +128,9 @@ class PairSummary:
     target_count: NDArray[np.int64]
     known_row_splits: NDArray[np.int64]
     known_values: NDArray[np.int32]
-    known_counts: NDArray[np.int64]
+    known_counts: NDArray[np.int32]
     known_weights: NDArray[np.float64]
+    exact: bool = True
 
 
 def summarise_pairs(
@@ -138,14 +143,12 @@ def summarise_pairs(
       parts: which of its parts to learn from: `schema.PAIRS`, `schema.VALIDATION`, `schema.EVAL`.
       num_items: N.
       targets: of each trigger event only so many count, the nearest ones; by default all.
-      most_known: known targets kept of one trigger, the most frequent ones; bounds the memory.
+      most_known: known targets kept of one trigger, the most frequent ones.
     """
     triggers = pairs = most_targets = 0
     by_period = np.zeros((2, 2))
     target_count = np.zeros(num_items, dtype=np.int64)
-    keys, sums = np.empty(0, dtype=np.int64), np.empty((0, 3))
-    pending: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
-    size = 0
+    counter = PairCounter(num_items, most_known)
     for late, trigger, lengths, target, weight in _columns(directory, parts):
         if targets is not None:
             lengths, target, weight = _nearest(lengths, target, weight, targets)
@@ -153,34 +156,21 @@ def summarise_pairs(
         triggers += len(trigger)
         pairs += len(target)
         most_targets = max(most_targets, int(lengths.max(initial=0)))
-        target_count += np.bincount(target, minlength=num_items)
-        # Occurrences, and their weight: early pairs bring their own, what a late one counts is known in the end.
-        late_pairs = np.full(len(target), float(late))
-        columns = np.stack([np.ones(len(target)), weight * (1.0 - late_pairs), late_pairs], axis=1)
-        pending.append((np.repeat(trigger, lengths) * num_items + target, columns))
-        size += len(target)
-        if size >= _MERGED_PAIRS:
-            keys, sums = _merge([(keys, sums), *pending])
-            pending, size = [], 0
-    keys, sums = _merge([(keys, sums), *pending])
-    counts = sums[:, 0].astype(np.int64)
+        np.add.at(target_count, target, 1)
+        counter.add(np.repeat(trigger, lengths) * num_items + target, weight, late=late)
     late_weight = _late_weight(*by_period)
-    trigger = keys // num_items
-    order = np.lexsort((keys, -counts, trigger))
-    start = np.searchsorted(trigger, np.arange(num_items + 1))
-    rank = np.arange(len(keys)) - start[trigger]
-    places = np.sort(order[rank < most_known])
-    kept = keys[places]
+    known = counter.finish()
     return PairSummary(
         num_triggers=triggers,
         num_pairs=pairs,
         most_targets=most_targets,
         late_weight=late_weight,
         target_count=target_count,
-        known_row_splits=np.searchsorted(kept // num_items, np.arange(num_items + 1)).astype(np.int64),
-        known_values=(kept % num_items).astype(np.int32),
-        known_counts=counts[places],
-        known_weights=(sums[:, 1] + late_weight * sums[:, 2])[places],
+        known_row_splits=row_splits_of(known.key, num_items),
+        known_values=np.remainder(known.key, num_items, out=known.key).astype(np.int32),
+        known_counts=known.count,
+        known_weights=np.add(known.weight, late_weight * known.late, out=known.weight),
+        exact=counter.exact,
     )
 
 
@@ -195,8 +185,10 @@ def _columns(
         if part not in parts:
             continue
         triggers = read_triggers(str(directory), part)
-        weight = np.ones(len(triggers.target), np.float32)
-        yield True, triggers.trigger, np.diff(triggers.row_splits), triggers.target, weight
+        for first in range(0, len(triggers), _LATE_TRIGGERS):
+            splits = triggers.row_splits[first : first + _LATE_TRIGGERS + 1]
+            trigger, target = triggers.trigger[first : first + _LATE_TRIGGERS], triggers.target[splits[0] : splits[-1]]
+            yield True, trigger, np.diff(splits), target, np.ones(len(target), np.float32)
 
 
 def _nearest(
@@ -212,13 +204,3 @@ def _late_weight(early: NDArray[np.float64], late: NDArray[np.float64]) -> float
     if not early.all() or not late.all():
         return 1.0
     return float((early[0] / early[1]) / (late[0] / late[1]))
-
-
-def _merge(
-    tables: Sequence[tuple[NDArray[np.int64], NDArray[np.float64]]],
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Distinct keys, ascending, and the sums of their columns: float64 [n, m]."""
-    keys, inverse = np.unique(np.concatenate([keys for keys, _ in tables]), return_inverse=True)
-    columns = np.concatenate([columns for _, columns in tables]).T
-    sums = [np.bincount(inverse, weights=column, minlength=len(keys)) for column in columns]
-    return keys, np.stack(sums, axis=1)

@@ -1,18 +1,12 @@
 """Exact, blocked retrieval with the vectors of two heads."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.backend import tf
 from trainer.best import Best, column_tiles, in_parallel
 from trainer.model import ItemVectors
-
-_BLOCK_BLENDED = 4_000_000
-"""Scores of one head held at a time while the dial turns: memory that the allocator hands out again and again."""
-_NEVER = -1e9
-"""Score of the trigger itself; finite, so that a weight of 0 takes it nowhere."""
 
 
 def retrieve_exact(
@@ -72,41 +66,15 @@ def retrieve_along_dial(
     return found
 
 
-def scores_by_head(vectors: ItemVectors, trigger: NDArray[np.int64]) -> "Iterator[tuple[slice, tf.Tensor, tf.Tensor]]":
-    """Both heads' scores of all N items for blocks of triggers, the trigger itself far below all others.
-
-    Args:
-      vectors: of all N items.
-      trigger: [T], item indexes.
-
-    Yields:
-      The block's place among the triggers, engagement and relevance scores float32 [b, N].
-    """
-    candidates, relevance = tf.constant(vectors.engagement_candidate), tf.constant(vectors.relevance)
-    block = max(1, _BLOCK_BLENDED // len(vectors.relevance))
-    for start in range(0, len(trigger), block):
-        part = slice(start, start + block)
-        rows = trigger[part]
-        excluded = tf.constant(np.stack([np.arange(len(rows)), rows], axis=1))
-        yield (
-            part,
-            _scores(tf.constant(vectors.engagement_trigger[rows]), candidates, excluded),
-            _scores(tf.constant(vectors.relevance[rows]), relevance, excluded),
-        )
-
-
-@tf.function(reduce_retracing=True, autograph=False)
-def _scores(queries: "tf.Tensor", candidates: "tf.Tensor", excluded: "tf.Tensor") -> "tf.Tensor":
-    scores = tf.matmul(queries, candidates, transpose_b=True)
-    return tf.tensor_scatter_nd_update(scores, excluded, tf.fill([tf.shape(excluded)[0]], _NEVER))
-
-
 def nearest(
     queries: NDArray[np.float32], candidates: NDArray[np.float32], *, k: int, exclude: NDArray[np.int64]
 ) -> NDArray[np.int32]:
-    """The K candidates of largest dot product, int32 [T, K]: [T, d] against [N, d], never candidate ``exclude[t]``."""
+    """The K candidates of largest dot product, int32 [T, K]: [T, d] against [N, d], never candidate ``exclude[t]``.
+
+    A negative ``exclude[t]`` excludes none; lists are shorter where there are fewer candidates, padded by -1.
+    """
     found = np.full((len(queries), k), -1, dtype=np.int32)
-    take = min(k, len(candidates) - 1)
+    take = min(k, len(candidates))
     if take <= 0 or not len(queries):
         return found
 

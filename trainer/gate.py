@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from trainer import metrics, slices
 from trainer.bootstrap import Bootstrap, estimate
 from trainer.config import EvaluateConfig, GateConfig
+from trainer.counted import fill_up, most_popular
 from trainer.evaluate import Judge
 from trainer.snapshot import Snapshot
 from trainer.statistics import COLUMNS, Tally
@@ -160,13 +161,10 @@ class Gate:
 
     def _popular_lists(self) -> NDArray[np.int32]:
         """The most popular items without the trigger, int32 [1, T, K]."""
-        order = np.argsort(-self._evidence.judge.interaction_count, kind="stable")[: self._k + 1]
         trigger = self._tally.trigger
-        lists = np.full((1, len(trigger), self._k), -1, dtype=np.int32)
-        for place, row in enumerate(trigger):
-            others = order[order != row][: self._k]
-            lists[0, place, : len(others)] = others
-        return lists
+        none = np.full((len(trigger), self._k), -1, dtype=np.int32)
+        popular = most_popular(self._evidence.judge.interaction_count.astype(np.float64))
+        return fill_up(none, trigger, popular)[np.newaxis]
 
     def _continuity(self, theirs: _Table, blessed: Snapshot) -> list[Check]:
         if blessed.recall is None:

@@ -10,17 +10,15 @@ from numpy.typing import NDArray
 
 @dataclasses.dataclass(frozen=True)
 class Events:
-    """Trigger events of users with their targets, in the users' order.
+    """Trigger events of users with the nearest target of each, in the users' order.
 
     Attributes:
-      trigger, user, lengths: int64 [m], item index, number of the user, number of targets (1 or more).
-      target: int64 [sum of ``lengths``], item indexes, nearest first.
-      weight: float32, of the shape of ``target``.
+      trigger, user, target: int64 [m], item index, number of the user, item index.
+      weight: float32 [m], of trigger and target as a pair.
     """
 
     trigger: NDArray[np.int64]
     user: NDArray[np.int64]
-    lengths: NDArray[np.int64]
     target: NDArray[np.int64]
     weight: NDArray[np.float32]
 
@@ -81,6 +79,26 @@ class Histories:
         return scipy.sparse.csr_matrix((largest, (users, items)), shape=shape)
 
 
+def nearest_events(
+    trigger: NDArray[np.int64],
+    user: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    target: NDArray[np.int64],
+    weight: NDArray[np.float32],
+) -> Events:
+    """Trigger events of which all targets are given: what a history is put together from is the nearest of them.
+
+    Args:
+      trigger: [m].
+      user: [m].
+      lengths: [m], number of targets, 1 or more.
+      target: [sum of ``lengths``], nearest first.
+      weight: of the shape of ``target``.
+    """
+    nearest = np.cumsum(lengths) - lengths
+    return Events(trigger, user, target[nearest], weight[nearest])
+
+
 def histories_of(events: Sequence[Events]) -> Histories:
     """Chains each user's trigger events: the nearest target of one is the trigger of the next.
 
@@ -88,16 +106,14 @@ def histories_of(events: Sequence[Events]) -> Histories:
     two are joined where one ends with the item that the user's next begins with.
 
     Args:
-      events: of one period after the other, the earliest first.
+      events: in parts, those of one period after the other, the earliest first.
     """
     user = np.concatenate([part.user for part in events])
     order = np.argsort(user, kind="stable")
     user = user[order]
     trigger = np.concatenate([part.trigger for part in events])[order]
-    lengths = np.concatenate([part.lengths for part in events])
-    nearest = (np.cumsum(lengths) - lengths)[order]
-    following = np.concatenate([part.target for part in events])[nearest]
-    weight = np.concatenate([part.weight for part in events])[nearest]
+    following = np.concatenate([part.target for part in events])[order]
+    weight = np.concatenate([part.weight for part in events])[order]
 
     begins = _changes(user)
     begins[1:] |= trigger[1:] != following[:-1]

@@ -11,9 +11,8 @@ from trainer.counted import CountedRecommender
 from trainer.histories import Histories
 
 _NEIGHBOURS: Final = 1000
-"""Neighbours kept of an item before shrinkage orders them, those with the largest overlap."""
 _MOST_NEIGHBOURS: Final = 30_000_000
-"""Neighbours kept of all items together; fewer of each where the catalogue is larger."""
+_FEWEST_NEIGHBOURS: Final = 100
 
 
 class ItemKNN:
@@ -47,10 +46,19 @@ class ItemKNN:
         return CountedRecommender(shrunk_cosine(self._overlap, self._norm, shrinkage), self._popularity)
 
 
+def neighbours_kept(num_items: int) -> int:
+    """Most neighbours kept of each of N items: of all together 30 million, unless these were fewer than 100 of each.
+
+    >>> neighbours_kept(20_000), neighbours_kept(60_000), neighbours_kept(1_000_000)
+    (1000, 500, 100)
+    """
+    return min(_NEIGHBOURS, max(_FEWEST_NEIGHBOURS, _MOST_NEIGHBOURS // max(1, num_items)))
+
+
 def overlaps(engagements: scipy.sparse.csr_matrix) -> tuple[scipy.sparse.csr_matrix, NDArray[np.float64]]:
     """``x_i . x_j`` of each item's nearest others, [N, N], and ``|x_i|``, [N], of the columns of [U, N]."""
     num_items = engagements.shape[1]
-    neighbours = min(num_items, _NEIGHBOURS, max(100, _MOST_NEIGHBOURS // num_items))
+    neighbours = min(num_items, neighbours_kept(num_items))  # before shrinkage orders them
     # One thread: of equal overlaps, the same ones are kept on every machine.
     model = ItemItemRecommender(K=neighbours, num_threads=1)
     model.fit(engagements.astype(np.float64), show_progress=False)

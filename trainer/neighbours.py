@@ -28,6 +28,6 @@ def teacher_neighbours(content: NDArray[np.float32], count: int, seed: int) -> N
         sample = np.sort(rng.choice(number, int(_EXACT_PRODUCTS / (number * dimension)), replace=False))
         place = np.full(number, -1, dtype=np.int64)
         place[sample] = np.arange(len(sample))
-        found = nearest(content, content[sample], k=count + 1, exclude=np.where(place < 0, 0, place))[:, :count]
+        found = nearest(content, content[sample], k=count, exclude=place)
         found = np.where(found >= 0, sample[found], -1).astype(np.int32)
     return np.where(found >= 0, found, rng.integers(0, number, found.shape)).astype(np.int32)

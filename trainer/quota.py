@@ -10,17 +10,18 @@ blended one is, so that a score means the same in both.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.backend import tf
-from trainer.exact import scores_by_head
+from trainer.exact import nearest
 from trainer.model import ItemVectors
 
 HALF_UP: Final = 0.5005
 """Added before the floor: a half goes up, also one such as .29 x 50 that float32 brings a little below."""
+_BLOCK_VALUES: Final = 4_000_000
+"""Values of answers' vectors that are scored at a time: 16 MB for each head."""
 
 
 def relevance_slots(weight: float, k: int) -> int:
@@ -56,43 +57,45 @@ def retrieve_quota(
     take = min(k, len(vectors.relevance) - 1)
     if take <= 0:
         return found
-    for part, engagement, relevance in scores_by_head(vectors, trigger):
-        rows, engagement_scores, relevance_scores, place = (
-            each.numpy() for each in _ranked(engagement, relevance, tf.constant(take))
-        )
+    best = nearest(vectors.engagement_trigger[trigger], vectors.engagement_candidate, k=take, exclude=trigger)
+    other = nearest(vectors.relevance[trigger], vectors.relevance, k=take, exclude=trigger)
+    block = max(1, _BLOCK_VALUES // (2 * take * vectors.relevance.shape[1]))
+    for start in range(0, len(trigger), block):
+        part = slice(start, start + block)
+        asked, rows = trigger[part], np.concatenate([best[part], other[part]], axis=1)
+        engagement = _scores(vectors.engagement_trigger[asked], vectors.engagement_candidate[rows])
+        relevance = _scores(vectors.relevance[asked], vectors.relevance[rows])
+        place = _places(other[part], best[part])
         for setting, weight in enumerate(weights):
-            chosen = _parts(place, slots_by_trigger(vectors, trigger[part], weight, k)[:, np.newaxis], k)
-            blended = (np.float32(1.0 - weight)) * engagement_scores + np.float32(weight) * relevance_scores
+            chosen = _parts(place, slots_by_trigger(vectors, asked, weight, k)[:, np.newaxis], k)
+            blended = np.float32(1.0 - weight) * engagement + np.float32(weight) * relevance
             order = np.argsort(np.where(chosen, -blended, np.inf), axis=1, kind="stable")[:, :take]
             found[setting, part, :take] = np.take_along_axis(rows, order, axis=1)
     return found
 
 
-def _parts(place: NDArray[np.int32], slots: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
+def _scores(queries: NDArray[np.float32], candidates: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Dot products [b, m] of queries [b, d] with candidates of their own, [b, m, d]."""
+    scores: NDArray[np.float32] = np.einsum("bd,bmd->bm", queries, candidates)
+    return scores
+
+
+def _places(items: NDArray[np.int32], best: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Where items [b, n] stand among the best [b, n] of their row; n for nowhere."""
+    first = np.arange(len(best))[:, np.newaxis] * (np.int64(1) + max(items.max(), best.max()))
+    keys, wanted = (first + best).ravel(), first + items
+    order = np.argsort(keys)
+    place = order[np.minimum(np.searchsorted(keys, wanted, sorter=order), len(order) - 1)]
+    return np.where(keys[place] == wanted, place % best.shape[1], best.shape[1])
+
+
+def _parts(place: NDArray[np.int64], slots: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
     """Which of each head's n best, [b, n] and [b, n] side by side, are answers.
 
     Args:
-      place: int32 [b, n], where the relevance head's best stand among the engagement head's; n for nowhere.
+      place: [b, n], where the relevance head's best stand among the engagement head's; n for nowhere.
       slots: [b, 1], answers of the relevance head.
       k: K.
     """
     rest = place >= k - slots
     return np.concatenate([np.arange(place.shape[1]) < k - slots, rest & (np.cumsum(rest, axis=1) <= slots)], axis=1)
-
-
-@tf.function(reduce_retracing=True, autograph=False)
-def _ranked(engagement: Any, relevance: Any, take: Any) -> Any:
-    """Both heads' best n, [b, 2n] side by side, both scores of them, and the place of the second among the first."""
-    best = tf.math.top_k(engagement, k=take).indices
-    other = tf.math.top_k(relevance, k=take).indices
-    rows = tf.concat([best, other], axis=1)
-    shape = tf.shape(engagement)
-    cells = tf.stack([tf.broadcast_to(tf.range(shape[0])[:, tf.newaxis], tf.shape(best)), best], axis=2)
-    places = tf.broadcast_to(tf.range(take)[tf.newaxis, :], tf.shape(best))
-    table = tf.tensor_scatter_nd_update(tf.fill(shape, take), cells, places)
-    return (
-        rows,
-        tf.gather(engagement, rows, batch_dims=1),
-        tf.gather(relevance, rows, batch_dims=1),
-        tf.gather(table, other, batch_dims=1),
-    )

@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 
 from trainer.counted import CountedRecommender
 from trainer.histories import Histories
+from trainer.itemknn import neighbours_kept
 
 _MOST_USERS: Final = 300
 """Users considered of an item."""
-_MOST_ITEMS: Final = 1000
-"""Answers kept of an item."""
 
 
 class Swing:
@@ -50,7 +49,7 @@ class Swing:
 def swing_scores(
     engagements: scipy.sparse.csr_matrix, items: NDArray[np.int64], *, alpha: float, beta: float
 ) -> scipy.sparse.csr_matrix:
-    """Swing scores of the rows ``items``, float32 [N, N]; see `Swing`.
+    """Swing scores of the rows ``items``, float32 [N, N], of each the best `neighbours_kept`; see `Swing`.
 
     Args:
       engagements: [U, N], not 0 where the user engaged with the item.
@@ -59,6 +58,7 @@ def swing_scores(
       beta: β.
     """
     num_items = engagements.shape[1]
+    most = neighbours_kept(num_items)
     baskets = engagements.astype(np.float32).tocsr()
     baskets.data[:] = 1.0
     buyers = baskets.T.tocsr()
@@ -72,7 +72,7 @@ def swing_scores(
         if len(users) < 2:
             continue
         column, score = _swing_of(baskets[users], size[users] ** -beta, alpha)
-        best = np.sort(np.argsort(-score, kind="stable")[:_MOST_ITEMS])
+        best = np.sort(np.argsort(-score, kind="stable")[:most])
         lengths[item] = len(best)
         columns.append(column[best])
         scores.append(score[best])

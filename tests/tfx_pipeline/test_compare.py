@@ -19,7 +19,7 @@ from tfx_pipeline.comparison_files import FILES, read_comparison
 from tfx_pipeline.config import load_config
 from tfx_pipeline.workdir import Workdir
 from trainer.loop import TrainingLoop
-from trainer.names import pick_models
+from trainer.names import COUNTED, MODELS as MODEL_NAMES, ON_REQUEST, TRAINED, pick_models
 from trainer.trained import load_recommender
 
 SMALL = [
@@ -230,6 +230,23 @@ def test_blend_and_quota_of_one_training_side_by_side(compared, tmp_path):
     )
     assert (recall[0.0], recall[1.0]) == (pytest.approx(of_quota[0.0]), pytest.approx(of_quota[1.0]))
     assert of_quota[0.15] == pytest.approx(of_quota[0.25])
+
+
+def test_models_are_made_when_it_is_their_turn(compared, tmp_path, caplog):
+    shutil.copytree(compared[0].root, tmp_path / "copy")
+    with caplog.at_level("INFO", "mtmh.compare"):
+        status, _ = compare(
+            Workdir(tmp_path / "copy"), "--models", "popularity,content,one_head", "--set", "trainer.tensorboard=false"
+        )
+    assert status == 0
+    order = [message.split()[0] for message in caplog.messages if message.startswith(("counting", "scored"))]
+    assert order == ["counting", "scored"] * 2 + ["scored"]
+
+
+def test_counted_models_come_first_in_tables():
+    """What they are counted from is let go before a trained one is loaded."""
+    kinds = [model.kind for model in pick_models([*MODEL_NAMES, *ON_REQUEST])]
+    assert kinds == sorted(kinds, key=(COUNTED, TRAINED).index)
 
 
 def test_other_examples_train_anew(compared, monkeypatch, tmp_path):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from trainer.histories import Events, Histories
+from trainer.histories import Histories, nearest_events
 
 NUMBER = 18
 """Items of `colours`."""
@@ -41,7 +41,7 @@ def pair_events(sequences, window=5):
 
 
 def as_events(found, weight=1.0):
-    return Events(
+    return nearest_events(
         trigger=np.array([item for _, item, _ in found], np.int64),
         user=np.array([user for user, _, _ in found], np.int64),
         lengths=np.array([len(after) for _, _, after in found], np.int64),

@@ -168,6 +168,18 @@ def test_without_a_validation_slice_there_is_nothing_to_choose_by(tmp_path):
     assert fit_baseline("itemknn", read, k=5, seed=0)[1] == {"part_rows": "whole", "shrinkage": 50}
 
 
+@pytest.mark.parametrize(
+    ("name", "setting", "narrowed"),
+    [("cooccurrence", "window", {"window": 3}), ("cooccurrence_damped", "reach", {"window": 3})],
+)
+def test_the_window_that_is_printed_is_the_one_that_is_counted(name, setting, narrowed, data, monkeypatch):
+    chosen = fit_baseline(name, data, k=5, seed=0)[1]
+    assert chosen[setting] > 3
+    assert ("window" in chosen) == (name == "cooccurrence")
+    monkeypatch.setattr("trainer.cooccurrence._MOST_PAIRS", 3 * len(data.complete))
+    assert fit_baseline(name, data, k=5, seed=0)[1].items() >= narrowed.items()
+
+
 def test_no_pairs(tmp_path):
     with pytest.raises(UserError, match="no training pairs"):
         load_baseline_data(write(tmp_path, []))

@@ -114,11 +114,14 @@ def test_some_200_steps_make_a_pass_of_the_stream(triggers, size):
     assert EventBatches(TrainerConfig(batch_size=7), pairs, [], 0).size == 7
 
 
-def test_the_stream_is_for_tables_that_are_too_large(monkeypatch):
+def test_the_stream_is_for_tables_that_are_too_large(caplog):
     assert isinstance(make_batches(TrainerConfig(), counted(WEIGHTS), [], 0), TriggerBatches)
     assert isinstance(make_batches(TrainerConfig(batches="events"), counted(WEIGHTS), [], 0), EventBatches)
-    monkeypatch.setattr("trainer.batches._MOST_COUNTED_PAIRS", 10)
-    assert isinstance(make_batches(TrainerConfig(), counted(WEIGHTS), [], 0), EventBatches)
+    thinned_out = dataclasses.replace(counted(WEIGHTS), exact=False)
+    assert isinstance(make_batches(TrainerConfig(), thinned_out, [], 0), EventBatches)
+    assert not caplog.messages
+    assert isinstance(make_batches(TrainerConfig(batches="triggers"), thinned_out, [], 0), TriggerBatches)
+    assert "draws from 11 pairs" in caplog.text
 
 
 def test_no_thread_tunes_what_leaves_nothing_to_tune(tmp_path):

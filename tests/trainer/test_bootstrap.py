@@ -1,6 +1,7 @@
 """Intervals of toys whose resamples can be counted out."""
 
 import doctest
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -76,6 +77,40 @@ def test_seed_decides():
     assert not np.array_equal(Bootstrap(4, 20, seed=5).metrics(table), Bootstrap(4, 20, seed=6).metrics(table))
 
 
+def test_draws_are_those_of_one_generator():
+    """Whatever is held of them at a time: figures of earlier comparisons stay what they were."""
+    hits, pairs = np.array([1.0, 0, 2, 5]), np.array([3.0, 2, 2, 9])
+    rng = np.random.default_rng([5, 0x626F6F74])
+    users = [np.arange(4), *(rng.integers(4, size=4) for _ in range(20))]
+    expected = [hits[drawn].sum() / pairs[drawn].sum() for drawn in users]
+    assert Bootstrap(4, 20, seed=5).metrics(sums(hits, pairs))[:, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("weights_held", [1, 4, 9, 84, 1000])
+@pytest.mark.parametrize("sums_at_once", [1, 2, 8])
+def test_blocks_and_passes_change_nothing(weights_held, sums_at_once, monkeypatch):
+    tables = [sums([1, 0, 2, first], [3, 2, 2, 9]) for first in range(5)]
+    whole = [Bootstrap(4, 20, seed=5).metrics(table) for table in tables]
+    monkeypatch.setattr(bootstrap_module, "_BLOCK_WEIGHTS", weights_held)
+    monkeypatch.setattr(bootstrap_module, "_SUMS_AT_ONCE", sums_at_once)
+    found = Bootstrap(4, 20, seed=5).along_dial(iter(tables))
+    assert found.shape == (5, 21, 1)
+    assert np.array_equal(found, whole)
+
+
+def test_more_resamples_need_no_more_memory():
+    """500 resamples of 5,000 clusters take 20 MB, 100 at a time 4 MB."""
+    table = sums(np.ones(5000), np.ones(5000))
+    tracemalloc.start()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(bootstrap_module, "_BLOCK_WEIGHTS", 500_000)
+        bootstrap = Bootstrap(5000, 500, seed=0)
+        bootstrap.metrics(table)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 6_000_000
+
+
 def test_resamples_that_cannot_tell_are_left_out():
     """Only the first of two users has cold pairs."""
     draws = Bootstrap(2, 400, seed=0).metrics(sums([1, 0], [2, 0]))[:, 0]
@@ -104,8 +139,8 @@ def test_coverage_of_the_evaluation_and_around_it(block, monkeypatch):
     draws = bootstrap.coverage(lists, scipy.sparse.identity(3, format="csr"), 10)
     shown = [{0, 1}, {1}, {2, 3}]
     plain = []
-    for weights in bootstrap._weights:
-        users = np.flatnonzero(weights)
+    for drawn in bootstrap._drawn:
+        users = np.flatnonzero(drawn)
         plain.append(len(set().union(*(shown[user] for user in users))) / 10)
     assert draws[0] == plain[0] == 0.4
     assert draws[1:] == pytest.approx(np.array(plain[1:]) + 0.4 - np.mean(plain[1:]))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -205,6 +206,19 @@ def test_same_seed_same_figures(comparison):
     other = compare(CONTENDERS, judge(), CONFIG, SEED + 1)
     assert other.model("one_head").points[0].metrics["recall"].value == 0.4
     assert to_json(other) != to_json(comparison)
+
+
+def test_contenders_are_made_and_let_go_one_by_one(comparison):
+    made = []
+
+    def make(contender):
+        assert not any(recommender() for recommender in made)
+        recommender = Scripted(contender.recommender.answers)
+        made.append(weakref.ref(recommender))
+        return dataclasses.replace(contender, recommender=recommender)
+
+    assert to_json(compare(map(make, CONTENDERS), judge(), CONFIG, SEED)) == to_json(comparison)
+    assert len(made) == len(CONTENDERS)
 
 
 def test_without_a_dial_there_is_no_subject():

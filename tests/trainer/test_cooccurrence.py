@@ -1,12 +1,14 @@
 """Popularity, co-occurrence and ItemKNN: each formula by hand."""
 
+import doctest
+
 import numpy as np
 import pytest
 import scipy.sparse
 from implicit.nearest_neighbours import CosineRecommender
 
 from tests.trainer.event_logs import colours, histories
-from trainer import cooccurrence
+from trainer import cooccurrence, itemknn
 from trainer.cooccurrence import Cooccurrence, DampedCooccurrence, damped, window_counts
 from trainer.counted import most_popular
 from trainer.itemknn import ItemKNN, overlaps, shrunk_cosine
@@ -53,6 +55,18 @@ def test_windows_shrink_where_there_would_be_too_many_pairs(monkeypatch):
     narrow = window_counts(known, 16, 2).toarray()
     monkeypatch.setattr(cooccurrence, "_MOST_PAIRS", 2 * len(known))
     assert (window_counts(known, 16, 30).toarray() == narrow).all()
+    assert [Cooccurrence(known, 16).narrowed(window=rows, alpha=1.0) for rows in (1, 2, 30)] == [{}, {}, {"window": 2}]
+    assert [DampedCooccurrence(known, 16).narrowed(reach=reach, beta=0.1) for reach in (1, 10)] == [{}, {"window": 2}]
+
+
+def test_windows_that_are_narrowed_to_one_are_counted_once(monkeypatch):
+    known, counted = histories(colours(9)), []
+    monkeypatch.setattr(cooccurrence, "_MOST_PAIRS", 2 * len(known))
+    monkeypatch.setattr(cooccurrence, "window_counts", lambda *args: counted.append(args[2]) or window_counts(*args))
+    model = Cooccurrence(known, 16)
+    found = [model.fit(window=rows, alpha=1.0).scores.toarray() for rows in (5, 10, 20)]
+    assert counted == [2]
+    assert (found[0] == found[2]).all()
 
 
 def test_damping_by_hand():
@@ -66,6 +80,10 @@ def test_damping_by_hand():
     near, far = 1.0, np.exp(-1.0)
     assert scores[1].tolist() == pytest.approx([1.0, 0, 2 * near / 2, 1.0])
     assert scores[2].tolist() == pytest.approx([0, 2 * near / 3, 0, far])
+
+
+def test_docstrings():
+    assert doctest.testmod(itemknn).failed == 0
 
 
 def test_shrinkage_by_hand():

@@ -1,6 +1,7 @@
 """Pairs as a stream of batches, and what is counted of them beforehand."""
 
 import collections
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from preprocessing import schema
 from preprocessing.read import read_pairs
 from tests.trainer.toys import checkerboard_events, item_table, write_examples
-from trainer import data as data_module
+from trainer import data as data_module, pair_counts
 from trainer.data import summarise_pairs, training_batches
 
 NUMBER = 16
@@ -124,7 +125,8 @@ def naive_summary(parts):
 @pytest.mark.parametrize("most_known", [100, 2])
 @pytest.mark.parametrize("merged", [4_000_000, 10])
 def test_summary_is_the_naive_one(examples, parts, most_known, merged, monkeypatch):
-    monkeypatch.setattr(data_module, "_MERGED_PAIRS", merged)
+    monkeypatch.setattr(pair_counts, "_MERGED_PAIRS", merged)
+    monkeypatch.setattr(data_module, "_LATE_TRIGGERS", merged // 4)
     summary = summarise_pairs(examples, parts, NUMBER, most_known)
     listed, known, target_count = naive_summary(parts)
     assert summary.num_triggers == len(listed)
@@ -132,10 +134,14 @@ def test_summary_is_the_naive_one(examples, parts, most_known, merged, monkeypat
     assert summary.most_targets == max(len(targets) for _, targets in listed)
     assert summary.target_count.tolist() == target_count.tolist()
     assert (summary.known_row_splits.dtype, summary.known_values.dtype) == (np.int64, np.int32)
+    assert summary.exact
     for trigger in range(NUMBER):
         found = summary.known_values[summary.known_row_splits[trigger] : summary.known_row_splits[trigger + 1]]
         ordered = sorted(known[trigger], key=lambda item: (-known[trigger][item], item))
         assert found.tolist() == sorted(ordered[:most_known])
+    rows = np.repeat(np.arange(NUMBER), np.diff(summary.known_row_splits))
+    counts = [known[trigger][item] for trigger, item in zip(rows, summary.known_values.tolist(), strict=True)]
+    assert summary.known_counts.tolist() == counts
 
 
 def test_summary_of_no_pairs(tmp_path):
@@ -144,6 +150,74 @@ def test_summary_of_no_pairs(tmp_path):
     assert (summary.num_triggers, summary.num_pairs, summary.most_targets) == (0, 0, 0)
     assert summary.known_row_splits.tolist() == [0, 0, 0]
     assert len(summary.known_values) == 0
+
+
+def summarise_columns(monkeypatch, blocks, num_items, **constants):
+    """The summary of blocks of (trigger, target), and the most bytes that it took."""
+    for name, value in constants.items():
+        monkeypatch.setattr(pair_counts, name, value)
+    monkeypatch.setattr(
+        data_module,
+        "_columns",
+        lambda *_: (
+            (False, trigger, np.ones(len(trigger), np.int64), target, np.ones(len(target), np.float32))
+            for trigger, target in blocks
+        ),
+    )
+    tracemalloc.start()
+    summary = summarise_pairs(None, (schema.PAIRS,), num_items, 4096)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return summary, peak
+
+
+def random_blocks(number, num_items):
+    """So many blocks of 10,000 pairs, nearly all of them distinct."""
+    rng = np.random.default_rng(0)
+    for _ in range(number):
+        yield tuple(rng.integers(0, num_items, (2, 10_000)))
+
+
+def test_counting_takes_little_more_than_the_table(monkeypatch):
+    summary, peak = summarise_columns(monkeypatch, random_blocks(60, 50_000), 50_000, _MERGED_PAIRS=40_000)
+    assert summary.exact
+    assert peak < 50 * len(summary.known_values)
+
+
+def test_tables_of_like_size_are_merged(monkeypatch):
+    """64 parts, each merged seven times or less in the mean; with all before it, it would be 32 times."""
+    merged = []
+    add = pair_counts.Counts.add
+    monkeypatch.setattr(
+        pair_counts.Counts, "add", lambda counts, other: (merged.append(len(counts) + len(other)), add(counts, other))
+    )
+    summary, _ = summarise_columns(monkeypatch, random_blocks(64, 50_000), 50_000, _MERGED_PAIRS=10_000)
+    assert sum(merged) < 7 * len(summary.known_values)
+
+
+def test_more_pairs_than_can_be_counted_take_no_more_memory(monkeypatch):
+    bounds = {"MOST_COUNTED_PAIRS": 50_000, "_MERGED_PAIRS": 10_000}
+    some, least = summarise_columns(monkeypatch, random_blocks(20, 5000), 5000, **bounds)
+    many, most = summarise_columns(monkeypatch, random_blocks(80, 5000), 5000, **bounds)
+    assert (some.exact, many.exact) == (False, False)
+    assert most < 1.1 * least
+    assert 20_000 < len(many.known_values) <= 50_000
+    assert many.num_pairs == many.target_count.sum() == 800_000
+    expected = sum(np.bincount(target, minlength=5000) for _, target in random_blocks(80, 5000))
+    assert many.target_count.tolist() == expected.tolist()
+
+
+def test_of_too_many_pairs_those_that_are_frequent_for_their_trigger_stay(monkeypatch):
+    """Each trigger has one target in every block, and three that are new."""
+    trigger = np.repeat(np.arange(10), 4)
+    blocks = [(trigger, np.tile([990, *range(3 * part, 3 * part + 3)], 10)) for part in range(100)]
+    bounds = {"MOST_COUNTED_PAIRS": 100, "_MERGED_PAIRS": 40}
+    summary, _ = summarise_columns(monkeypatch, blocks, 1000, **bounds)
+    assert not summary.exact
+    assert len(summary.known_values) <= 100
+    assert np.diff(summary.known_row_splits)[:10].min() >= 5
+    frequent = summary.known_values == 990
+    assert (frequent.sum(), set(summary.known_counts[frequent].tolist())) == (10, {100})
 
 
 @pytest.fixture(scope="module")

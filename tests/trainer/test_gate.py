@@ -91,6 +91,15 @@ def test_a_model_that_knows_no_more_than_what_is_popular_is_refused():
     assert (metrics.RECALL, "gate.over_popularity") in failed(gate(to_popular).judge(snapshot(), None, 0.95))
 
 
+def test_the_bound_of_popularity_is_what_the_most_popular_others_recall():
+    events = checkerboard_events(events=120, seed=1)
+    order = np.argsort(-ITEMS.interaction_count, kind="stable").tolist()
+    found = [target in [item for item in order if item != trigger][:5] for trigger, after in events for target in after]
+    checks = gate(events, over_popularity=1.0).judge(snapshot(), None, 0.95)
+    (check,) = (check for check in checks if check.option == "gate.over_popularity")
+    assert check.bound == pytest.approx(np.mean(found))
+
+
 def test_rows_after_the_split_that_are_not_like_those_before_are_refused_on_the_first_run():
     elsewhere = [(trigger, [(trigger + 9) % NUMBER]) for trigger, _ in checkerboard_events(events=120, seed=1)]
     checks = gate(elsewhere, over_popularity=0.0, min_recall=0.0).judge(snapshot(), None, 0.95)

@@ -1,11 +1,10 @@
 """Histories that are read back from pairs."""
 
-import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
 from tests.trainer.event_logs import as_events, histories, pair_events
-from trainer.histories import Events, histories_of
+from trainer.histories import histories_of
 
 SEQUENCES = st.lists(
     st.lists(st.integers(0, 4), min_size=2, max_size=9).map(
@@ -39,10 +38,22 @@ def test_a_sequence_ends_where_the_next_trigger_is_another_item():
     assert (found.item.tolist(), found.sequence.tolist()) == ([1, 2, 4, 5], [0, 0, 1, 1])
 
 
+def test_of_an_event_the_nearest_target_and_its_weight_are_held():
+    events = as_events([(0, 1, [2, 3, 4]), (0, 2, [3])], weight=[0.5, 0.4, 0.3, 0.8])
+    assert events.target.tolist() == [2, 3]
+    assert events.weight.tolist() == pytest.approx([0.5, 0.8])
+    assert events.target.base is events.weight.base is None  # nothing keeps the others alive
+
+
+def test_events_come_in_any_number_of_parts():
+    rows = [(7, 1, [2]), (9, 5, [6]), (7, 2, [3]), (7, 3, [4, 1])]
+    whole, parts = histories_of([as_events(rows)]), histories_of([as_events([row]) for row in rows])
+    for column in ("item", "user", "sequence", "weight"):
+        assert getattr(whole, column).tolist() == getattr(parts, column).tolist()
+
+
 def test_rows_weigh_what_their_nearest_pair_weighs():
-    events = as_events([(0, 1, [2, 3]), (0, 2, [3])])
-    aged = Events(events.trigger, events.user, events.lengths, events.target, np.array([0.5, 0.4, 0.8], np.float32))
-    found = histories_of([aged])
+    found = histories_of([as_events([(0, 1, [2, 3]), (0, 2, [3])], weight=[0.5, 0.4, 0.8])])
     assert found.weight.tolist() == pytest.approx([0.5, 0.8, 0.8])
     assert found.popularity(5).tolist() == pytest.approx([0, 0.5, 0.8, 0.8, 0])
     assert found.engagements(5).toarray().tolist() == [pytest.approx([0, 0.5, 0.8, 0.8, 0])]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from tests.trainer.test_evaluate import random_vectors
-from trainer import exact
+from trainer import quota
 from trainer.model import ItemVectors
 from trainer.names import QUOTA
 from trainer.quota import relevance_slots, retrieve_quota
@@ -84,11 +84,11 @@ def test_as_the_naive_one(number, k, seed, weight):
     assert found.tolist() == [naive_quota(vectors, trigger, k, each) for each in (weight, *WEIGHTS)]
 
 
-@pytest.mark.parametrize("scores_held", [1, 45, 63])
-def test_blocks_change_nothing(scores_held, monkeypatch):
+@pytest.mark.parametrize("values_held", [1, 150, 400])
+def test_blocks_change_nothing(values_held, monkeypatch):
     vectors, trigger = random_vectors(21), np.arange(21)
     whole = retrieve_quota(vectors, trigger, k=5, weights=WEIGHTS)
-    monkeypatch.setattr(exact, "_BLOCK_BLENDED", scores_held)
+    monkeypatch.setattr(quota, "_BLOCK_VALUES", values_held)
     assert np.array_equal(retrieve_quota(vectors, trigger, k=5, weights=WEIGHTS), whole)
 
 

@@ -6,7 +6,7 @@ import scipy.sparse
 from hypothesis import given, settings, strategies as st
 
 from tests.trainer.event_logs import colours, histories
-from trainer import swing
+from trainer import itemknn, swing
 from trainer.swing import Swing, swing_scores
 
 
@@ -53,10 +53,21 @@ def test_swing_is_bounded_by_the_lightest_users_and_the_best_items(monkeypatch):
     monkeypatch.setattr(swing, "_MOST_USERS", 5)
     table = scipy.sparse.csr_matrix(users)
     assert swing_scores(table, np.array([0]), alpha=1.0, beta=0.5).toarray()[0] == pytest.approx(expected, abs=1e-6)
-    monkeypatch.setattr(swing, "_MOST_ITEMS", 2)
+    monkeypatch.setattr(itemknn, "_NEIGHBOURS", 2)
     kept = swing_scores(table, np.array([0]), alpha=1.0, beta=0.5).toarray()[0]
     best = np.argsort(-expected, kind="stable")[:2]
     assert sorted(np.flatnonzero(kept)) == sorted(best)
+
+
+def test_large_catalogues_keep_fewer_answers_of_each_item(monkeypatch):
+    """Of 6 items 12 answers in all are 2 of each, the best."""
+    table = scipy.sparse.csr_matrix((np.random.default_rng(0).random((12, 6)) < 0.6).astype(np.float32))
+    whole = swing_scores(table, np.arange(6), alpha=1.0, beta=0.5).toarray()
+    monkeypatch.setattr(itemknn, "_MOST_NEIGHBOURS", 12)
+    monkeypatch.setattr(itemknn, "_FEWEST_NEIGHBOURS", 1)
+    kept = swing_scores(table, np.arange(6), alpha=1.0, beta=0.5)
+    assert np.diff(kept.indptr).tolist() == [2] * 6
+    assert np.sort(kept.data.reshape(6, 2)).tolist() == np.sort(whole, axis=1)[:, -2:].tolist()
 
 
 def test_swing_can_be_counted_for_some_triggers_only():
