@@ -64,7 +64,7 @@ class TrainResult:
     Attributes:
       model: directory of the trained model, see `trainer.artefact`.
       epochs: epochs that it was trained for.
-      scores: metrics of the first stage at dial 0, on the validation slice; None without one.
+      scores: metrics of the first stage on the validation slice, at the first setting of the dial; None without one.
     """
 
     model: Path
