@@ -42,7 +42,9 @@ def test_browser_shows_headings_and_rows(opened):
     assert page.locator("h2").all_inner_texts() == SECTIONS
     assert page.locator("#neighbours tbody tr").count() == 9
     assert page.locator("#index tbody tr").count() == 3
-    assert page.locator("#metrics tbody tr").count() == 5
+    metrics, graded = page.locator("#metrics table").all()
+    assert (metrics.locator("tbody tr").count(), graded.locator("tbody tr").count()) == (5, 4)
+    assert graded.locator("caption").inner_text() == "how held-out annotations are ranked"
     assert HOSTILE in page.locator("#neighbours").inner_text()
     assert all(box["height"] > 100 for svg in page.locator("svg").all() if (box := svg.bounding_box()))
     page.click("nav a[href='#index']")

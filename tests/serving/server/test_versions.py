@@ -163,6 +163,8 @@ def test_a_version_with_a_manifest_is_taken_when_it_is_whole(swapping, exported)
 def test_removing_the_served_version_rolls_back(swapping):
     lower, upper = swapping.push(), swapping.push()
     swapping.wait_state(upper, "AVAILABLE")
+    # Where it was loaded at all: as long as it is available still, nothing says that it is so again.
+    wait_for(lambda: swapping.state(lower) != "AVAILABLE", what=f"the end of version {lower}")
     shutil.rmtree(swapping.base / str(upper))
     swapping.wait_state(lower, "AVAILABLE")
     assert swapping.answering() == lower
