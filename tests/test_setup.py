@@ -105,6 +105,7 @@ def test_wheel_holds_all_packages(tmp_path: Path) -> None:
         assert "mtmh = tfx_pipeline.cli:main" in archive.read(points).decode()
         assert any(name.endswith("LICENSE") for name in archive.namelist())
         assert "tfx_pipeline/templates/report.html.j2" in archive.namelist()
+        assert {f"{package}/py.typed" for package in PACKAGES} <= set(archive.namelist())
     assert held == {str(path.relative_to(tree)) for package in PACKAGES for path in (tree / package).rglob("*.py")}
 
 
