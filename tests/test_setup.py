@@ -144,6 +144,24 @@ def tools(folder: Path, *names: str) -> str:
     return str(folder)
 
 
+@pytest.mark.parametrize(("environment", "installs"), [({}, True), ({"MTMH_NO_BROWSER": "1"}, False)])
+def test_no_browser_is_installed_where_none_is_wanted(
+    tmp_path: Path, environment: dict[str, str], installs: bool
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root installs anything")
+    path = tools(tmp_path / "bin", "id", "timeout")
+    apt = tmp_path / "bin" / "apt-get"
+    apt.write_text(f'#!{path}/bash\necho "$@" >>"$0.asked"\n')
+    apt.chmod(0o755)
+    command = [f"{path}/bash", str(ROOT / "scripts" / "browser.sh")]
+    done = subprocess.run(
+        command, env={"PATH": path, **environment}, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert (tmp_path / "bin" / "apt-get.asked").exists() is installs
+    assert ("MTMH_NO_BROWSER" in done.stdout) is not installs
+
+
 def test_without_python_310_set_up_says_how_to_get_it(tmp_path: Path) -> None:
     tree = copy_of_the_tree(tmp_path)
     environment = {"PATH": tools(tmp_path / "bin"), "HOME": str(tmp_path)}
