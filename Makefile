@@ -26,7 +26,7 @@ setup: ## .venv with the locked dependencies and mtmh in it; quick when nothing 
 demo: setup ## real data, the whole way: preprocess, train, evaluate, export, serve, sample questions
 	@$(BIN)/mtmh demo $(ARGS)
 
-test: lint ## linters, types, unit and property tests, a small end-to-end test
+test: lint ## linters, types, unit, property and end-to-end tests; as root gets Chromium (MTMH_NO_BROWSER=1: not)
 	-@scripts/browser.sh
 	@$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(ARGS)
 
@@ -48,7 +48,7 @@ format: setup ## what ruff can mend by itself
 	@$(BIN)/ruff check --fix $(CHECKED)
 	@$(BIN)/ruff format $(CHECKED)
 
-bench: setup ## every stage beside its peers and the machine's limit: one table, demo/bench/bench.md and bench.json
+bench: setup ## the stages beside their peers and the machine's limits: one table, demo/bench/bench.md and bench.json
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 bench-quick: setup ## the same on small sizes

@@ -106,9 +106,10 @@ setup(
     python_requires="==3.10.*",
     packages=find_packages(include=[pattern for name in PACKAGES for pattern in (name, f"{name}.*")]),
     package_data={
+        **{name: ["py.typed"] for name in ("preprocessing", "trainer", "serving")},
         "serving.deploy": ["README.md", "kubernetes/*", "tf_serving_scann/*"],
         "serving.server": ["explorer_page/*"],
-        "tfx_pipeline": ["templates/*.j2", "schemas/*.pbtxt"],
+        "tfx_pipeline": ["py.typed", "templates/*.j2", "schemas/*.pbtxt"],
     },
     install_requires=REQUIREMENTS,
     extras_require={"dev": DEVELOPMENT, "bench": BENCHMARKS},

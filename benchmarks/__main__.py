@@ -1,7 +1,8 @@
 """Times every stage beside its peers and floors, and writes one table as Markdown and JSON.
 
-``python -m benchmarks [--quick] [--only STAGE]... [--output DIR]``. Each stage runs in a process of its own; within it
-ours and the other take turns. Absolute figures of a whole run on real data: ``python -m benchmarks.steps``.
+``python -m benchmarks [--quick] [--only STAGE]... [--interactions LOG --items ITEMS] [--output DIR]``. Each stage runs
+in a process of its own; within it ours and the other take turns. Absolute figures of a whole run on real data:
+``python -m benchmarks.steps``; what ``mtmh run`` adds to its steps: ``python -m benchmarks.pipeline_overhead``.
 """
 
 import argparse
@@ -24,14 +25,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes")
     parser.add_argument("--only", action="append", choices=STAGES, help="may be repeated; by default all")
+    parser.add_argument("--interactions", type=Path, help="preprocessing: a log in place of the bundled cut")
+    parser.add_argument("--items", type=Path, help="and its catalogue; both with the cut's columns")
     parser.add_argument("--output", type=Path, default=Path("demo/bench"), help="where bench.md and bench.json go")
     arguments = parser.parse_args()
+    given = [path for path in (arguments.interactions, arguments.items) if path is not None]
+    if len(given) == 1:
+        parser.error("--interactions and --items go together")
     figures: list[Figure] = []
     arguments.output.mkdir(parents=True, exist_ok=True)
     for stage in arguments.only or STAGES:
         print(f"{stage} ...", file=sys.stderr, flush=True)
         quick = ["--quick"] if arguments.quick else []
-        ended = python("-m", "benchmarks.stages", stage, *quick, environment=_QUIET)
+        tables = ["--tables", *map(str, given)] if given and stage == "preprocessing" else []
+        ended = python("-m", "benchmarks.stages", stage, *quick, *tables, environment=_QUIET)
         figures += [Figure(**each) for each in json.loads(ended.output.splitlines()[-1])]
         # After each stage: they take minutes, and one that fails or is stopped does not lose the others.
         document = {"machine": machine(), "quick": arguments.quick, "figures": [vars(figure) for figure in figures]}

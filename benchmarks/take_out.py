@@ -111,7 +111,7 @@ def _copy_log(source: str, target: Path, column: str, out: set[str]) -> None:
 def _line(item: Item, config: RunConfig) -> str:
     columns = config.input.columns
     row = {
-        columns.item_id: item.item_id,
+        columns.catalogue_item_id or columns.item_id: item.item_id,
         columns.title: item.title,
         columns.description: item.description,
         columns.categories: list(item.categories),

@@ -10,7 +10,7 @@ class Columns:
     """Names of the columns in the user's tables."""
 
     user_id: str = option("user_id", "interactions: who")
-    item_id: str = option("item_id", "interactions, items and annotations: what")
+    item_id: str = option("item_id", "interactions, and items and annotations unless named apart: what")
     timestamp: str = option("timestamp", "interactions: when; unix seconds or ISO 8601")
     event: str = option("event", "interactions, optional: kind of engagement")
     value: str = option("value", "interactions, optional: a number such as a rating or a quantity")
@@ -21,6 +21,8 @@ class Columns:
     embedding: str = option("embedding", "items, optional: a list of floats, for `teacher.kind=column`")
     trigger_id: str = option("trigger_id", "annotations: the item that `item_id` is graded for")
     grade: str = option("grade", "annotations: how much `item_id` is about the same thing, from 0 to 1")
+    catalogue_item_id: str | None = option(None, "items: what; by default the column that `item_id` names")
+    annotation_item_id: str | None = option(None, "annotations: what; by default the column that `item_id` names")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -134,8 +134,9 @@ def check_inputs(
     """
     item_sources = find_sources(ITEM_TABLE, items, config.input)
     sources = find_sources(INTERACTIONS, interactions, config.input)
-    check_headers(item_sources, config.input)
+    # The log first: its column of items is by default that of the other tables.
     check_headers(sources, config.input)
+    check_headers(item_sources, config.input)
     annotation_sources = find_sources(ANNOTATION_TABLE, annotations, config.input) if annotations else ()
     if annotation_sources:
         check_headers(annotation_sources, config.input)

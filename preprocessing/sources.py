@@ -30,6 +30,8 @@ OPTIONAL_ROLES: Final[Mapping[str, tuple[str, ...]]] = {
     ITEM_TABLE: ("title", "description", "categories", "embedding"),
     ANNOTATION_TABLE: (),
 }
+_OWN_ITEM_ID: Final[Mapping[str, str]] = {ITEM_TABLE: "catalogue_item_id", ANNOTATION_TABLE: "annotation_item_id"}
+"""Options that name the item's column in one table alone."""
 _FORMATS: Final = {
     ".csv": "csv",
     ".csv.gz": "csv",
@@ -134,11 +136,11 @@ def check_headers(sources: Sequence[SourceFile], config: InputConfig) -> None:
             continue
         found.update(names)
         for role in (*REQUIRED_ROLES[table], *_needed_by_rules(table, config)):
-            name = getattr(config.columns, role)
+            name = _column(table, role, config.columns)
             if name not in names:
                 raise UserError(_missing(source, role, config.columns, names))
         for role in (*REQUIRED_ROLES[table], *OPTIONAL_ROLES[table]):
-            name = getattr(config.columns, role)
+            name = _column(table, role, config.columns)
             if names.count(name) > 1:
                 raise UserError(f"{source.path} has {names.count(name)} columns named {name!r}; rename all but one")
     if len(faults) == len(sources):
@@ -188,7 +190,7 @@ def column_names(source: SourceFile, config: InputConfig) -> list[str] | FileFau
 def read_source(source: SourceFile, config: InputConfig) -> Iterator[RawBatch | FileFault]:
     """Yields the rows of a file in batches, and at the end what is wrong with the file, if anything."""
     roles = (*REQUIRED_ROLES[source.table], *OPTIONAL_ROLES[source.table])
-    columns = {role: getattr(config.columns, role) for role in roles}
+    columns = {role: _column(source.table, role, config.columns) for role in roles}
     if source.format == "csv":
         return read_csv(source.path, columns, csv_delimiter(config.delimiter), config.max_field_bytes)
     if source.format == "jsonl":
@@ -231,33 +233,46 @@ def _needed_by_rules(table: str, config: InputConfig) -> tuple[str, ...]:
     return (*(("event",) if config.events else ()), *(("value",) if config.min_value is not None else ()))
 
 
+def _column(table: str, role: str, columns: Columns) -> str:
+    """Name of the column that a role has in a table."""
+    own: str | None = getattr(columns, _own_option(table, role))
+    shared: str = getattr(columns, role)
+    return shared if own is None else own
+
+
+def _own_option(table: str, role: str) -> str:
+    """The option below ``input.columns`` that names a role's column in this table and, if it can be, in no other."""
+    return _OWN_ITEM_ID.get(table, role) if role == "item_id" else role
+
+
 def _check_distinct(table: str, columns: Columns) -> None:
     """Checks that no column stands for two things that every row needs."""
     roles: dict[str, str] = {}
     for role in REQUIRED_ROLES[table]:
-        name = getattr(columns, role)
+        name, option = _column(table, role, columns), _own_option(table, role)
         if name in roles:
             raise UserError(
-                f"input.columns.{roles[name]} and input.columns.{role} both name the column {name!r}; "
+                f"input.columns.{roles[name]} and input.columns.{option} both name the column {name!r}; "
                 "name a column of its own for each"
             )
-        roles[name] = role
+        roles[name] = option
 
 
 def _missing(source: SourceFile, role: str, columns: Columns, names: Sequence[str]) -> str:
-    name = getattr(columns, role)
+    name = _column(source.table, role, columns)
     found = f"{source.path} has no column {name!r}; found: {', '.join(map(repr, names)) or 'none'}"
     other = next((mark for mark in (",", ";", "\t", "|") if len(names) == 1 and mark in names[0]), None)
     if source.format == "csv" and other:
         option = shlex.quote(f"input.delimiter={other}".replace("\t", "\\t"))
         return f"{found}; the fields are separated by another character: --set {option}"
-    taken = {getattr(columns, other) for other in (*REQUIRED_ROLES[source.table], *OPTIONAL_ROLES[source.table])}
+    roles = (*REQUIRED_ROLES[source.table], *OPTIONAL_ROLES[source.table])
+    taken = {_column(source.table, other, columns) for other in roles}
     lower = {other.lower(): other for other in reversed(names) if other not in taken}
     part = next((other for other in lower if other and (other in name.lower() or name.lower() in other)), None)
     close = [part] if part else difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.4)
     only = next(iter(lower.values())) if len(lower) == 1 else "NAME"
     nearest = lower[close[0]] if close else only
-    option = shlex.quote(f"input.columns.{role}={nearest}")
+    option = shlex.quote(f"input.columns.{_own_option(source.table, role)}={nearest}")
     return f"{found}; say which one it is: --set {option}"
 
 

@@ -105,6 +105,7 @@ def test_wheel_holds_all_packages(tmp_path: Path) -> None:
         assert "mtmh = tfx_pipeline.cli:main" in archive.read(points).decode()
         assert any(name.endswith("LICENSE") for name in archive.namelist())
         assert "tfx_pipeline/templates/report.html.j2" in archive.namelist()
+        assert {f"{package}/py.typed" for package in PACKAGES} <= set(archive.namelist())
     assert held == {str(path.relative_to(tree)) for package in PACKAGES for path in (tree / package).rglob("*.py")}
 
 
@@ -141,6 +142,24 @@ def tools(folder: Path, *names: str) -> str:
     for name in (*names, "bash", "cat", "dirname", "uname", "sha256sum", "comm", "head", "tail", "grep", "awk"):
         (folder / name).symlink_to(str(shutil.which(name)))
     return str(folder)
+
+
+@pytest.mark.parametrize(("environment", "installs"), [({}, True), ({"MTMH_NO_BROWSER": "1"}, False)])
+def test_no_browser_is_installed_where_none_is_wanted(
+    tmp_path: Path, environment: dict[str, str], installs: bool
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root installs anything")
+    path = tools(tmp_path / "bin", "id", "timeout")
+    apt = tmp_path / "bin" / "apt-get"
+    apt.write_text(f'#!{path}/bash\necho "$@" >>"$0.asked"\n')
+    apt.chmod(0o755)
+    command = [f"{path}/bash", str(ROOT / "scripts" / "browser.sh")]
+    done = subprocess.run(
+        command, env={"PATH": path, **environment}, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert (tmp_path / "bin" / "apt-get.asked").exists() is installs
+    assert ("MTMH_NO_BROWSER" in done.stdout) is not installs
 
 
 def test_without_python_310_set_up_says_how_to_get_it(tmp_path: Path) -> None:

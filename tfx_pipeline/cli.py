@@ -21,7 +21,7 @@ _DEBUG = "MTMH_TRACEBACK"
 _AGAIN = {
     "run": "; the same command goes on from there",
     "train": "; the same command with --resume goes on from there",
-    "compare": "; the same command keeps the trainings that are finished",
+    "compare": "; the same command goes on from there",
     "tune": "; the same command goes on from there",
 }
 """How an interrupted verb goes on."""

@@ -108,6 +108,7 @@ def best_yaml(config: RunConfig, best: "TrialResult", workdir: Workdir) -> str:
     stream.write(
         f"# Trial {best.number} of `mtmh tune`, frontier area {best.score:.5f} on the validation slice.\n"
         f"# To train with: mtmh train --workdir DIR --config DIR/{workdir.tuning.name}/{BEST}\n"
+        "# Other verbs, such as mtmh compare and mtmh run, have to be given it, too.\n"
     )
     yaml.safe_dump(_nested(kept), stream, sort_keys=False, width=10_000)
     return stream.getvalue()
@@ -173,8 +174,11 @@ def print_tuning(console: Any, results: "Sequence[TrialResult]", workdir: Workdi
     console.print(rich_table(trials_sheet(results, k)))
     console.print()
     console.print(sentence(results), style="bold")
+    where = f"--workdir {workdir.root} --config {workdir.tuning / BEST}"
     for words in (
-        f"train with them: mtmh train --workdir {workdir.root} --config {workdir.tuning / BEST}",
+        f"train with them: mtmh train {where}",
+        f"compare what that makes: mtmh compare {where}",
+        f"train with them, and publish: mtmh run --interactions LOG --items ITEMS {where}",
         f"look at all trials: tensorboard --logdir {workdir.tuning}",
         "the same command with more --trials goes on from here",
     ):

@@ -13,7 +13,6 @@ from benchmarks.generate import World, generate
 from benchmarks.stages.figures import Figure, Process, median, python
 
 _BUNDLED: Final = Path(__file__).parents[2] / "tests" / "data" / "online_retail"
-_WHOLE: Final = Path(__file__).parents[3] / "shared" / "data" / "online_retail"
 _OURS: Final = """
 import json, sys
 from preprocessing.pipeline import preprocess
@@ -27,11 +26,16 @@ _FEW: Final = 2_000
 """Rows of a run that is start-up for the most part."""
 
 
-def measure(*, quick: bool) -> list[Figure]:
-    """Whole processes, start-up included; the teacher's vectors are there from a first run."""
+def measure(*, quick: bool, tables: tuple[Path, Path] | None = None) -> list[Figure]:
+    """Whole processes, start-up included; the teacher's vectors are there from a first run.
+
+    Args:
+      quick: on small sizes.
+      tables: log and catalogue, with the columns of the bundled cut, which is taken by default.
+    """
     repeats = 1 if quick else 3
-    data = _BUNDLED if quick or not _WHOLE.is_dir() else _WHOLE
-    log, items = next(data.glob("interactions.csv.gz")), next(data.glob("items.csv*"))
+    log, items = tables or (_BUNDLED / "interactions.csv.gz", _BUNDLED / "items.csv.gz")
+    name = str(log) if tables else "the bundled cut"
     shop = ["input.columns.session_id=invoice", "features.categories=false"]
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)
@@ -46,7 +50,7 @@ def measure(*, quick: bool) -> list[Figure]:
         return [
             Figure("preprocessing", "pyarrow, numpy and TFRecordWriter by hand", "s", seconds, other, ratio,
                    "<= 4 x", ratio <= 4.0,
-                   f"{data.name}, {rows:,} interactions; {ours[0].output.split()[-1]} pairs, theirs "
+                   f"{name}, {rows:,} interactions; {ours[0].output.split()[-1]} pairs, theirs "
                    f"{theirs[0].output.split()[-1]}, which know no split; peak {ours[0].peak_mib:,.0f} MiB"),
             *_growth(directory, quick=quick),
         ]  # fmt: skip

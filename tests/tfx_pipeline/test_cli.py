@@ -90,6 +90,31 @@ def test_mistakes_in_inputs_and_options(capsys, tmp_path):
     assert "none.yaml" in failure(capsys, *common, "--interactions", log, "--config", tmp_path / "none.yaml")
 
 
+def test_each_table_may_name_the_item_in_its_own_way(capsys, tmp_path):
+    """The remedies lead there: each is followed as it is printed, and asked for once."""
+    log = [{"sku": row.pop("item_id")} | row for row in shop_interactions()]
+    items = [{"id": row.pop("item_id")} | row for row in shop_items()]
+    grades = [{"trigger_id": "red0", "article": "red1", "grade": 1}]
+    tables = {"interactions": log, "items": items, "annotations": grades}
+    command = ["preprocess", "--quiet", "--workdir", str(tmp_path / "work")]
+    for table, rows in tables.items():
+        command += [f"--{table}", write_csv(tmp_path / f"{table}.csv", rows)]
+    asked = []
+    for _ in tables:
+        asked += failure(capsys, *command, *asked).split("say which one it is: ")[1].split()
+    assert asked[1::2] == [
+        "input.columns.item_id=sku",
+        "input.columns.catalogue_item_id=id",
+        "input.columns.annotation_item_id=article",
+    ]
+    assert cli.main([*command, *asked]) == 0
+    manifest = load_manifest(capsys.readouterr().out.strip())
+    assert manifest.num_items == len(items)
+    assert (manifest.interactions.rows_used, manifest.annotations.rows_used) == (len(log), 1)
+    same = ["--set", "input.columns.annotation_item_id=trigger_id"]
+    assert "trigger_id and input.columns.annotation_item_id both name" in failure(capsys, *command, *asked, *same)
+
+
 def test_a_work_directory_that_is_a_file(capsys, tmp_path):
     file = tmp_path / "file"
     file.write_text("")

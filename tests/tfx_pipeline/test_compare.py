@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -292,6 +293,28 @@ def test_a_training_cut_off_goes_on_and_one_of_another_configuration_begins_anew
         train("seed=1")
     assert "2 epochs at most, 0 done" in caplog.text
     assert "another configuration, of other examples or from another start; beginning anew" in caplog.text
+
+
+def test_an_interrupted_comparison_says_that_the_same_command_goes_on(tmp_path, monkeypatch, capsys, caplog):
+    workdir = make_workdir(tmp_path)
+    save_state = TrainingLoop._save_state
+
+    def interrupted(loop):
+        save_state(loop)
+        raise KeyboardInterrupt
+
+    command = ["--models", "one_head", "--set", "trainer.epochs=2", "--set", "trainer.tensorboard=false"]
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(TrainingLoop, "_save_state", interrupted)
+            assert compare(workdir, *command)[0] == 130
+    finally:
+        signal.signal(signal.SIGINT, on_interrupt)
+    assert capsys.readouterr().err.endswith("mtmh: interrupted; the same command goes on from there\n")
+    with caplog.at_level("INFO", "mtmh"):
+        assert compare(workdir, *command)[0] == 0
+    assert "2 epochs at most, 1 done" in caplog.text
 
 
 def test_a_sample_of_the_triggers(compared, tmp_path):

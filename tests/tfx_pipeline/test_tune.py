@@ -70,7 +70,10 @@ def test_prints_the_trials_and_what_to_do_with_them(tuned):
     training = workdir.load_config(None, []).training
     options = options_of(training) | suited_options(workdir.examples, training)
     assert first[5:] == [f"{nearest(SPACE[name], options[name]):.3g}" for name in SPACE]
-    assert f"train with them: mtmh train --workdir {workdir.root} --config {workdir.tuning / BEST}" in lines
+    where = f"--workdir {workdir.root} --config {workdir.tuning / BEST}"
+    assert f"train with them: mtmh train {where}" in lines
+    assert f"compare what that makes: mtmh compare {where}" in lines
+    assert f"train with them, and publish: mtmh run --interactions LOG --items ITEMS {where}" in lines
     assert f"look at all trials: tensorboard --logdir {workdir.tuning}" in lines
 
 
