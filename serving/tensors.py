@@ -15,7 +15,7 @@ from serving import wire
 
 Array = npt.NDArray[Any]
 
-MAX_REPEATED: Final = 1 << 20
+MAX_REPEATED: Final = 1 << 16
 """Most elements that a tensor may stand for beyond those it carries (a ``*_val`` field may hold the first few only)."""
 _MAX_RANK: Final = 32
 """numpy's bound on dimensions."""

@@ -61,9 +61,11 @@ def parse(message: Any, data: bytes) -> Any:
 class ModelApi:
     """The methods of PredictionService and ModelService, from request bytes to response bytes."""
 
-    def __init__(self, versions: Versions, gate: Gate, metrics: Metrics, name: str, arrivals: Arrivals) -> None:
+    def __init__(
+        self, versions: Versions, gate: Gate, metrics: Metrics, name: str, max_rows: int, arrivals: Arrivals
+    ) -> None:
         self._versions, self._gate, self._metrics, self._name = versions, gate, metrics, name
-        self._arrivals = arrivals
+        self._max_rows, self._arrivals = max_rows, arrivals
 
     def predict(self, data: bytes, context: Any) -> bytes:
         """PredictionService.Predict."""
@@ -74,7 +76,7 @@ class ModelApi:
             spec = _spec(request)
             started = time.perf_counter()
             with self._versions.roster.acquire(asked_for(spec)) as loaded:
-                response = predict(loaded, request)
+                response = predict(loaded, request, self._max_rows)
                 answer = bytes(response.SerializeToString())
             seconds = time.perf_counter() - started
             self._metrics.answer(loaded.version, response.model_spec.signature_name, seconds)
@@ -170,10 +172,11 @@ class GrpcServer:
         metrics: Metrics,
         name: str,
         max_message_bytes: int,
+        max_rows: int,
         tls: TlsFiles | None = None,
     ) -> None:
         self._arrivals = Arrivals()
-        api = ModelApi(versions, gate, metrics, name, self._arrivals)
+        api = ModelApi(versions, gate, metrics, name, max_rows, self._arrivals)
         self._tls = tls
         services: dict[str, dict[str, Handler]] = {
             PREDICTION_SERVICE: {

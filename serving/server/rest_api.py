@@ -23,6 +23,7 @@ from serving.server import rest_json
 from serving.server.errors import RequestError, invalid, unimplemented
 from serving.server.gate import Gate
 from serving.server.metrics import Metrics
+from serving.server.predict import check_rows
 from serving.server.roster import Choice
 from serving.server.tls import TlsFiles
 from serving.server.versions import Versions
@@ -44,8 +45,8 @@ _Result = TypeVar("_Result")
 class RestApi:
     """What is answered, without HTTP: from a path and a body to JSON bytes."""
 
-    def __init__(self, versions: Versions, gate: Gate, metrics: Metrics) -> None:
-        self._versions, self._gate, self._metrics = versions, gate, metrics
+    def __init__(self, versions: Versions, gate: Gate, metrics: Metrics, max_rows: int) -> None:
+        self._versions, self._gate, self._metrics, self._max_rows = versions, gate, metrics, max_rows
 
     def answer(self, method: str, path: str, body: bytes) -> bytes:
         """Answers one request.
@@ -77,7 +78,9 @@ class RestApi:
                 signature = loaded.signature(rest_json.signature_name(document))
                 row_form = rest_json.is_row_form(document)
                 read = rest_json.read_rows if row_form else rest_json.read_columns
-                answer = rest_json.write(loaded.predict(signature, read(document, signature)), row_form)
+                tensors = read(document, signature)
+                check_rows(tensors, self._max_rows)
+                answer = rest_json.write(loaded.predict(signature, tensors), row_form)
             self._metrics.answer(loaded.version, signature.name, time.perf_counter() - started)
             return answer
 
@@ -163,10 +166,11 @@ class RestServer:
         gate: Gate,
         metrics: Metrics,
         max_message_bytes: int,
+        max_rows: int,
         grace_seconds: float,
         tls: TlsFiles | None = None,
     ) -> None:
-        self._api = RestApi(versions, gate, metrics)
+        self._api = RestApi(versions, gate, metrics, max_rows)
         self._metrics, self._tls = metrics, tls
         self._pool = ThreadPoolExecutor(gate.capacity + _SPARE_THREADS, thread_name_prefix="mtmh-rest")
         self._max_message_bytes, self._grace_seconds = max_message_bytes, grace_seconds

@@ -136,6 +136,21 @@ def test_wrong_inputs(stub, request_, message):
     assert "Traceback" not in details
 
 
+@pytest.mark.parametrize("rows", [4097, 1 << 16, 1 << 20, 1 << 60])
+def test_rows_are_bounded(stub, rows):
+    """A request of few bytes stands for as many rows as it says: the last value is that of all which are left out."""
+    tensor = tensor_pb2.TensorProto(dtype=7)
+    tensor.tensor_shape.dim.add().size = rows
+    request = predict_request()
+    request.inputs["item_id"].CopyFrom(tensor)
+    assert request.ByteSize() < 60
+    code, details = refusal(stub.Predict, request)
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert ("4096 a request (--max-rows)" if rows <= 1 << 16 else "too many to repeat") in details
+    request.inputs["item_id"].tensor_shape.dim[0].size = 4096
+    assert stub.Predict(request, timeout=10).outputs["count"].tensor_shape.dim[0].size == 4096
+
+
 def test_a_model_that_fails_answers_and_lives_on(stub):
     request = predict_request(
         signature="retrieve_by_content",

@@ -107,6 +107,7 @@ def test_specific_version(ask):
         ({"instances": [None]}, "is not of expected type: string"),
         ({"instances": [{"b64": "%%%"}]}, "Unable to base64 decode"),
         ({"instances": [["a"]]}, "has shape [1, 1], the signature expects [?]"),
+        ({"instances": ["a"] * 4097}, "input tensor item_id has 4097 rows, this server takes 4096 a request"),
         ({"signature_name": "retrieve", "instances": ["a"]}, "instances is a plain list"),
         ({"signature_name": "retrieve", "inputs": ["a"]}, "inputs is a plain value/list"),
         ({"signature_name": "retrieve", "instances": [{"item_id": ["a"]}]}, "must be equal to: exclude_id,item_id,k"),
