@@ -151,6 +151,27 @@ def test_rows_are_bounded(stub, rows):
     assert stub.Predict(request, timeout=10).outputs["count"].tensor_shape.dim[0].size == 4096
 
 
+@pytest.mark.parametrize("long", ["x" * 20_000, "🎬" * 20_000], ids=["x", "film"])
+def test_long_names_are_told_of_in_short(stub, model_stub, long):
+    """A message is a header, and callers refuse long ones."""
+    filtered = retrieve_request("item3")
+    filtered.output_filter.append(long)
+    invalid, not_found = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
+    status = get_model_status_pb2.GetModelStatusRequest()
+    status.model_spec.name = long
+    for call, request, code in (
+        (stub.Predict, predict_request(signature=long), invalid),
+        (stub.Predict, _retrieve(**{long: [1]}), invalid),
+        (stub.Predict, filtered, invalid),
+        (stub.Predict, retrieve_request("item3", name=long), not_found),
+        (model_stub.GetModelStatus, status, not_found),
+        (stub.GetModelMetadata, _metadata_request(field=long), invalid),
+    ):
+        found, details = refusal(call, request)
+        assert found == code
+        assert details.endswith("…")
+
+
 def test_a_model_that_fails_answers_and_lives_on(stub):
     request = predict_request(
         signature="retrieve_by_content",
