@@ -58,12 +58,9 @@ class RestApi:
         verb = match["method"].lower() if match and match["method"] else None
         if not match or method != ("POST" if verb else "GET") or (verb and match["metadata"]):
             raise invalid(f"Malformed request: {method} {path[:200]}")
-        name, version = match["name"], int(match["version"]) if match["version"] else None
-        if name is None:
+        if match["name"] is None:
             raise invalid("Missing model name in request.")
-        if version is not None and version > _MAX_VERSION:
-            raise invalid(f"Failed to convert version: {match['version'][:40]} to numeric.")
-        choice = Choice(name, version, match["label"] or "")
+        choice = Choice(match["name"], _version(match["version"]), match["label"] or "")
         if verb == "predict":
             return self._predict(choice, body)
         if verb:
@@ -102,6 +99,18 @@ class RestApi:
                 "model_spec": {"name": choice.name, "signature_name": "", "version": str(loaded.version)},
                 "metadata": {"signature_def": loaded.metadata},
             }
+
+
+def _version(digits: str | None) -> int | None:
+    if digits is None:
+        return None
+    try:
+        version = int(digits)
+    except ValueError:  # Python reads no more than 4,300 digits
+        version = _MAX_VERSION + 1
+    if version > _MAX_VERSION:
+        raise invalid(f"Failed to convert version: {digits[:40]} to numeric.")
+    return version
 
 
 def _pretty(document: dict[str, Any]) -> bytes:
@@ -148,6 +157,8 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         return _error(f"the request's body did not arrive within {_READ_SECONDS:.0f} s", 408)
     except web.HTTPRequestEntityTooLarge as error:
         return _error(f"the request's body is too large: {error.text}", 413)
+    except web.RequestPayloadError as error:
+        return _error(f"Malformed request: the body cannot be read: {error}", 400)
     except web.HTTPException as error:
         return _error(f"Malformed request: {request.method} {request.path[:200]}: {error.reason}", error.status)
     except (ConnectionError, asyncio.CancelledError):
