@@ -8,7 +8,6 @@ import functools
 import json
 import logging
 import re
-import ssl
 import threading
 import time
 from collections.abc import Coroutine, Iterable
@@ -24,6 +23,7 @@ from serving.server.errors import RequestError, invalid, unimplemented
 from serving.server.gate import Gate
 from serving.server.metrics import Metrics
 from serving.server.predict import check_rows
+from serving.server.rest_port import RestPort
 from serving.server.roster import Choice
 from serving.server.tls import TlsFiles
 from serving.server.versions import Versions
@@ -36,7 +36,6 @@ _PATH: Final = re.compile(
 )
 _MAX_VERSION: Final = 2**63 - 1
 _READ_SECONDS: Final = 30.0
-_RENEWAL_SECONDS: Final = 10.0
 _SPARE_THREADS: Final = 4
 
 _Result = TypeVar("_Result")
@@ -141,6 +140,8 @@ def _counted(metrics: Metrics) -> Middleware:
             response = await handler(request)
             status = str(response.status)
             return response
+        except ConnectionError:
+            return _error("the caller has gone", 499)  # to nobody; aiohttp would tell the log of a fault
         finally:
             metrics.request("rest", _method_of(request.path), status, time.perf_counter() - started)
 
@@ -180,13 +181,15 @@ class RestServer:
         max_rows: int,
         grace_seconds: float,
         tls: TlsFiles | None = None,
+        silence_seconds: float = _READ_SECONDS,
     ) -> None:
         self._api = RestApi(versions, gate, metrics, max_rows)
         self._metrics, self._tls = metrics, tls
         self._pool = ThreadPoolExecutor(gate.capacity + _SPARE_THREADS, thread_name_prefix="mtmh-rest")
-        self._max_message_bytes, self._grace_seconds = max_message_bytes, grace_seconds
+        self._max_message_bytes = max_message_bytes
+        self._port = functools.partial(RestPort, grace_seconds=grace_seconds, silence_seconds=silence_seconds)
         self._thread: threading.Thread | None = None
-        self._runners: list[web.AppRunner] = []
+        self._ports: list[RestPort] = []
 
     def listen(self, host: str, port: int, routes: Iterable[web.AbstractRouteDef] = ()) -> int:
         """Binds and serves the API.
@@ -208,11 +211,7 @@ class RestServer:
         )
         app.router.add_routes(routes)
         app.router.add_route("*", "/{path:.*}", self._handle)
-        context = self._tls.context() if self._tls else None
-        bound = self._call(self._listen(app, host, port, context))
-        if self._tls and context:
-            asyncio.run_coroutine_threadsafe(self._renew(self._tls, context), self._loop)
-        return bound
+        return self._call(self._listen(self._port(app, self._tls), host, port))
 
     def listen_plain(self, host: str, port: int, routes: Iterable[web.AbstractRouteDef]) -> int:
         """Binds another port and serves these routes alone, without TLS.
@@ -225,7 +224,7 @@ class RestServer:
         """
         app = web.Application()
         app.router.add_routes(routes)
-        return self._call(self._listen(app, host, port, None))
+        return self._call(self._listen(self._port(app, None), host, port))
 
     def _call(self, coroutine: Coroutine[Any, Any, _Result]) -> _Result:
         if self._thread is None:
@@ -245,25 +244,10 @@ class RestServer:
                 self._loop.run_until_complete(asyncio.wait(left))
             self._loop.close()
 
-    async def _listen(self, app: web.Application, host: str, port: int, context: ssl.SSLContext | None) -> int:
-        runner = web.AppRunner(
-            app,
-            access_log=None,
-            handle_signals=False,
-            handler_cancellation=True,
-            shutdown_timeout=self._grace_seconds,
-        )
-        await runner.setup()
-        await web.TCPSite(runner, host, port, ssl_context=context).start()
-        self._runners.append(runner)
-        return int(runner.addresses[0][1])
-
-    async def _renew(self, tls: TlsFiles, context: ssl.SSLContext) -> None:
-        renewed = tls.watch()
-        while True:
-            await asyncio.sleep(_RENEWAL_SECONDS)
-            if renewed():
-                context.load_cert_chain(tls.certificate, tls.key)
+    async def _listen(self, listening: RestPort, host: str, port: int) -> int:
+        bound = await listening.listen(host, port)
+        self._ports.append(listening)
+        return bound
 
     async def _handle(self, request: web.Request) -> web.Response:
         if (request.content_length or 0) > self._max_message_bytes:
@@ -274,8 +258,8 @@ class RestServer:
 
     def stop(self) -> None:
         """Accepts nothing new, gives requests in flight the grace, and ends."""
-        for runner in self._runners:
-            self._call(runner.cleanup())
+        for port in self._ports:
+            self._call(port.close())
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self._thread is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
