@@ -78,8 +78,9 @@ class ModelApi:
             with self._versions.roster.acquire(asked_for(spec)) as loaded:
                 response = predict(loaded, request, self._max_rows)
                 answer = bytes(response.SerializeToString())
-            seconds = time.perf_counter() - started
-            self._metrics.answer(loaded.version, response.model_spec.signature_name, seconds)
+                seconds = time.perf_counter() - started
+                # While the version is held: what was counted of it goes with it.
+                self._metrics.answer(loaded.version, response.model_spec.signature_name, seconds)
             return answer
 
     def get_model_metadata(self, data: bytes, context: Any) -> bytes:
@@ -112,7 +113,8 @@ class ModelApi:
 
     def reload_config(self, data: bytes, context: Any) -> bytes:
         """ModelService.HandleReloadConfigRequest: the one model's version policy and labels."""
-        self._versions.reconfigure(read_reload_request(parse(wire.ReloadConfigRequest, data), self._name))
+        request = parse(wire.ReloadConfigRequest, data)
+        self._versions.reconfigure(read_reload_request(request, self._name, self._versions.base))
         return bytes(reload_response().SerializeToString())
 
     def answered(self, method: str, handler: Handler) -> _StreamHandler:

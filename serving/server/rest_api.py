@@ -77,7 +77,7 @@ class RestApi:
                 tensors = read(document, signature)
                 check_rows(tensors, self._max_rows)
                 answer = rest_json.write(loaded.predict(signature, tensors), row_form)
-            self._metrics.answer(loaded.version, signature.name, time.perf_counter() - started)
+                self._metrics.answer(loaded.version, signature.name, time.perf_counter() - started)
             return answer
 
     def _status(self, choice: Choice) -> dict[str, Any]:

@@ -44,7 +44,12 @@ class _Wrong:
 
 
 class Versions:
-    """Keeps the roster of one model in step with its directory, by a thread of its own."""
+    """Keeps the roster of one model in step with its directory, by a thread of its own.
+
+    Attributes:
+        base: the directory.
+        roster: the versions that answer.
+    """
 
     def __init__(
         self,
@@ -71,7 +76,7 @@ class Versions:
             load: makes a version of its number and directory.
             beside_requests: entered while a version is loaded and another answers.
         """
-        self._base, self._name, self._poll = base, name, poll_seconds
+        self.base, self._poll = base, poll_seconds
         self._on_ready, self._on_nothing = on_ready, on_nothing
         self._load_version, self._metrics = load, metrics
         self._beside_requests = beside_requests
@@ -123,14 +128,14 @@ class Versions:
             try:
                 self._look()
             except Exception:
-                _log.exception("looking at %s failed: trying again", self._base)
+                _log.exception("looking at %s failed: trying again", self.base)
             self._wake.wait(self._poll)
             self._wake.clear()
 
     def _look(self) -> None:
         """Loads what shall answer and does not yet, then lets go of what shall no longer."""
         self._reap()
-        found = find_versions(self._base)
+        found = find_versions(self.base)
         self._forget(found)
         before = self.roster.serving
         self._unsettled = False
@@ -146,10 +151,11 @@ class Versions:
             self._on_ready(max(now))
         self._reap()
         if before and not answering and not self._unsettled:
-            self._say(f"version {max(before)}: its directory is gone and no other can be served: kept")
+            why = "the policy asks for other versions" if before & found.keys() else "its directory is gone"
+            self._say(f"version {max(before)}: {why} and none can be served: kept")
         elif not now and not self._unsettled:
             self._say(
-                f"no version under {self._base} can be served: waiting for a numeric directory with saved_model.pb"
+                f"no version under {self.base} can be served: waiting for a numeric directory with saved_model.pb"
             )
             self._on_nothing()
 
@@ -258,8 +264,12 @@ class Versions:
         _log.error("%s (%s)", message, path)
 
     def _reap(self) -> None:
-        for version in self.roster.reap():
+        unloaded = self.roster.reap()
+        for version in unloaded:
             _log.info("version %d: unloaded", version)
+        if unloaded:
+            # Its last requests were counted after it was replaced.
+            self._metrics.serving(self.roster.serving)
 
     def _say(self, line: str) -> None:
         if line != self._said:

@@ -1,6 +1,7 @@
 """Version directories: hot swap under load, versions that fail, removal, waiting for the first, draining."""
 
 import itertools
+import re
 import shutil
 import threading
 import time
@@ -19,6 +20,7 @@ from serving.server.config import ServerConfig
 from serving.version_manifest import MANIFEST, describe
 from tests.serving.server import toy_model
 from tests.serving.server.conftest import WARMUP_REQUESTS
+from tests.serving.server.http_get import get
 from tests.serving.server.server_process import ServerProcess, wait_for
 
 
@@ -174,6 +176,17 @@ def test_a_version_that_stays_damaged_is_reported_and_tried_again_when_it_change
     assert swapping.answering() == serving
     (swapping.base / str(version) / "saved_model.pb").write_bytes(content)
     swapping.wait_state(version, "AVAILABLE")
+
+
+def test_what_was_counted_of_a_version_goes_with_it(swapping):
+    """Else every push would leave its histograms for ever."""
+    before, version = swapping.answering(), swapping.push()
+    assert f'version="{before}"' in get(f"{swapping.server.rest}/metrics")[1]
+    swapping.wait_state(before, "END")
+    assert swapping.answering() == version
+    wait_for(lambda: f'version="{before}"' not in get(f"{swapping.server.rest}/metrics")[1], seconds=10)
+    counted = re.findall(r'mtmh_model_seconds_count\{.*version="(\d+)"', get(f"{swapping.server.rest}/metrics")[1])
+    assert counted == [str(version)]
 
 
 def test_removing_the_served_version_rolls_back(swapping):
