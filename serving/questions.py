@@ -85,9 +85,9 @@ def retrieve_by_content(
     inputs = {
         "title": _strings([title], "title"),
         "description": _strings([description], "description"),
-        "categories": _strings(["|".join(categories)], "categories"),
+        "categories": _strings(["|".join(_texts(categories, "categories"))], "categories"),
         # A row of zeros stands for no vector.
-        "content_vector": np.array([[0.0] if content_vector is None else content_vector], np.float32),
+        "content_vector": _vector([0.0] if content_vector is None else content_vector),
         "relevance_weight": _weight(relevance_weight),
         "k": _k(k),
     }
@@ -125,9 +125,17 @@ def _read_embeddings(outputs: Mapping[str, Array], version: int) -> Embeddings:
     return Embeddings(*(outputs[field.name] for field in dataclasses.fields(Embeddings)))
 
 
+def _texts(values: Sequence[str], what: str) -> Sequence[str]:
+    if isinstance(values, str | bytes):
+        raise UserError(f"{what}: expected a list of texts, not the single {values[:80]!r}")
+    for value in values:
+        if not isinstance(value, str):
+            raise UserError(f"{what}: expected texts, not {str(value)[:80]} of type {type(value).__name__}")
+    return values
+
+
 def _strings(values: Sequence[str], what: str) -> Array:
-    if isinstance(values, str):
-        raise UserError(f"{what}: expected a list of ids, not the string {values[:80]!r}")
+    _texts(values, what)
     array = np.empty(len(values), object)
     try:
         # Arguments of a command line that are no UTF-8 come as lone surrogates: send the bytes that they were.
@@ -139,18 +147,29 @@ def _strings(values: Sequence[str], what: str) -> Array:
 
 def _row(values: Sequence[str], what: str, most: int | None = None) -> Array:
     """One row of strings after an empty one: TF Serving pads a batch with a tensor's first element."""
-    if most is not None and len(values) >= most:
-        raise UserError(f"{what}: {len(values)} given, at most {most - 1} are allowed")
-    return np.concatenate([_strings([""], what), _strings(values, what)])[None, :]
+    strings = _strings(values, what)
+    if most is not None and len(strings) >= most:
+        raise UserError(f"{what}: {len(strings)} given, at most {most - 1} are allowed")
+    return np.concatenate([_strings([""], what), strings])[None, :]
+
+
+def _vector(values: Sequence[float]) -> Array:
+    try:
+        row = np.array(values, np.float32)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"content vector: expected numbers ({error})") from error
+    if row.ndim != 1:
+        raise UserError(f"content vector: expected a list of numbers, not an array of shape {list(row.shape)}")
+    return row[None, :]
 
 
 def _weight(value: float | None) -> Array:
-    if value is not None and not 0.0 <= value <= 1.0:
-        raise UserError(f"relevance weight {value:g}: expected a number from 0 (engagement) to 1 (relevance)")
+    if value is not None and not (isinstance(value, int | float | np.integer | np.floating) and 0.0 <= value <= 1.0):
+        raise UserError(f"relevance weight {value}: expected a number from 0 (engagement) to 1 (relevance)")
     return np.array([math.nan if value is None else value], np.float32)
 
 
 def _k(value: int | None) -> Array:
-    if value is not None and not 0 <= value <= _MAX_K:
-        raise UserError(f"k {value}: expected a number from 0 to {_MAX_K}")
+    if value is not None and not (isinstance(value, int | np.integer) and 0 <= value <= _MAX_K):
+        raise UserError(f"k {value}: expected a whole number from 0 to {_MAX_K}")
     return np.array([_DEFAULT_K if value is None else value], np.int32)

@@ -18,8 +18,8 @@ from preprocessing.errors import UserError
 
 _BUSY_FACTOR: Final = 4.0
 """A busy server is left alone longer than one that was not there."""
-_TOO_LARGE: Final = "larger than max"
-"""In the words of gRPC's RESOURCE_EXHAUSTED for a message that no repeat makes smaller."""
+_TOO_LARGE: Final = ("larger than max", "metadata size exceeds")
+"""In the words of gRPC's RESOURCE_EXHAUSTED for a message, or headers, that no repeat makes smaller."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Retries:
             return None
         if code == grpc.StatusCode.UNAVAILABLE:
             least, most = 0.0, self._bound(attempt, 1.0)
-        elif code == grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE not in details:
+        elif code == grpc.StatusCode.RESOURCE_EXHAUSTED and not any(each in details for each in _TOO_LARGE):
             most = self._bound(attempt, _BUSY_FACTOR)
             least = most / 2
         else:

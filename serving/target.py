@@ -16,6 +16,7 @@ from serving.tensors import Array, TensorError, fill, to_array
 
 T = TypeVar("T")
 
+_MAX_VERSION: Final = 2**63 - 1
 _SHORTEST: Final = 0.001
 """Seconds: what gRPC counts deadlines in."""
 
@@ -37,13 +38,15 @@ class Target:
     label: str = ""
 
     def __post_init__(self) -> None:
-        """Checks that there is one way to say which version.
+        """Checks that there is one way to say which version, and that there can be one of that number.
 
         Raises:
-            UserError: there are two.
+            UserError: there are two, or there cannot.
         """
         if self.version is not None and self.label:
             raise UserError(f"ask for version {self.version} or for label {self.label!r}, not for both")
+        if self.version is not None and not (isinstance(self.version, int) and 0 <= self.version <= _MAX_VERSION):
+            raise UserError(f"version {self.version}: expected a whole number from 0 to {_MAX_VERSION}")
 
     def predict_request(self, signature: str, inputs: Mapping[str, Array]) -> bytes:
         """A serialised PredictRequest."""

@@ -15,9 +15,9 @@ from serving import wire
 
 Array = npt.NDArray[Any]
 
-MAX_REPEATED: Final = 1 << 20
+MAX_REPEATED: Final = 1 << 16
 """Most elements that a tensor may stand for beyond those it carries (a ``*_val`` field may hold the first few only)."""
-_MAX_RANK: Final = 32
+MAX_RANK: Final = 32
 """numpy's bound on dimensions."""
 
 
@@ -144,8 +144,8 @@ def _shape(proto: Any) -> tuple[int, ...]:
     if shape_proto.unknown_rank:
         raise TensorError("the tensor's shape is unknown")
     shape = tuple([dim.size for dim in shape_proto.dim])
-    if len(shape) > _MAX_RANK or min(shape, default=0) < 0:
-        raise TensorError(f"the tensor's shape {list(shape)[:_MAX_RANK]} is not possible")
+    if len(shape) > MAX_RANK or min(shape, default=0) < 0:
+        raise TensorError(f"the tensor's shape {list(shape)[:MAX_RANK]} is not possible")
     # An empty tensor carries nothing that bounds its other dimensions, and TensorFlow ends the process where a product
     # of some of them, within a model, is beyond an int64.
     if 0 in shape and math.prod([size or 1 for size in shape]) > MAX_REPEATED:

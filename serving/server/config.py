@@ -24,6 +24,7 @@ class ServerConfig:
     )
     poll_seconds: float = option(1.0, "how often model_base_path is looked at for new versions")
     max_message_bytes: int = option(16 << 20, "largest request accepted, over gRPC and REST")
+    max_rows: int = option(4096, "most rows of a request; one of more is refused with INVALID_ARGUMENT")
     threads: int = option(0, "requests that the model answers at a time; 0: the number of processors")
     queue: int = option(128, "requests that may wait for a thread; more are refused with RESOURCE_EXHAUSTED")
     queue_milliseconds: float = option(
@@ -55,6 +56,7 @@ class ServerConfig:
             "monitoring_port": (-1, 65535),
             "poll_seconds": (0.01, 86400),
             "max_message_bytes": (1024, 2**31 - 1),
+            "max_rows": (1, 2**31 - 1),
             "threads": (0, 1024),
             "queue": (0, 1024),
             "queue_milliseconds": (0, 3_600_000),

@@ -17,10 +17,17 @@ _HTTP_CODES: Final = {
 }
 
 
+_MAX_MESSAGE: Final = 2000
+"""Bytes: gRPC sends a message as a header, of up to three bytes for one, and callers take 8 KiB of headers."""
+
+
 class RequestError(Exception):
-    """A request that cannot be answered: a gRPC status code and one line for the caller."""
+    """A request that cannot be answered: a gRPC status code and one line for the caller, cut where it is too long."""
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        text = message.encode(errors="replace")
+        if len(text) > _MAX_MESSAGE:
+            message = text[:_MAX_MESSAGE].decode(errors="ignore") + "…"
         super().__init__(message)
         self.code = code
         self.message = message

@@ -3,24 +3,25 @@
 The server is grpc's threaded one, not ``grpc.aio``: a call runs in the thread that the model is asked from, where an
 event loop would hand it over and back. With 2 kB messages on two busy cores the echo of a threaded server took 0.59 ms
 and an event loop's with a hand-over 0.85 ms at one client, and with eight the first answered nearly twice as many.
-Requests are parsed in that thread too. The ``Gate`` bounds how many run and wait; the pool has room for all of them
-and for status calls beside them.
+Requests are parsed in that thread too. The ``Gate`` bounds how many run and wait; the pool has room for all of them,
+for calls whose request has not come yet (``Arrivals``) and for status calls beside them.
 """
 
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import grpc
 from google.protobuf.message import DecodeError
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from serving import wire
+from serving.server.arrivals import MOST_WAITING, Arrivals
 from serving.server.errors import RequestError, invalid, unimplemented
 from serving.server.gate import Gate
+from serving.server.health import Health
 from serving.server.metrics import Metrics
 from serving.server.policy import read_reload_request, reload_response
 from serving.server.predict import predict
@@ -32,9 +33,12 @@ _log = logging.getLogger("mtmh.serving")
 PREDICTION_SERVICE: Final = "tensorflow.serving.PredictionService"
 MODEL_SERVICE: Final = "tensorflow.serving.ModelService"
 _SPARE_THREADS: Final = 8
+_BESIDE_THREADS: Final = 1024
+"""Calls beyond the threads: watches of health, which need none, and what comes while all are taken for a moment."""
 _SIGNATURE_DEF: Final = "signature_def"
 
 Handler = Callable[[bytes, Any], bytes]
+_StreamHandler = Callable[[Iterator[bytes], Any], bytes]
 
 
 def asked_for(spec: Any) -> Choice:
@@ -57,8 +61,11 @@ def parse(message: Any, data: bytes) -> Any:
 class ModelApi:
     """The methods of PredictionService and ModelService, from request bytes to response bytes."""
 
-    def __init__(self, versions: Versions, gate: Gate, metrics: Metrics, name: str) -> None:
+    def __init__(
+        self, versions: Versions, gate: Gate, metrics: Metrics, name: str, max_rows: int, arrivals: Arrivals
+    ) -> None:
         self._versions, self._gate, self._metrics, self._name = versions, gate, metrics, name
+        self._max_rows, self._arrivals = max_rows, arrivals
 
     def predict(self, data: bytes, context: Any) -> bytes:
         """PredictionService.Predict."""
@@ -69,10 +76,11 @@ class ModelApi:
             spec = _spec(request)
             started = time.perf_counter()
             with self._versions.roster.acquire(asked_for(spec)) as loaded:
-                response = predict(loaded, request)
+                response = predict(loaded, request, self._max_rows)
                 answer = bytes(response.SerializeToString())
-            seconds = time.perf_counter() - started
-            self._metrics.answer(loaded.version, response.model_spec.signature_name, seconds)
+                seconds = time.perf_counter() - started
+                # While the version is held: what was counted of it goes with it.
+                self._metrics.answer(loaded.version, response.model_spec.signature_name, seconds)
             return answer
 
     def get_model_metadata(self, data: bytes, context: Any) -> bytes:
@@ -105,19 +113,27 @@ class ModelApi:
 
     def reload_config(self, data: bytes, context: Any) -> bytes:
         """ModelService.HandleReloadConfigRequest: the one model's version policy and labels."""
-        self._versions.reconfigure(read_reload_request(parse(wire.ReloadConfigRequest, data), self._name))
+        request = parse(wire.ReloadConfigRequest, data)
+        self._versions.reconfigure(read_reload_request(request, self._name, self._versions.base))
         return bytes(reload_response().SerializeToString())
 
-    def answered(self, method: str, handler: Handler) -> Handler:
-        """A handler that is counted, whose refusals become gRPC statuses and whose faults INTERNAL, told to the log."""
+    def answered(self, method: str, handler: Handler) -> _StreamHandler:
+        """A handler that is counted, whose refusals become gRPC statuses and whose faults INTERNAL, told to the log.
+
+        To grpc it is one of a stream of requests, which it begins before the first has come.
+        """
 
         @functools.wraps(handler)
-        def answer(data: bytes, context: Any) -> bytes:
+        def answer(messages: Iterator[bytes], context: Any) -> bytes:
             started = time.perf_counter()
             try:
+                data = self._arrivals.request(messages, context)
+                started = time.perf_counter()
                 response = handler(data, context)
             except RequestError as error:
                 refusal = error
+            except grpc.RpcError:
+                raise  # the caller has gone
             except Exception:
                 _log.exception("a request failed")
                 refusal = RequestError(grpc.StatusCode.INTERNAL, "internal error: see the server's log")
@@ -158,9 +174,11 @@ class GrpcServer:
         metrics: Metrics,
         name: str,
         max_message_bytes: int,
+        max_rows: int,
         tls: TlsFiles | None = None,
     ) -> None:
-        api = ModelApi(versions, gate, metrics, name)
+        self._arrivals = Arrivals()
+        api = ModelApi(versions, gate, metrics, name, max_rows, self._arrivals)
         self._tls = tls
         services: dict[str, dict[str, Handler]] = {
             PREDICTION_SERVICE: {
@@ -173,11 +191,11 @@ class GrpcServer:
                 "HandleReloadConfigRequest": api.reload_config,
             },
         }
-        threads = gate.capacity + _SPARE_THREADS
+        threads = gate.capacity + MOST_WAITING + _SPARE_THREADS
         self._server = grpc.server(
             ThreadPoolExecutor(threads, thread_name_prefix="mtmh-grpc"),
-            # A call for which no thread is left is refused: the pool's own queue has no end.
-            maximum_concurrent_rpcs=threads,
+            # The pool's own queue has no end.
+            maximum_concurrent_rpcs=threads + _BESIDE_THREADS,
             options=(
                 ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.max_send_message_length", -1),
@@ -189,13 +207,12 @@ class GrpcServer:
         )
         for service, methods in services.items():
             handlers = {
-                method: grpc.unary_unary_rpc_method_handler(api.answered(method, handler))
+                method: grpc.stream_unary_rpc_method_handler(api.answered(method, handler))
                 for method, handler in methods.items()
             }
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
-        self._health = health.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        self.set_ready(False)
+        self._health = Health(self._arrivals, ("", PREDICTION_SERVICE, MODEL_SERVICE))
+        self._server.add_generic_rpc_handlers((self._health.handler(),))
 
     def listen(self, host: str, port: int) -> int:
         """Binds and serves.
@@ -222,13 +239,11 @@ class GrpcServer:
 
     def set_ready(self, ready: bool) -> None:
         """What the health service answers."""
-        response = health_pb2.HealthCheckResponse
-        for service in ("", PREDICTION_SERVICE, MODEL_SERVICE):
-            self._health.set(service, response.SERVING if ready else response.NOT_SERVING)
+        self._health.set_ready(ready)
 
     def announce_stop(self) -> None:
         """Health says from now on that this server does not serve; calls are still taken."""
-        self._health.enter_graceful_shutdown()
+        self._health.announce_stop()
 
     def stop(self, grace_seconds: float) -> Any:
         """Accepts nothing new, and gives calls in flight that long.
@@ -237,4 +252,8 @@ class GrpcServer:
             A ``threading.Event`` that is set when the last has ended.
         """
         self.announce_stop()
-        return self._server.stop(grace_seconds)
+        stopped = self._server.stop(grace_seconds)
+        # No answer is due to these.
+        self._health.end()
+        self._arrivals.end()
+        return stopped

@@ -85,13 +85,17 @@ class Metrics:
             self._load_seconds.set(seconds)
 
     def serving(self, versions: Iterable[int]) -> None:
-        """Takes the versions that answer now."""
+        """Takes the versions that answer now, and forgets what was counted of others."""
         now = frozenset(versions)
         for version in self._versions - now:
             self._available.remove(str(version))
         for version in now:
             self._available.labels(str(version)).set(1)
         self._versions = now
+        samples = [sample for family in self._answers.collect() for sample in family.samples]
+        for number, signature in {(each.labels["version"], each.labels["signature"]) for each in samples}:
+            if int(number) not in now:
+                self._answers.remove(number, signature)
 
     def page(self) -> bytes:
         """All of it, in Prometheus' text format."""

@@ -1,7 +1,9 @@
 """Which of the versions that there are shall answer, and under which labels: what TF Serving's model config says."""
 
 import dataclasses
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -33,8 +35,13 @@ class ModelSettings:
     labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
-def read_reload_request(request: Any, name: str) -> ModelSettings:
+def read_reload_request(request: Any, name: str, base: Path) -> ModelSettings:
     """What a ``wire.ReloadConfigRequest`` asks for.
+
+    Args:
+        request: for the server of one model.
+        name: the model's name.
+        base: its directory.
 
     Raises:
         RequestError: INVALID_ARGUMENT or UNIMPLEMENTED: it is for other models than the one that is served, moves it,
@@ -51,6 +58,8 @@ def read_reload_request(request: Any, name: str) -> ModelSettings:
     (config,) = configs
     if config.model_platform not in ("", "tensorflow"):
         raise invalid(f"model_platform {config.model_platform[:80]} is not served: expected tensorflow")
+    if config.base_path and os.path.realpath(config.base_path) != os.path.realpath(base):
+        raise unimplemented(f"base_path {config.base_path[:200]}: the embedded server cannot move {name} from {base}")
     return ModelSettings(_policy(config.model_version_policy), dict(config.version_labels))
 
 

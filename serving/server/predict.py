@@ -53,6 +53,20 @@ def check_shape(alias: str, info: TensorInfo, shape: tuple[int, ...]) -> None:
         )
 
 
+def check_rows(tensors: Mapping[str, Plain], most: int) -> None:
+    """Refuses a request of too many rows: what the model takes for them has no other bound.
+
+    Raises:
+        RequestError: INVALID_ARGUMENT.
+    """
+    for alias, tensor in tensors.items():
+        if tensor.shape and tensor.shape[0] > most:
+            raise invalid(
+                f"input tensor {alias} has {tensor.shape[0]} rows, this server takes {most} a request (--max-rows): "
+                "ask in parts"
+            )
+
+
 def output_names(signature: SignatureInfo, wanted: Iterable[str]) -> tuple[str, ...]:
     """The outputs to answer with: the caller's filter, or all.
 
@@ -90,16 +104,24 @@ def _tensors(signature: SignatureInfo, inputs: Mapping[str, Any]) -> dict[str, P
     return tensors
 
 
-def predict(loaded: Servable, request: Any) -> Any:
+def predict(loaded: Servable, request: Any, max_rows: int | None = None) -> Any:
     """Answers a ``wire.PredictRequest`` with a ``wire.PredictResponse``.
 
+    Args:
+        loaded: the version that is asked.
+        request: for it.
+        max_rows: most rows of the request; None for any number.
+
     Raises:
-        RequestError: the request does not fit the model, or the model fails.
+        RequestError: the request does not fit the model or has too many rows, or the model fails.
     """
     signature = loaded.signature(request.model_spec.signature_name)
     check_names(signature, request.inputs)
     names = output_names(signature, request.output_filter)
-    outputs = loaded.predict(signature, _tensors(signature, request.inputs))
+    tensors = _tensors(signature, request.inputs)
+    if max_rows is not None:
+        check_rows(tensors, max_rows)
+    outputs = loaded.predict(signature, tensors)
     response = wire.PredictResponse()
     response.model_spec.name = request.model_spec.name
     response.model_spec.signature_name = signature.name

@@ -8,7 +8,6 @@ import functools
 import json
 import logging
 import re
-import ssl
 import threading
 import time
 from collections.abc import Coroutine, Iterable
@@ -23,6 +22,8 @@ from serving.server import rest_json
 from serving.server.errors import RequestError, invalid, unimplemented
 from serving.server.gate import Gate
 from serving.server.metrics import Metrics
+from serving.server.predict import check_rows
+from serving.server.rest_port import RestPort
 from serving.server.roster import Choice
 from serving.server.tls import TlsFiles
 from serving.server.versions import Versions
@@ -35,7 +36,6 @@ _PATH: Final = re.compile(
 )
 _MAX_VERSION: Final = 2**63 - 1
 _READ_SECONDS: Final = 30.0
-_RENEWAL_SECONDS: Final = 10.0
 _SPARE_THREADS: Final = 4
 
 _Result = TypeVar("_Result")
@@ -44,8 +44,8 @@ _Result = TypeVar("_Result")
 class RestApi:
     """What is answered, without HTTP: from a path and a body to JSON bytes."""
 
-    def __init__(self, versions: Versions, gate: Gate, metrics: Metrics) -> None:
-        self._versions, self._gate, self._metrics = versions, gate, metrics
+    def __init__(self, versions: Versions, gate: Gate, metrics: Metrics, max_rows: int) -> None:
+        self._versions, self._gate, self._metrics, self._max_rows = versions, gate, metrics, max_rows
 
     def answer(self, method: str, path: str, body: bytes) -> bytes:
         """Answers one request.
@@ -57,12 +57,9 @@ class RestApi:
         verb = match["method"].lower() if match and match["method"] else None
         if not match or method != ("POST" if verb else "GET") or (verb and match["metadata"]):
             raise invalid(f"Malformed request: {method} {path[:200]}")
-        name, version = match["name"], int(match["version"]) if match["version"] else None
-        if name is None:
+        if match["name"] is None:
             raise invalid("Missing model name in request.")
-        if version is not None and version > _MAX_VERSION:
-            raise invalid(f"Failed to convert version: {match['version'][:40]} to numeric.")
-        choice = Choice(name, version, match["label"] or "")
+        choice = Choice(match["name"], _version(match["version"]), match["label"] or "")
         if verb == "predict":
             return self._predict(choice, body)
         if verb:
@@ -77,8 +74,10 @@ class RestApi:
                 signature = loaded.signature(rest_json.signature_name(document))
                 row_form = rest_json.is_row_form(document)
                 read = rest_json.read_rows if row_form else rest_json.read_columns
-                answer = rest_json.write(loaded.predict(signature, read(document, signature)), row_form)
-            self._metrics.answer(loaded.version, signature.name, time.perf_counter() - started)
+                tensors = read(document, signature)
+                check_rows(tensors, self._max_rows)
+                answer = rest_json.write(loaded.predict(signature, tensors), row_form)
+                self._metrics.answer(loaded.version, signature.name, time.perf_counter() - started)
             return answer
 
     def _status(self, choice: Choice) -> dict[str, Any]:
@@ -99,6 +98,18 @@ class RestApi:
                 "model_spec": {"name": choice.name, "signature_name": "", "version": str(loaded.version)},
                 "metadata": {"signature_def": loaded.metadata},
             }
+
+
+def _version(digits: str | None) -> int | None:
+    if digits is None:
+        return None
+    try:
+        version = int(digits)
+    except ValueError:  # Python reads no more than 4,300 digits
+        version = _MAX_VERSION + 1
+    if version > _MAX_VERSION:
+        raise invalid(f"Failed to convert version: {digits[:40]} to numeric.")
+    return version
 
 
 def _pretty(document: dict[str, Any]) -> bytes:
@@ -129,6 +140,8 @@ def _counted(metrics: Metrics) -> Middleware:
             response = await handler(request)
             status = str(response.status)
             return response
+        except ConnectionError:
+            return _error("the caller has gone", 499)  # to nobody; aiohttp would tell the log of a fault
         finally:
             metrics.request("rest", _method_of(request.path), status, time.perf_counter() - started)
 
@@ -145,6 +158,8 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         return _error(f"the request's body did not arrive within {_READ_SECONDS:.0f} s", 408)
     except web.HTTPRequestEntityTooLarge as error:
         return _error(f"the request's body is too large: {error.text}", 413)
+    except web.RequestPayloadError as error:
+        return _error(f"Malformed request: the body cannot be read: {error}", 400)
     except web.HTTPException as error:
         return _error(f"Malformed request: {request.method} {request.path[:200]}: {error.reason}", error.status)
     except (ConnectionError, asyncio.CancelledError):
@@ -163,15 +178,18 @@ class RestServer:
         gate: Gate,
         metrics: Metrics,
         max_message_bytes: int,
+        max_rows: int,
         grace_seconds: float,
         tls: TlsFiles | None = None,
+        silence_seconds: float = _READ_SECONDS,
     ) -> None:
-        self._api = RestApi(versions, gate, metrics)
+        self._api = RestApi(versions, gate, metrics, max_rows)
         self._metrics, self._tls = metrics, tls
         self._pool = ThreadPoolExecutor(gate.capacity + _SPARE_THREADS, thread_name_prefix="mtmh-rest")
-        self._max_message_bytes, self._grace_seconds = max_message_bytes, grace_seconds
+        self._max_message_bytes = max_message_bytes
+        self._port = functools.partial(RestPort, grace_seconds=grace_seconds, silence_seconds=silence_seconds)
         self._thread: threading.Thread | None = None
-        self._runners: list[web.AppRunner] = []
+        self._ports: list[RestPort] = []
 
     def listen(self, host: str, port: int, routes: Iterable[web.AbstractRouteDef] = ()) -> int:
         """Binds and serves the API.
@@ -193,11 +211,7 @@ class RestServer:
         )
         app.router.add_routes(routes)
         app.router.add_route("*", "/{path:.*}", self._handle)
-        context = self._tls.context() if self._tls else None
-        bound = self._call(self._listen(app, host, port, context))
-        if self._tls and context:
-            asyncio.run_coroutine_threadsafe(self._renew(self._tls, context), self._loop)
-        return bound
+        return self._call(self._listen(self._port(app, self._tls), host, port))
 
     def listen_plain(self, host: str, port: int, routes: Iterable[web.AbstractRouteDef]) -> int:
         """Binds another port and serves these routes alone, without TLS.
@@ -210,7 +224,7 @@ class RestServer:
         """
         app = web.Application()
         app.router.add_routes(routes)
-        return self._call(self._listen(app, host, port, None))
+        return self._call(self._listen(self._port(app, None), host, port))
 
     def _call(self, coroutine: Coroutine[Any, Any, _Result]) -> _Result:
         if self._thread is None:
@@ -230,25 +244,10 @@ class RestServer:
                 self._loop.run_until_complete(asyncio.wait(left))
             self._loop.close()
 
-    async def _listen(self, app: web.Application, host: str, port: int, context: ssl.SSLContext | None) -> int:
-        runner = web.AppRunner(
-            app,
-            access_log=None,
-            handle_signals=False,
-            handler_cancellation=True,
-            shutdown_timeout=self._grace_seconds,
-        )
-        await runner.setup()
-        await web.TCPSite(runner, host, port, ssl_context=context).start()
-        self._runners.append(runner)
-        return int(runner.addresses[0][1])
-
-    async def _renew(self, tls: TlsFiles, context: ssl.SSLContext) -> None:
-        renewed = tls.watch()
-        while True:
-            await asyncio.sleep(_RENEWAL_SECONDS)
-            if renewed():
-                context.load_cert_chain(tls.certificate, tls.key)
+    async def _listen(self, listening: RestPort, host: str, port: int) -> int:
+        bound = await listening.listen(host, port)
+        self._ports.append(listening)
+        return bound
 
     async def _handle(self, request: web.Request) -> web.Response:
         if (request.content_length or 0) > self._max_message_bytes:
@@ -259,8 +258,8 @@ class RestServer:
 
     def stop(self) -> None:
         """Accepts nothing new, gives requests in flight the grace, and ends."""
-        for runner in self._runners:
-            self._call(runner.cleanup())
+        for port in self._ports:
+            self._call(port.close())
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self._thread is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)

@@ -15,7 +15,7 @@ import numpy as np
 from serving.server.errors import invalid, unimplemented
 from serving.server.predict import check_shape
 from serving.server.servable import SignatureInfo, TensorInfo
-from serving.tensors import Array, Plain, TensorError, numpy_dtype, type_name
+from serving.tensors import MAX_RANK, Array, Plain, TensorError, numpy_dtype, type_name
 
 _B64: Final = "b64"
 _BYTES_SUFFIX: Final = "_bytes"
@@ -160,7 +160,10 @@ def _is_base64(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        return "[…]"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
@@ -174,6 +177,8 @@ def _tensor(name: str, value: Any, info: TensorInfo, *, rows: bool) -> Plain:
     while isinstance(probe, list):
         shape.append(len(probe))
         probe = probe[0] if probe else None
+    if len(shape) > MAX_RANK:
+        raise invalid(f"input {name}: lists are nested {len(shape)} deep, at most {MAX_RANK} levels are possible")
     leaves: list[Any] = []
     _flatten(name, value, 0, shape, info.dtype, leaves, rows)
     array = np.empty(len(leaves), dtype)

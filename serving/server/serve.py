@@ -58,9 +58,17 @@ class _Server:
             load,
             gate.indulgent,
         )
-        self._grpc = GrpcServer(self._versions, gate, metrics, config.name, config.max_message_bytes, config.tls)
+        self._grpc = GrpcServer(
+            self._versions, gate, metrics, config.name, config.max_message_bytes, config.max_rows, config.tls
+        )
         self._rest = RestServer(
-            self._versions, gate, metrics, config.max_message_bytes, config.grace_seconds, config.tls
+            self._versions,
+            gate,
+            metrics,
+            config.max_message_bytes,
+            config.max_rows,
+            config.grace_seconds,
+            config.tls,
         )
         self._addresses = ""
 

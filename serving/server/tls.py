@@ -1,6 +1,7 @@
 """TLS for gRPC and REST from PEM files; with a client CA both ask callers for a certificate.
 
-The files are looked at again when connections come: certificates that are renewed in place are taken without a restart.
+Files that are renewed in place are taken without a restart: gRPC looks at them when a connection comes, REST every
+other second.
 """
 
 import dataclasses

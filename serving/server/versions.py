@@ -4,16 +4,19 @@ TF Serving's policies: the highest version is served (or as many as the policy s
 until the new one is loaded and warm. Beyond that, a version that cannot be loaded does not hide a lower one that can,
 and is tried again when its files change; a version with a label stays while it has it; and no version is taken before
 it is all there. One that brings a manifest of its push is all there once its files are those that it lists, one that
-brings none once its files kept still between two looks.
+brings none once its files kept still between two looks. One whose files keep still and are not those of its manifest
+has failed, as one that cannot be loaded.
 """
 
 import contextlib
+import dataclasses
 import logging
 import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Final
 
 import grpc
 
@@ -27,10 +30,26 @@ from serving.server.servable import LoadedVersion, Servable, short
 from serving.server.warmup import replay
 
 _log = logging.getLogger("mtmh.serving")
+_PATIENCE: Final = 30
+"""Looks at files that keep still and are not those of their manifest, after which nobody is taken to be copying."""
+
+
+@dataclasses.dataclass
+class _Wrong:
+    """What is wrong with files, and at how many looks it was."""
+
+    files: Fingerprint
+    reason: str
+    looks: int = 1
 
 
 class Versions:
-    """Keeps the roster of one model in step with its directory, by a thread of its own."""
+    """Keeps the roster of one model in step with its directory, by a thread of its own.
+
+    Attributes:
+        base: the directory.
+        roster: the versions that answer.
+    """
 
     def __init__(
         self,
@@ -57,7 +76,7 @@ class Versions:
             load: makes a version of its number and directory.
             beside_requests: entered while a version is loaded and another answers.
         """
-        self._base, self._name, self._poll = base, name, poll_seconds
+        self.base, self._poll = base, poll_seconds
         self._on_ready, self._on_nothing = on_ready, on_nothing
         self._load_version, self._metrics = load, metrics
         self._beside_requests = beside_requests
@@ -68,7 +87,7 @@ class Versions:
         self._stopping = False
         self._failed: dict[int, Fingerprint] = {}
         self._seen: dict[int, Fingerprint] = {}
-        self._wrong: dict[int, tuple[Fingerprint, str]] = {}
+        self._wrong: dict[int, _Wrong] = {}
         self._unsettled = False
         self._said = ""
         self._thread = threading.Thread(target=self._run, name="mtmh-versions", daemon=True)
@@ -109,14 +128,14 @@ class Versions:
             try:
                 self._look()
             except Exception:
-                _log.exception("looking at %s failed: trying again", self._base)
+                _log.exception("looking at %s failed: trying again", self.base)
             self._wake.wait(self._poll)
             self._wake.clear()
 
     def _look(self) -> None:
         """Loads what shall answer and does not yet, then lets go of what shall no longer."""
         self._reap()
-        found = find_versions(self._base)
+        found = find_versions(self.base)
         self._forget(found)
         before = self.roster.serving
         self._unsettled = False
@@ -132,10 +151,11 @@ class Versions:
             self._on_ready(max(now))
         self._reap()
         if before and not answering and not self._unsettled:
-            self._say(f"version {max(before)}: its directory is gone and no other can be served: kept")
+            why = "the policy asks for other versions" if before & found.keys() else "its directory is gone"
+            self._say(f"version {max(before)}: {why} and none can be served: kept")
         elif not now and not self._unsettled:
             self._say(
-                f"no version under {self._base} can be served: waiting for a numeric directory with saved_model.pb"
+                f"no version under {self.base} can be served: waiting for a numeric directory with saved_model.pb"
             )
             self._on_nothing()
 
@@ -148,10 +168,14 @@ class Versions:
             wanted = [version for version in wanted if version in policy.specific]
         elif not policy.every:
             most = policy.latest
+        looked_at: set[int] = set()
         for version in wanted:
-            if len(answering) < most and self._answers(version, found[version]):
-                answering.add(version)
-        for version in sorted(set(self.roster.labels.values()) & found.keys(), reverse=True):
+            if len(answering) < most:
+                looked_at.add(version)
+                if self._answers(version, found[version]):
+                    answering.add(version)
+        labelled = set(self.roster.labels.values()) & found.keys()
+        for version in sorted(labelled - looked_at, reverse=True):
             self._answers(version, found[version])
         return frozenset(answering)
 
@@ -163,7 +187,11 @@ class Versions:
         if self._stopping or self._failed.get(version) == files:
             return False
         if not self._is_whole(version, path, files):
-            self._unsettled = True
+            wrong = self._wrong.get(version)
+            if wrong and wrong.looks >= _PATIENCE:
+                self._fail(version, path, files, grpc.StatusCode.FAILED_PRECONDITION, f"is not whole: {wrong.reason}")
+            else:
+                self._unsettled = True
             return False
         if not self.roster.serving:
             return self._load(version, path, files)
@@ -173,8 +201,11 @@ class Versions:
 
     def _is_whole(self, version: int, path: Path, files: Fingerprint) -> bool:
         seen, self._seen[version] = self._seen.get(version), files
-        if version in self._wrong and self._wrong[version][0] == files:
+        known = self._wrong.get(version)
+        if known and known.files == files:
+            known.looks += 1
             return False
+        self._wrong.pop(version, None)
         try:
             manifest = read_manifest(path)
             if manifest is None:
@@ -183,8 +214,8 @@ class Versions:
         except ValueError as error:
             wrong = str(error)
         if wrong:
-            self._wrong[version] = files, wrong
-            self._say(f"version {version}: {wrong}: waiting for the rest of {path}")
+            self._wrong[version] = _Wrong(files, wrong)
+            self._say(f"version {version}: {wrong}: waiting until {path} is as its manifest says")
         # What was written while it was read is looked at once more.
         return not wrong and fingerprint(path) == files
 
@@ -209,11 +240,7 @@ class Versions:
                 loaded.close()
             step = "loaded" if loaded is None else "warmed up"
             code = error.code if isinstance(error, RequestError) else grpc.StatusCode.UNKNOWN
-            message = f"version {version} could not be {step}: {short(error)}"
-            self._failed[version] = files
-            self.roster.note(VersionStatus(version, END, code, message))
-            self._metrics.loaded(None)
-            _log.error("%s (%s)", message, path)
+            self._fail(version, path, files, code, f"could not be {step}: {short(error)}")
             return False
         end = time.perf_counter()
         _log.info(
@@ -228,9 +255,21 @@ class Versions:
         _log.info("version %d: available", version)
         return True
 
+    def _fail(self, version: int, path: Path, files: Fingerprint, code: grpc.StatusCode, reason: str) -> None:
+        """Says so, and lets it be until its files change."""
+        message = f"version {version} {reason}"
+        self._failed[version] = files
+        self.roster.note(VersionStatus(version, END, code, message))
+        self._metrics.loaded(None)
+        _log.error("%s (%s)", message, path)
+
     def _reap(self) -> None:
-        for version in self.roster.reap():
+        unloaded = self.roster.reap()
+        for version in unloaded:
             _log.info("version %d: unloaded", version)
+        if unloaded:
+            # Its last requests were counted after it was replaced.
+            self._metrics.serving(self.roster.serving)
 
     def _say(self, line: str) -> None:
         if line != self._said:

@@ -105,9 +105,34 @@ def test_wrong_arguments(client):
         lambda: client.retrieve(["a"], exclude=["x"] * MAX_EXCLUSIONS),
         lambda: client.retrieve(["a"], allow_categories=["x"] * MAX_FILTERS),
         lambda: client.retrieve(["a"], deny_categories="drama"),
+        lambda: client.retrieve(["a"], k=1.9),
+        lambda: client.retrieve(["a"], k="3"),
+        lambda: client.retrieve(["a"], relevance_weight="x"),
+        lambda: client.retrieve([22423]),
+        lambda: client.retrieve([b"a"]),
+        lambda: client.retrieve(b"a"),
+        lambda: client.retrieve(["a"], exclude=[None]),
+        lambda: client.describe([1]),
+        lambda: client.embed([1]),
+        lambda: client.retrieve_by_content(7),
+        lambda: client.retrieve_by_content("a", categories="kitchen"),
+        lambda: client.retrieve_by_content("a", categories=[7]),
+        lambda: client.retrieve_by_content("a", content_vector=["x"]),
+        lambda: client.retrieve_by_content("a", content_vector=[[1.0]]),
+        lambda: client.retrieve_by_content("a", content_vector=1.0),
+        lambda: Client("localhost:1", version=2**63),
+        lambda: Client("localhost:1", version=-1),
+        lambda: Client("localhost:1", version="1"),
     ):
         with pytest.raises(UserError):
             call()
+
+
+def test_numbers_of_numpy_are_numbers(client):
+    answer = client.retrieve(np.array(["item3"]), k=np.int64(2), relevance_weight=np.float32(0.5))
+    assert len(answer.results) == 2
+    by_content = client.retrieve_by_content("Part 7", content_vector=np.zeros(1), k=np.int32(1))
+    assert [result.item_id for result in by_content.results] == ["item6"]
 
 
 def test_a_refusal_is_one_line(client):

@@ -53,6 +53,7 @@ def test_a_call_is_made_again_until_it_is_answered(ask, code):
         (grpc.StatusCode.INTERNAL, "no"),
         (grpc.StatusCode.NOT_FOUND, "no"),
         (EXHAUSTED, "Received message larger than max (20 vs. 10)"),
+        (EXHAUSTED, "received metadata size exceeds hard limit (20000 vs. 16384)"),
     ],
 )
 def test_what_a_repeat_cannot_mend_is_not_repeated(ask, code, details):

@@ -32,7 +32,7 @@ def serve(directory, servable, *, explorer=True):
         (version / path).write_text(content, encoding="utf-8")
     roster = Roster("mtmh", lambda: None)
     roster.add(servable)
-    server = RestServer(types.SimpleNamespace(roster=roster), Gate(2, 8, 10.0), Metrics(), 1 << 20, 1.0)
+    server = RestServer(types.SimpleNamespace(roster=roster), Gate(2, 8, 10.0), Metrics(), 1 << 20, 4096, 1.0)
     routes = Explorer(roster, "mtmh", version.parent).routes() if explorer else []
     return server, f"http://127.0.0.1:{server.listen('127.0.0.1', 0, routes)}"
 

@@ -136,6 +136,42 @@ def test_wrong_inputs(stub, request_, message):
     assert "Traceback" not in details
 
 
+@pytest.mark.parametrize("rows", [4097, 1 << 16, 1 << 20, 1 << 60])
+def test_rows_are_bounded(stub, rows):
+    """A request of few bytes stands for as many rows as it says: the last value is that of all which are left out."""
+    tensor = tensor_pb2.TensorProto(dtype=7)
+    tensor.tensor_shape.dim.add().size = rows
+    request = predict_request()
+    request.inputs["item_id"].CopyFrom(tensor)
+    assert request.ByteSize() < 60
+    code, details = refusal(stub.Predict, request)
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert ("4096 a request (--max-rows)" if rows <= 1 << 16 else "too many to repeat") in details
+    request.inputs["item_id"].tensor_shape.dim[0].size = 4096
+    assert stub.Predict(request, timeout=10).outputs["count"].tensor_shape.dim[0].size == 4096
+
+
+@pytest.mark.parametrize("long", ["x" * 20_000, "🎬" * 20_000], ids=["x", "film"])
+def test_long_names_are_told_of_in_short(stub, model_stub, long):
+    """A message is a header, and callers refuse long ones."""
+    filtered = retrieve_request("item3")
+    filtered.output_filter.append(long)
+    invalid, not_found = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
+    status = get_model_status_pb2.GetModelStatusRequest()
+    status.model_spec.name = long
+    for call, request, code in (
+        (stub.Predict, predict_request(signature=long), invalid),
+        (stub.Predict, _retrieve(**{long: [1]}), invalid),
+        (stub.Predict, filtered, invalid),
+        (stub.Predict, retrieve_request("item3", name=long), not_found),
+        (model_stub.GetModelStatus, status, not_found),
+        (stub.GetModelMetadata, _metadata_request(field=long), invalid),
+    ):
+        found, details = refusal(call, request)
+        assert found == code
+        assert details.endswith("…")
+
+
 def test_a_model_that_fails_answers_and_lives_on(stub):
     request = predict_request(
         signature="retrieve_by_content",

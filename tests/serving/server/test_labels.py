@@ -140,6 +140,28 @@ def test_a_reload_for_something_else_is_refused(labelled):
     request = labelled.config()
     request.config.model_config_list.config[0].model_platform = "pytorch"
     assert labelled.refused(request)[0] == grpc.StatusCode.INVALID_ARGUMENT
+    request = labelled.config()
+    request.config.model_config_list.config[0].base_path = "/somewhere/else"
+    code, message = labelled.refused(request)
+    assert code == grpc.StatusCode.UNIMPLEMENTED
+    assert f"/somewhere/else: the embedded server cannot move mtmh from {labelled.base}" in message
+
+
+def test_a_reload_need_not_say_where_the_model_is(labelled):
+    request = labelled.config()
+    request.config.model_config_list.config[0].base_path = ""
+    labelled.reload(request)
+
+
+def test_a_policy_that_leaves_nothing_keeps_what_answers_and_says_why(labelled):
+    latest = labelled.ask()
+    request = labelled.config()
+    request.config.model_config_list.config[0].model_version_policy.specific.versions.append(9999)
+    labelled.reload(request)
+    line = f"version {latest}: the policy asks for other versions and none can be served: kept"
+    wait_for(lambda: line in labelled.server.log(), what="a line about it", seconds=20)
+    assert labelled.ask() == latest
+    labelled.reload(labelled.config())
 
 
 class Load:

@@ -5,6 +5,7 @@ import http.client
 import json
 import math
 import socket
+import time
 import urllib.parse
 
 import numpy as np
@@ -107,6 +108,7 @@ def test_specific_version(ask):
         ({"instances": [None]}, "is not of expected type: string"),
         ({"instances": [{"b64": "%%%"}]}, "Unable to base64 decode"),
         ({"instances": [["a"]]}, "has shape [1, 1], the signature expects [?]"),
+        ({"instances": ["a"] * 4097}, "input tensor item_id has 4097 rows, this server takes 4096 a request"),
         ({"signature_name": "retrieve", "instances": ["a"]}, "instances is a plain list"),
         ({"signature_name": "retrieve", "inputs": ["a"]}, "inputs is a plain value/list"),
         ({"signature_name": "retrieve", "instances": [{"item_id": ["a"]}]}, "must be equal to: exclude_id,item_id,k"),
@@ -126,6 +128,29 @@ def test_wrong_bodies(ask, body, message):
     assert status == 400
     assert message in document["error"]
     assert len(document["error"]) < 1000
+
+
+@pytest.mark.parametrize("form", [b"%b", b'{"instances": %b}', b'{"inputs": %b}', b'{"instances": [{"item_id": %b}]}'])
+def test_deep_lists_are_refused(ask, form):
+    """What Python can parse is not yet what it can print, or numpy hold."""
+    for depth in (33, 40, 500, *range(880, 1000, 4)):
+        status, document = ask("/v1/models/mtmh:predict", form % (b"[" * depth + b"]" * depth))
+        assert (depth, status) == (depth, 400)
+        assert "see the server's log" not in document["error"]
+
+
+@pytest.mark.parametrize("header", ["Content-Encoding: gzip", "Content-Encoding: deflate"])
+def test_a_body_that_is_not_in_its_encoding_is_refused(server, header):
+    host, port = urllib.parse.urlsplit(server.rest).netloc.split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        head = f"POST /v1/models/mtmh:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n{header}\r\n\r\n"
+        connection.sendall(head.encode())
+        time.sleep(0.3)  # the head alone is parsed, and the request begun
+        connection.sendall(b"x" * 20)
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        assert response.status == 400
+        assert "the body cannot be read" in json.loads(response.read())["error"]
 
 
 def test_lone_surrogates_are_refused(ask):
@@ -152,6 +177,7 @@ def test_unknown_model(ask):
         ("POST", "/v1/models/mtmh:classify", 501),
         ("POST", "/v1/models/mtmh/labels/canary:predict", 400),
         ("GET", f"/v1/models/mtmh/versions/{10**30}", 400),
+        ("GET", f"/v1/models/mtmh/versions/{'9' * 5000}", 400),
         ("GET", "/v1/models/mtmh/%00", 400),
     ],
 )

@@ -2,9 +2,12 @@
 
 import contextlib
 import random
+import re
 import socket
 import statistics
+import struct
 import time
+import types
 import urllib.parse
 
 import grpc
@@ -12,6 +15,13 @@ import pytest
 
 from serving import wire
 from serving.client import Client
+from serving.server.gate import Gate
+from serving.server.metrics import Metrics
+from serving.server.monitoring import monitoring_routes
+from serving.server.rest_api import RestServer
+from serving.server.roster import Roster
+from tests.serving.server.http_get import get
+from tests.serving.server.server_process import wait_for
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
@@ -84,6 +94,54 @@ def test_rest_says_what_is_wrong(server, request_, status):
     with connect(rest_address(server)) as connection:
         connection.sendall(request_)
         assert connection.recv(1000).split()[1] == status
+
+
+@pytest.mark.parametrize("body", [b"Content-Length: 99\r\n\r\n{", b"Transfer-Encoding: chunked\r\n\r\n5\r\nab"])
+@pytest.mark.parametrize("abruptly", [False, True])
+@pytest.mark.usefixtures("alive")
+def test_who_hangs_up_in_mid_request_leaves_no_fault_in_the_log(server, body, abruptly):
+    def gone() -> float:
+        line = re.search(r'mtmh_requests_total\{.*code="gone".*\} (.*)', get(f"{server.rest}/metrics")[1])
+        return float(line[1]) if line else 0.0
+
+    before, lines = gone(), len(server.lines)
+    with connect(rest_address(server)) as connection:
+        connection.sendall(b"POST /v1/models/mtmh:predict HTTP/1.1\r\nHost: x\r\n" + body)
+        time.sleep(0.2)
+        if abruptly:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    wait_for(lambda: gone() == before + 1, seconds=10)
+    time.sleep(0.1)
+    assert server.lines[lines:] == []
+
+
+@pytest.fixture
+def impatient():
+    """Addresses of both kinds of ports, where silence may last half a second."""
+    rest = RestServer(
+        types.SimpleNamespace(roster=Roster("mtmh", lambda: None)),
+        Gate(1, 1, 1.0),
+        Metrics(),
+        max_message_bytes=1 << 20,
+        max_rows=1,
+        grace_seconds=1.0,
+        silence_seconds=0.5,
+    )
+    routes = monitoring_routes(Metrics(), lambda: True)
+    yield [f"127.0.0.1:{listen('127.0.0.1', 0, routes)}" for listen in (rest.listen, rest.listen_plain)]
+    rest.stop()
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /readyz HTTP/1.1\r\nHo", b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"])
+def test_silent_rest_connections_are_closed(impatient, sent):
+    for address in impatient:
+        with connect(address) as connection:
+            connection.sendall(sent)
+            started, received = time.monotonic(), b""
+            while data := connection.recv(1000):
+                received += data
+            assert 0.2 < time.monotonic() - started < 5
+            assert received.startswith(b"HTTP/1.1 200" if sent.endswith(b"\r\n\r\n") else b"")
 
 
 @pytest.mark.parametrize("held", [pytest.param(100, marks=pytest.mark.slow), 20])

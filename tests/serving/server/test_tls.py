@@ -2,6 +2,7 @@
 
 import shutil
 import ssl
+import time
 import urllib.error
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from serving.server.tls import TlsFiles
 from tests.serving.server import toy_model
 from tests.serving.server.certificates import Authority, Signed
 from tests.serving.server.http_get import get
-from tests.serving.server.server_process import ServerProcess
+from tests.serving.server.server_process import ServerProcess, wait_for
 
 
 def another(directory: Path) -> Authority:
@@ -91,6 +92,41 @@ def test_a_renewed_certificate_is_taken_without_a_restart(secure, authority, dir
     for source, name in ((own.certificate, "server.pem"), (own.key, "server.key")):
         shutil.copy(source, directory / name)
     assert ask(secure.address, new, caller) == 1
+
+
+def test_a_renewed_authority_of_callers_is_taken_without_a_restart(exported, authority, tmp_path):
+    old, new = another(tmp_path / "old"), another(tmp_path / "new")
+    base, file = tmp_path / "mtmh", tmp_path / "callers.pem"
+    base.mkdir()
+    toy_model.copy(exported, base / "1")
+    shutil.copy(old.certificate, file)
+    own = authority.sign("other")
+    files = {"tls_certificate": own.certificate, "tls_key": own.key, "tls_client_ca": file}
+    server = ServerProcess.start(base, **{name: str(path) for name, path in files.items()}).wait_ready()
+
+    def rest_takes(caller: Signed) -> bool:
+        context = ssl.create_default_context(cafile=str(authority.certificate))
+        context.load_cert_chain(caller.certificate, caller.key)
+        try:
+            return get(f"{server.rest}/v1/models/mtmh", context)[0] == 200
+        except (urllib.error.URLError, ssl.SSLError, ConnectionError):
+            return False
+
+    callers = {each: each.sign("caller") for each in (old, new)}
+    for now, before, damage in ((new, old, False), (old, new, True)):
+        assert (rest_takes(callers[now]), rest_takes(callers[before])) == (False, True)
+        if damage:
+            file.write_text("nothing yet")
+            time.sleep(3)
+            assert (rest_takes(callers[now]), rest_takes(callers[before])) == (False, True)
+        shutil.copy(now.certificate, file)
+        wait_for(lambda now=now: rest_takes(callers[now]), what="the new authority's caller over REST", seconds=20)
+        assert not rest_takes(callers[before])
+        assert ask(server.address, authority, callers[now]) == 1
+        with pytest.raises(grpc.RpcError):
+            ask(server.address, authority, callers[before])
+    assert "Traceback" not in server.log()
+    assert server.stop() == 0
 
 
 @pytest.mark.parametrize("wrong", ["certificate", "key", "client_ca", "pair"])

@@ -1,6 +1,7 @@
 """Version directories: hot swap under load, versions that fail, removal, waiting for the first, draining."""
 
 import itertools
+import re
 import shutil
 import threading
 import time
@@ -19,6 +20,7 @@ from serving.server.config import ServerConfig
 from serving.version_manifest import MANIFEST, describe
 from tests.serving.server import toy_model
 from tests.serving.server.conftest import WARMUP_REQUESTS
+from tests.serving.server.http_get import get
 from tests.serving.server.server_process import ServerProcess, wait_for
 
 
@@ -160,6 +162,33 @@ def test_a_version_with_a_manifest_is_taken_when_it_is_whole(swapping, exported)
     swapping.wait_state(version, "AVAILABLE")
 
 
+def test_a_version_that_stays_damaged_is_reported_and_tried_again_when_it_changes(swapping, exported):
+    serving, version = swapping.answering(), swapping.next()
+    target = swapping.base.with_name("damaged")
+    shutil.copytree(exported, target)
+    (target / MANIFEST).write_text(describe(target).stamped().to_json())
+    content = (target / "saved_model.pb").read_bytes()
+    (target / "saved_model.pb").write_bytes(content + b"?")
+    target.rename(swapping.base / str(version))
+    swapping.wait_state(version, "END")
+    sizes = f"{len(content) + 1:,} bytes of {len(content):,}"
+    assert swapping.error(version) == f"version {version} is not whole: saved_model.pb has {sizes}"
+    assert swapping.answering() == serving
+    (swapping.base / str(version) / "saved_model.pb").write_bytes(content)
+    swapping.wait_state(version, "AVAILABLE")
+
+
+def test_what_was_counted_of_a_version_goes_with_it(swapping):
+    """Else every push would leave its histograms for ever."""
+    before, version = swapping.answering(), swapping.push()
+    assert f'version="{before}"' in get(f"{swapping.server.rest}/metrics")[1]
+    swapping.wait_state(before, "END")
+    assert swapping.answering() == version
+    wait_for(lambda: f'version="{before}"' not in get(f"{swapping.server.rest}/metrics")[1], seconds=10)
+    counted = re.findall(r'mtmh_model_seconds_count\{.*version="(\d+)"', get(f"{swapping.server.rest}/metrics")[1])
+    assert counted == [str(version)]
+
+
 def test_removing_the_served_version_rolls_back(swapping):
     lower, upper = swapping.push(), swapping.push()
     swapping.wait_state(upper, "AVAILABLE")
@@ -271,6 +300,16 @@ def test_no_version_fails_where_one_is_required(tmp_path):
     wait_for(lambda: "error:" in server.log())
     assert "can be served: expected a numeric directory" in server.log()
     assert "Traceback" not in server.log()
+
+
+def test_a_damaged_version_is_none_where_one_is_required(tmp_path, exported):
+    target = toy_model.copy(exported, tmp_path / "1")
+    (target / MANIFEST).write_text(describe(target).stamped().to_json())
+    (target / "saved_model.pb").write_bytes(b"?")
+    server = ServerProcess.start(tmp_path, require_version=True)
+    assert server.process.wait(60) == 2
+    wait_for(lambda: "error:" in server.log())
+    assert "version 1 is not whole: saved_model.pb has 1 bytes of" in server.log()
 
 
 def test_a_signal_while_loading_ends_it(tmp_path, exported):

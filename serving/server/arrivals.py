@@ -1,0 +1,75 @@
+"""Calls that have begun and whose request has not come yet.
+
+Such a call holds a thread of the gRPC server. Few do for longer than a moment, but a caller that hangs, or means harm,
+may hold one after the other: those that waited longest are given up before no thread is left for anybody else.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+from serving.server.errors import unimplemented
+
+MOST_WAITING: Final = 128
+"""Calls that may wait for their requests for longer than `_MOMENT`."""
+_MOMENT: Final = 1.0
+"""Seconds within which requests come unless something is wrong; a burst may bring more than `MOST_WAITING` of them."""
+_LONGEST: Final = 30.0
+"""Seconds after which no request is waited for any more."""
+_LOOK_SECONDS: Final = 0.5
+
+_log = logging.getLogger("mtmh.serving")
+
+
+class Arrivals:
+    """Waits for the requests of calls, and gives up calls that keep the server waiting."""
+
+    def __init__(self, longest: float = _LONGEST) -> None:
+        """Args: ``longest`` is how many seconds a request may take to come."""
+        self._longest = longest
+        self._lock = threading.Lock()
+        self._waiting: dict[Any, float] = {}
+        self._ended = threading.Event()
+        threading.Thread(target=self._run, name="mtmh-arrivals", daemon=True).start()
+
+    def request(self, messages: Iterator[Any], context: Any) -> Any:
+        """The one message of a call.
+
+        Raises:
+            RequestError: UNIMPLEMENTED, there is none; as grpc answers it.
+            grpc.RpcError: the call has ended meanwhile.
+        """
+        with self._lock:
+            self._waiting[context] = time.monotonic()
+        try:
+            message = next(messages, None)
+        finally:
+            with self._lock:
+                del self._waiting[context]
+        if message is None:
+            raise unimplemented("the method requires exactly one request message")
+        return message
+
+    def end(self) -> None:
+        """Gives up all that wait now."""
+        self._ended.set()
+        self._give_up(len(self._waiting))
+
+    def _run(self) -> None:
+        while not self._ended.wait(_LOOK_SECONDS):
+            now = time.monotonic()
+            with self._lock:
+                waited = [now - since for since in self._waiting.values()]
+            late = sum(seconds > self._longest for seconds in waited)
+            slow = sum(seconds > _MOMENT for seconds in waited)
+            if given_up := max(late, slow - MOST_WAITING):
+                _log.warning("%d calls were given up: their requests did not come", given_up)
+                self._give_up(given_up)
+
+    def _give_up(self, number: int) -> None:
+        with self._lock:
+            # In the order of their coming: the first waited longest.
+            for context in list(self._waiting)[:number]:
+                context.cancel()

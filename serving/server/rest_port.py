@@ -1,0 +1,104 @@
+"""A port of the REST server: connections that say nothing are closed, and renewed files of TLS are taken."""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+from typing import Any, Final
+
+from aiohttp import web
+
+from serving.server.tls import TlsFiles
+
+_RENEWAL_SECONDS: Final = 2.0
+_BACKLOG: Final = 128
+
+_log = logging.getLogger("mtmh.serving")
+
+
+class RestPort:
+    """What one application answers on one port. Its methods run in one event loop."""
+
+    def __init__(
+        self, app: web.Application, tls: TlsFiles | None, *, grace_seconds: float, silence_seconds: float
+    ) -> None:
+        """Prepares.
+
+        Args:
+            app: what answers.
+            tls: None for plain HTTP.
+            grace_seconds: how long requests in flight may take after `close`.
+            silence_seconds: how long a connection may stand without a request.
+        """
+        self._tls, self._silence_seconds = tls, silence_seconds
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            handler_cancellation=True,
+            shutdown_timeout=grace_seconds,
+            keepalive_timeout=silence_seconds,
+        )
+        self._listening: list[asyncio.Server] = []
+        self._renewal: asyncio.Task[None] | None = None
+
+    async def listen(self, host: str, port: int) -> int:
+        """Binds and serves.
+
+        Args:
+            host: address.
+            port: 0 for a free one.
+
+        Returns:
+            The port.
+
+        Raises:
+            OSError: the address is taken or not this machine's.
+            UserError: the files of TLS cannot be used.
+        """
+        renewed = self._tls.watch() if self._tls else None
+        context = self._tls.context() if self._tls else None
+        await self._runner.setup()
+        server = await self._serve(context, host=host, port=port)
+        self._listening = [server]
+        if self._tls and renewed:
+            self._renewal = asyncio.create_task(self._renew(self._tls, renewed))
+        return int(server.sockets[0].getsockname()[1])
+
+    async def _serve(self, context: ssl.SSLContext | None, **where: Any) -> asyncio.Server:
+        return await asyncio.get_running_loop().create_server(
+            self._runner.server,  # type: ignore[arg-type]  # set up, it is not None
+            ssl=context,
+            ssl_handshake_timeout=self._silence_seconds if context else None,
+            backlog=_BACKLOG,
+            **where,
+        )
+
+    async def _renew(self, tls: TlsFiles, renewed: Callable[[], bool]) -> None:
+        while True:
+            await asyncio.sleep(_RENEWAL_SECONDS)
+            try:
+                if renewed():
+                    await self._begin_with(tls.context())
+            except Exception:
+                _log.exception("renewed files of TLS could not be taken")
+
+    async def _begin_with(self, context: ssl.SSLContext) -> None:
+        """Lets connections begin with this from now on.
+
+        A context keeps the authorities that it has once taken, and sessions that callers of theirs may resume.
+        """
+        before = self._listening
+        # Of the same queue of connections: none is refused meanwhile.
+        sockets = [socket.dup() for server in before for socket in server.sockets]
+        self._listening = [await self._serve(context, sock=socket) for socket in sockets]
+        for server in before:
+            server.close()
+
+    async def close(self) -> None:
+        """Accepts nothing new, gives requests in flight the grace, and ends."""
+        if self._renewal:
+            self._renewal.cancel()
+        for server in self._listening:
+            server.close()
+        await self._runner.cleanup()
