@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -15,6 +14,7 @@ from preprocessing.parse import check_id
 from preprocessing.rows import BadRow, RawBatch
 
 MAX_DIMENSION: Final = 65_536
+_LARGEST: Final = 3e38
 _SEPARATORS: Final = re.compile(r"[\s,;|]+")
 
 
@@ -31,38 +31,35 @@ class Item:
 
 @dataclasses.dataclass(frozen=True)
 class ItemRow:
-    """An item with its place in the input and, to be shown should it turn out bad, the row as it stood."""
+    """An item with its place in the input."""
 
     file: int
     line: int
     item: Item
-    raw: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Catalogue:
-    """The items ordered by id (bytewise), and the rows of other files' or lines' items that had to give way."""
+    """The items ordered by id (bytewise), and the rows that had to give way to others, without their raw text.
+
+    That is too much to carry along with every item; whoever shows the few reads them again.
+    """
 
     items: list[Item]
     bad: list[tuple[int, BadRow]]
 
 
-def parse_items(
-    batch: RawBatch, file_index: int, max_field_bytes: int, *, read_embedding: bool
-) -> tuple[list[ItemRow], list[BadRow]]:
+def parse_items(batch: RawBatch, file_index: int, max_field_bytes: int) -> tuple[list[ItemRow], list[BadRow]]:
     """Validates one batch of the file with the given number; bad rows come by line."""
     rows: list[ItemRow] = []
     bad = list(batch.bad)
     columns = batch.columns
     for i, line in enumerate(batch.lines.tolist()):
-        values = {role: column[i] for role, column in columns.items()}
-        if not read_embedding:
-            values.pop("embedding", None)
-        item, reason, detail = _item(values, max_field_bytes)
+        item, reason, detail = _item({role: column[i] for role, column in columns.items()}, max_field_bytes)
         if item is None:
             bad.append(BadRow(line, reason, detail, batch.raw(i)))
         else:
-            rows.append(ItemRow(file_index, line, item, batch.raw(i)))
+            rows.append(ItemRow(file_index, line, item))
     return rows, sorted(bad, key=lambda row: row.line)
 
 
@@ -82,10 +79,10 @@ def build_catalogue(rows: Iterable[ItemRow], paths: Sequence[str]) -> Catalogue:
         item = row.item
         if item.embedding is not None and len(item.embedding) != dimension:
             detail = f"the embedding has {len(item.embedding)} numbers, most have {dimension}"
-            bad.append((row.file, BadRow(row.line, "bad_embedding", detail, row.raw)))
+            bad.append((row.file, BadRow(row.line, "bad_embedding", detail, "")))
         elif (earlier := first.setdefault(item.item_id, row)) is not row:
             detail = f"item {item.item_id!r} stands in {paths[earlier.file]}:{earlier.line} already"
-            bad.append((row.file, BadRow(row.line, "duplicate_item", detail, row.raw)))
+            bad.append((row.file, BadRow(row.line, "duplicate_item", detail, "")))
     items = [first[name].item for name in sorted(first, key=lambda name: name.encode("utf-8"))]
     return Catalogue(items, bad)
 
@@ -111,7 +108,7 @@ def split_categories(value: Any) -> tuple[str, ...]:
 
 
 def parse_embedding(value: Any) -> npt.NDArray[np.float32] | None:
-    """A vector from a list of numbers, or from a text of numbers; ``None`` where there is none, or only zeros.
+    """A vector from numbers in an array or a list, or from a text of numbers; ``None`` without any, or only zeros.
 
     Raises:
       ValueError: something in it is no finite number, or it is empty or far too long.
@@ -128,12 +125,15 @@ def parse_embedding(value: Any) -> npt.NDArray[np.float32] | None:
         if any(isinstance(number, bool) or not isinstance(number, int | float | str) for number in value):
             raise ValueError("not all entries are numbers")
         value = [float(number) for number in value]
-    if not isinstance(value, list) or not 0 < len(value) <= MAX_DIMENSION:
+    if not isinstance(value, list | np.ndarray) or not 0 < len(value) <= MAX_DIMENSION:
         raise ValueError(f"no list of 1 to {MAX_DIMENSION} numbers")
-    if any(isinstance(number, bool) or not isinstance(number, int | float) for number in value):
+    # An array has one type for all, and only those of numbers come as one.
+    if isinstance(value, list) and any(
+        isinstance(number, bool) or not isinstance(number, int | float) for number in value
+    ):
         raise ValueError("not all entries are numbers")
-    # A double above float32's range would turn into an infinity.
-    if not all(math.isfinite(number) and abs(number) < 3e38 for number in value):
+    # A double above float32's range would turn into an infinity; NaN is not below the bound either.
+    if not (np.abs(np.asarray(value, np.float64)) < _LARGEST).all():
         raise ValueError("not all entries are finite")
     vector = np.array(value, np.float32)
     return vector if vector.any() else None

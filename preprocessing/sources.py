@@ -185,10 +185,16 @@ def column_names(source: SourceFile, config: InputConfig) -> list[str] | FileFau
     return list(names)
 
 
-def read_source(source: SourceFile, config: InputConfig) -> Iterator[RawBatch | FileFault]:
-    """Yields the rows of a file in batches, and at the end what is wrong with the file, if anything."""
+def read_source(source: SourceFile, config: InputConfig, *, embedding: bool = False) -> Iterator[RawBatch | FileFault]:
+    """Yields the rows of a file in batches, and at the end what is wrong with the file, if anything.
+
+    Args:
+      source: the file.
+      config: its columns and format.
+      embedding: whether the vectors that items bring are wanted; reading them costs more than all the rest.
+    """
     roles = (*REQUIRED_ROLES[source.table], *OPTIONAL_ROLES[source.table])
-    columns = {role: getattr(config.columns, role) for role in roles}
+    columns = {role: getattr(config.columns, role) for role in roles if embedding or role != "embedding"}
     if source.format == "csv":
         return read_csv(source.path, columns, csv_delimiter(config.delimiter), config.max_field_bytes)
     if source.format == "jsonl":

@@ -9,7 +9,7 @@ def parse(rows, file=0):
     roles = ("item_id", "title", "description", "categories", "embedding")
     columns = {role: [row.get(role) for row in rows] for role in roles}
     batch = RawBatch(np.arange(2, len(rows) + 2), columns, lambda i: f"row {i}", [], 0)
-    return parse_items(batch, file, 100, read_embedding=True)
+    return parse_items(batch, file, 100)
 
 
 @pytest.mark.parametrize(
