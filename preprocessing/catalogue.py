@@ -1,7 +1,10 @@
 """Validates items and builds the catalogue: distinct, ordered by id, so that an index means the same everywhere."""
 
+import ast
 import dataclasses
+import decimal
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -12,6 +15,7 @@ import numpy.typing as npt
 
 from preprocessing.parse import check_id
 from preprocessing.rows import BadRow, RawBatch
+from preprocessing.texts import text_of
 
 MAX_DIMENSION: Final = 65_536
 _LARGEST: Final = 3e38
@@ -88,23 +92,47 @@ def build_catalogue(rows: Iterable[ItemRow], paths: Sequence[str]) -> Catalogue:
 
 
 def split_categories(value: Any) -> tuple[str, ...]:
-    """Category names of a `|`-separated text or a list, trimmed, each once, in their order.
+    """Category names of a `|`-separated text, a list, a list written as text, or a number, each once, in their order.
+
+    Names are trimmed. Whole numbers are names too, also where gaps have made floats of their column.
 
     Raises:
-      TypeError: it is neither, or the list holds something else than texts and numbers.
+      TypeError: it is none of these, or the list holds something else than texts and whole numbers.
     """
-    if value is None:
-        return ()
     if isinstance(value, str):
-        names: Sequence[Any] = value.split("|")
-    elif isinstance(value, list | tuple):
-        names = [name for name in value if name is not None]
+        listed = _listed(value)
+        names: Sequence[Any] = value.split("|") if listed is None else listed
     else:
-        raise TypeError("categories are neither text nor a list")
-    if any(isinstance(name, bool) or not isinstance(name, str | int) for name in names):
-        raise TypeError("categories hold something else than texts")
-    trimmed = (str(name).strip() for name in names)
+        names = value if isinstance(value, list | tuple) else [value]
+    trimmed = ((_category(name) or "").strip() for name in names)
     return tuple(dict.fromkeys(name for name in trimmed if name))
+
+
+def _listed(text: str) -> list[Any] | None:
+    """The list that a text spells, in JSON or as Python prints it; None where it spells none."""
+    text = text.strip()
+    if not (text.startswith("[") and text.endswith("]")):
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            return None
+        # What numpy prints has no commas: to Python that is one name.
+        if str(value) != text:
+            return None
+    return value if isinstance(value, list) else None
+
+
+def _category(value: Any) -> str | None:
+    if isinstance(value, float) and not value.is_integer() and not math.isnan(value):
+        raise TypeError(f"categories hold {value}, which is no whole number; expected names")
+    if not isinstance(value, str | int | float | decimal.Decimal | None):
+        raise TypeError("categories hold something else than texts and numbers")
+    # As in ids, so that typed formats and CSV give the same.
+    return text_of("categories", value)
 
 
 def parse_embedding(value: Any) -> npt.NDArray[np.float32] | None:

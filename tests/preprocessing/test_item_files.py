@@ -84,3 +84,12 @@ def test_a_row_that_has_to_give_way_is_shown_as_it_stands_in_the_file(tmp_path):
     assert [item.title for item in items] == ["first", "other"]
     (letter,) = map(json.loads, (tmp_path / "out" / account.files[0].path).read_text().splitlines())
     assert (letter["line"], letter["reason"], letter["raw"]) == (4, "duplicate_item", lines[3])
+
+
+def test_numbers_as_categories_are_the_same_in_every_format(tmp_path):
+    (tmp_path / "a.csv").write_text("item_id,categories\n1,5\n2,\n")
+    (tmp_path / "b.jsonl").write_text('{"item_id": 1, "categories": 5}\n{"item_id": 2}\n')
+    parquet.write_table(pa.table({"item_id": [1, 2], "categories": [5.0, float("nan")]}), tmp_path / "c.parquet")
+    for path in sorted(tmp_path.iterdir()):
+        file, _ = read(path)
+        assert [row.item.categories for row in file.rows] == [("5",), ()]
