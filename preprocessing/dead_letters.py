@@ -26,7 +26,7 @@ class Account:
       rows_in: rows read.
       dead: bad rows by reason.
       dropped: good rows dropped, by rule.
-      examples: for each reason the first place, ``(file, line)``.
+      examples: for each reason the first row, ``(file, line, detail)``.
       faults: files not read whole, with the fault.
       files: the dead letter files.
     """
@@ -34,7 +34,7 @@ class Account:
     rows_in: int = 0
     dead: Mapping[str, int] = dataclasses.field(default_factory=dict)
     dropped: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    examples: Mapping[str, tuple[str, int]] = dataclasses.field(default_factory=dict)
+    examples: Mapping[str, tuple[str, int, str]] = dataclasses.field(default_factory=dict)
     faults: tuple[tuple[str, FileFault], ...] = ()
     files: tuple[OutputFile, ...] = ()
 
@@ -52,10 +52,10 @@ class Account:
 def add_accounts(accounts: Iterable[Account]) -> Account:
     """The account of all files together; the same whatever the order."""
     accounts = list(accounts)
-    examples: dict[str, tuple[str, int]] = {}
+    examples: dict[str, tuple[str, int, str]] = {}
     for account in accounts:
-        for reason, place in account.examples.items():
-            examples[reason] = min(place, examples.get(reason, place))
+        for reason, example in account.examples.items():
+            examples[reason] = min(example, examples.get(reason, example))
     return Account(
         rows_in=sum(account.rows_in for account in accounts),
         dead=_total(account.dead for account in accounts),
@@ -76,7 +76,7 @@ class DeadLetters:
         self._rows_in = 0
         self._dead: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
-        self._examples: dict[str, tuple[str, int]] = {}
+        self._examples: dict[str, tuple[str, int, str]] = {}
         self._faults: list[tuple[str, FileFault]] = []
 
     def count(self, rows_in: int, dropped: Mapping[str, int]) -> None:
@@ -88,7 +88,7 @@ class DeadLetters:
         """Writes bad rows, which have been counted as read."""
         for row in bad:
             self._dead[row.reason] += 1
-            self._examples.setdefault(row.reason, (self._source.path, row.line))
+            self._examples.setdefault(row.reason, (self._source.path, row.line, row.detail))
             self._stream.write(
                 {
                     "table": self._source.table,
@@ -189,10 +189,10 @@ def check_bad_share(table: str, account: Account, max_bad_share: float, shown_di
     if account.bad <= max_bad_share * account.rows_in:
         return
     reasons = sorted(account.dead.items(), key=lambda entry: (-entry[1], entry[0]))
-    parts = [
-        f"{reason} {count:,} (first: {account.examples[reason][0]}:{account.examples[reason][1]})"
-        for reason, count in reasons[:_REASONS_SHOWN]
-    ]
+    parts = []
+    for reason, count in reasons[:_REASONS_SHOWN]:
+        file, line, detail = account.examples[reason]
+        parts.append(f"{reason} {count:,} (first: {file}:{line}): {detail}")
     if len(reasons) > _REASONS_SHOWN:
         parts.append(f"{len(reasons) - _REASONS_SHOWN} more reasons")
     raise UserError(

@@ -43,6 +43,7 @@ _FORMATS: Final = {
 }
 _GZIP_RATIO: Final = 4
 """Text in an interaction log shrinks by about this much; only the number of shards follows from it."""
+_READ_BY_RULES: Final = ("event", "value")
 _JSON_HEAD_LINES: Final = 100
 
 
@@ -188,6 +189,8 @@ def column_names(source: SourceFile, config: InputConfig) -> list[str] | FileFau
 def read_source(source: SourceFile, config: InputConfig, *, embedding: bool = False) -> Iterator[RawBatch | FileFault]:
     """Yields the rows of a file in batches, and at the end what is wrong with the file, if anything.
 
+    Of typed formats only what somebody reads: a column of another type would make its rows bad, for nothing.
+
     Args:
       source: the file.
       config: its columns and format.
@@ -196,7 +199,10 @@ def read_source(source: SourceFile, config: InputConfig, *, embedding: bool = Fa
     roles = (*REQUIRED_ROLES[source.table], *OPTIONAL_ROLES[source.table])
     columns = {role: getattr(config.columns, role) for role in roles if embedding or role != "embedding"}
     if source.format == "csv":
+        # Here all is text, and a line end in one of these tells that a quote is never closed.
         return read_csv(source.path, columns, csv_delimiter(config.delimiter), config.max_field_bytes)
+    needed = _needed_by_rules(source.table, config)
+    columns = {role: name for role, name in columns.items() if role not in _READ_BY_RULES or role in needed}
     if source.format == "jsonl":
         return read_jsonl(source.path, columns, config.max_field_bytes)
     from preprocessing.read_parquet import read_parquet

@@ -233,6 +233,21 @@ def test_formats_give_the_same(tmp_path, shop, log_format, item_format):
     assert manifest.files == shop.manifest.files
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_columns_that_no_rule_reads_may_hold_anything(tmp_path, shop, kind):
+    rows = [{**row, "event": {"type": "click"}, "value": True} for row in shop_interactions()]
+    path = tmp_path / f"log.{kind}"
+    if kind == "jsonl":
+        write_jsonl(path, rows)
+    else:
+        parquet.write_table(pa.Table.from_pylist(rows), path)
+    manifest = preprocess(CONFIG, [str(path)], [shop.items], str(tmp_path / "out"))
+    assert manifest.files == shop.manifest.files
+    config = dataclasses.replace(CONFIG, input=InputConfig(events=("click",)))
+    with pytest.raises(UserError, match=r"wrong_type 200 \(first: .*\): event is an object"):
+        preprocess(config, [str(path)], [shop.items], str(tmp_path / "out"))
+
+
 def test_broken_rows_of_ten_kinds_are_all_accounted_for(tmp_path):
     good = [",".join(map(str, row.values())) for row in shop_interactions()]
     broken = [
@@ -304,7 +319,7 @@ def test_too_many_bad_rows_fail_the_run_and_leave_the_dead_letters(tmp_path, sho
         preprocess(CONFIG, [bad], [shop.items], str(output))
     message = str(caught.value)
     assert "67 of 200 rows of interactions are bad (33.5%, at most 5.0% are accepted)" in message
-    assert f"bad_timestamp 67 (first: {bad}:2)" in message
+    assert f"bad_timestamp 67 (first: {bad}:2): '?' is neither unix seconds nor ISO 8601" in message
     assert f"{output}/dead_letters" in message
     assert [path.name for path in output.iterdir()] == ["dead_letters"]
     assert len(dead_letters(output)) == 67
