@@ -182,7 +182,7 @@ def _item(values: dict[str, Any], max_field_bytes: int) -> tuple[Item | None, st
     except UnicodeError as error:
         return None, "bad_encoding", str(error)
     if size > max_field_bytes:
-        return None, "field_too_long", f"categories have {size} bytes, at most {max_field_bytes} are taken"
+        return None, "field_too_long", f"categories have {size} bytes, input.max_field_bytes admits {max_field_bytes}"
     if any("\0" in name for name in categories):
         return None, "nul_byte", "a category holds a NUL byte"
     try:

@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from preprocessing.files import open_raw
 from preprocessing.rows import BadRow, FileFault, RawBatch, shown
-from preprocessing.texts import TEXT_ROLES, scalar_texts
+from preprocessing.texts import TEXT_ROLES, length_fault, scalar_texts
 
 _BATCH_ROWS: Final = 32_768
 _PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
@@ -148,10 +148,5 @@ def _row(values: dict[str, Any], max_field_bytes: int) -> tuple[dict[str, Any], 
         return {}, "bad_encoding", str(error)
     except TypeError as error:
         return {}, "wrong_type", str(error)
-    for role in TEXT_ROLES:
-        text = row.get(role)
-        if text is not None and 4 * len(text) > max_field_bytes:
-            size = len(text.encode("utf-8"))
-            if size > max_field_bytes:
-                return {}, "field_too_long", f"{role} has {size} bytes, at most {max_field_bytes} are taken"
-    return row, "", ""
+    detail = length_fault(((role, row.get(role)) for role in TEXT_ROLES), max_field_bytes)
+    return ({}, "field_too_long", detail) if detail else (row, "", "")
