@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from preprocessing.sources import SourceFile
 
 FILES: Final = f"{DEAD_LETTERS}/files.jsonl"
 _REASONS_SHOWN: Final = 8
+_FAULTS_SHOWN: Final = 3
+_LOGGER: Final = logging.getLogger("mtmh.preprocessing")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +104,8 @@ class DeadLetters:
             )
 
     def fault(self, fault: FileFault) -> None:
-        """Notes that the file could not be read whole."""
+        """Notes that the file could not be read whole, and says so in the log."""
+        _LOGGER.warning("%s: %s: %s (%s)", self._source.table, self._source.path, fault.reason, fault.detail)
         self._faults.append((self._source.path, fault))
 
     def account(self) -> Account:
@@ -184,7 +188,8 @@ def check_bad_share(table: str, account: Account, max_bad_share: float, shown_di
     """Fails when too many rows are bad.
 
     Raises:
-      UserError: with the reasons by count, an example of each, and where the dead letters are.
+      UserError: with the reasons by count, an example of each, the files that could not be read whole, and where the
+        dead letters are.
     """
     if account.bad <= max_bad_share * account.rows_in:
         return
@@ -197,8 +202,9 @@ def check_bad_share(table: str, account: Account, max_bad_share: float, shown_di
         parts.append(f"{len(reasons) - _REASONS_SHOWN} more reasons")
     raise UserError(
         f"{account.bad:,} of {account.rows_in:,} rows of {table} are bad "
-        f"({account.bad / account.rows_in:.1%}, at most {max_bad_share:.1%} are accepted): {'; '.join(parts)}; "
-        f"each is in {shown_directory}/{DEAD_LETTERS}; repair the input or raise input.max_bad_share"
+        f"({account.bad / account.rows_in:.1%}, at most {max_bad_share:.1%} are accepted): "
+        f"{'; '.join(parts)}{_faults(account)}; each is in {shown_directory}/{DEAD_LETTERS}; "
+        "repair the input or raise input.max_bad_share"
     )
 
 
@@ -210,7 +216,7 @@ def check_any_good(table: str, account: Account) -> None:
     """
     if account.good > 0:
         return
-    faults = "".join(f"; {path}: {fault.reason} ({fault.detail})" for path, fault in account.faults[:3])
+    faults = _faults(account)
     if not account.rows_in:
         raise UserError(f"the {table} have no rows, nothing below a header{faults}; give files with data in them")
     fates = {**account.dropped, **account.dead}
@@ -219,6 +225,10 @@ def check_any_good(table: str, account: Account) -> None:
     raise UserError(
         f"no usable row in the {account.rows_in:,} rows of {table}: {became}{faults}; check the input files{rules}"
     )
+
+
+def _faults(account: Account) -> str:
+    return "".join(f"; {path}: {fault.reason} ({fault.detail})" for path, fault in account.faults[:_FAULTS_SHOWN])
 
 
 def _total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -32,7 +32,7 @@ def test_too_many_bad_rows():
         check_bad_share("items", both, 0.26, "out")
     assert str(caught.value) == (
         "4 of 15 rows of items are bad (26.7%, at most 26.0% are accepted): nul_byte 3 (first: a.csv:9): two; "
-        "bad_json 1 (first: a.csv:4): no JSON; each is in out/dead_letters; "
+        "bad_json 1 (first: a.csv:4): no JSON; b.csv: x (y); each is in out/dead_letters; "
         "repair the input or raise input.max_bad_share"
     )
 

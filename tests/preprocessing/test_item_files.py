@@ -1,6 +1,8 @@
 """Files of items: what is read of them, and what is kept."""
 
+import gzip
 import json
+import random
 import tracemalloc
 
 import numpy as np
@@ -93,3 +95,15 @@ def test_numbers_as_categories_are_the_same_in_every_format(tmp_path):
     for path in sorted(tmp_path.iterdir()):
         file, _ = read(path)
         assert [row.item.categories for row in file.rows] == [("5",), ()]
+
+
+def test_a_file_that_breaks_off_is_told_in_the_log(tmp_path, caplog):
+    rng = random.Random(0)
+    rows = [f"i{i},{rng.getrandbits(60):x}" for i in range(5000)]
+    packed = gzip.compress("\n".join(["item_id,title", *rows]).encode())
+    (tmp_path / "items.csv.gz").write_bytes(packed[: len(packed) // 2])
+    file, config = read(tmp_path / "items.csv.gz")
+    gather_items([file], config, str(tmp_path / "out"), str(tmp_path / "out"))
+    assert 0 < len(file.rows) < 5000
+    (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert f"{tmp_path}/items.csv.gz: truncated_gzip" in record.getMessage()
