@@ -45,7 +45,7 @@ class Split:
 
 
 def find_split(times: Counts, config: SplitConfig) -> Split:
-    """The configured split of a log whose rows have these times.
+    """The configured split of a log whose rows have these times, in whole seconds; so it falls on a second itself.
 
     Without rows before the split there is nothing to hold out, and both times are the same. So they are where all of
     those rows are of one moment, and holding out everybody's would leave none to learn from. What began before there

@@ -210,6 +210,16 @@ def test_every_runner_gives_the_same_bytes_and_replaces_an_earlier_output(tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_parts_of_a_second_do_not_move_the_split(tmp_path, shop):
+    rows = [{**row, "timestamp": f"{row['timestamp']}.{i % 7}25"} for i, row in enumerate(shop_interactions())]
+    log = write_csv(tmp_path / "log.csv", rows)
+    manifest = preprocess(CONFIG, [log], [shop.items], str(tmp_path / "out"))
+    assert (manifest.validation_time, manifest.split_time) == (4002.0, 4020.0)
+    assert manifest.num_pairs == shop.manifest.num_pairs
+    ours, theirs = (read_items(str(output)) for output in (tmp_path / "out", shop.output))
+    assert np.array_equal(ours.recent_count, theirs.recent_count)
+
+
 def test_the_order_of_rows_and_files_does_not_matter(tmp_path, shop):
     """Times are distinct, so that nothing but the position in the input is left to depend on it."""
     rows = shop_interactions()
