@@ -352,6 +352,8 @@ def test_mistakes_are_user_errors_that_name_the_remedy(tmp_path, shop):
     check(r"other\.csv has no column 'user_id'.*'userid'.*--set '?input\.columns\.user_id=userid", interactions=other)
     renamed = write_csv(tmp_path / "renamed.csv", [{"user_id": "u", "product": "i", "timestamp": 1, "value": 2}])
     check(r"no column 'item_id'.*--set input\.columns\.item_id=product", interactions=renamed)
+    dates = write_csv(tmp_path / "dates.csv", [row | {"timestamp": 20240229} for row in shop_interactions()])
+    check("dates such as 20240229.* 2024-02-29", interactions=dates)
     check("no file matches", interactions=str(tmp_path / "none*.csv"))
     check("cannot tell the format of", interactions=write_csv(tmp_path / "a.txt", shop_interactions()))
     (tmp_path / "empty.csv").write_bytes(b"")
