@@ -258,6 +258,23 @@ def test_columns_that_no_rule_reads_may_hold_anything(tmp_path, shop, kind):
         preprocess(config, [str(path)], [shop.items], str(tmp_path / "out"))
 
 
+def test_keys_of_json_lines_may_come_late(tmp_path, shop, caplog):
+    """All but the required ones: a row leaves out what it has no value for."""
+    rows = [row | ({"event": "buy", "visit": "v"} if i >= 105 else {}) for i, row in enumerate(shop_interactions())]
+    log = write_jsonl(tmp_path / "log.jsonl", rows)
+    renamed = InputConfig(events=("buy",), columns=Columns(session_id="visit"))
+    config = dataclasses.replace(CONFIG, input=renamed)
+    manifest = preprocess(config, [log], [shop.items], str(tmp_path / "out"))
+    assert manifest.interactions.dropped["event_filter"] == 105
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 2
+    assert "log.jsonl has no column 'event' in its first 100 lines" in warnings[0]
+    assert "input.columns.session_id is 'visit', but no interactions file has that column in its first" in warnings[1]
+    log = write_jsonl(tmp_path / "other.jsonl", [{"user_id": "u", "event": "buy", "item_id": "red1"}] * 200)
+    with pytest.raises(UserError, match="no column 'timestamp' in its first 100 lines"):
+        preprocess(config, [log], [shop.items], str(tmp_path / "out"))
+
+
 def test_broken_rows_of_ten_kinds_are_all_accounted_for(tmp_path):
     good = [",".join(map(str, row.values())) for row in shop_interactions()]
     broken = [
