@@ -1,6 +1,8 @@
 """Validates items and builds the catalogue: distinct, ordered by id, so that an index means the same everywhere."""
 
+import ast
 import dataclasses
+import decimal
 import json
 import math
 import re
@@ -13,8 +15,10 @@ import numpy.typing as npt
 
 from preprocessing.parse import check_id
 from preprocessing.rows import BadRow, RawBatch
+from preprocessing.texts import text_of
 
 MAX_DIMENSION: Final = 65_536
+_LARGEST: Final = 3e38
 _SEPARATORS: Final = re.compile(r"[\s,;|]+")
 
 
@@ -31,38 +35,35 @@ class Item:
 
 @dataclasses.dataclass(frozen=True)
 class ItemRow:
-    """An item with its place in the input and, to be shown should it turn out bad, the row as it stood."""
+    """An item with its place in the input."""
 
     file: int
     line: int
     item: Item
-    raw: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Catalogue:
-    """The items ordered by id (bytewise), and the rows of other files' or lines' items that had to give way."""
+    """The items ordered by id (bytewise), and the rows that had to give way to others, without their raw text.
+
+    That is too much to carry along with every item; whoever shows the few reads them again.
+    """
 
     items: list[Item]
     bad: list[tuple[int, BadRow]]
 
 
-def parse_items(
-    batch: RawBatch, file_index: int, max_field_bytes: int, *, read_embedding: bool
-) -> tuple[list[ItemRow], list[BadRow]]:
+def parse_items(batch: RawBatch, file_index: int, max_field_bytes: int) -> tuple[list[ItemRow], list[BadRow]]:
     """Validates one batch of the file with the given number; bad rows come by line."""
     rows: list[ItemRow] = []
     bad = list(batch.bad)
     columns = batch.columns
     for i, line in enumerate(batch.lines.tolist()):
-        values = {role: column[i] for role, column in columns.items()}
-        if not read_embedding:
-            values.pop("embedding", None)
-        item, reason, detail = _item(values, max_field_bytes)
+        item, reason, detail = _item({role: column[i] for role, column in columns.items()}, max_field_bytes)
         if item is None:
             bad.append(BadRow(line, reason, detail, batch.raw(i)))
         else:
-            rows.append(ItemRow(file_index, line, item, batch.raw(i)))
+            rows.append(ItemRow(file_index, line, item))
     return rows, sorted(bad, key=lambda row: row.line)
 
 
@@ -82,36 +83,60 @@ def build_catalogue(rows: Iterable[ItemRow], paths: Sequence[str]) -> Catalogue:
         item = row.item
         if item.embedding is not None and len(item.embedding) != dimension:
             detail = f"the embedding has {len(item.embedding)} numbers, most have {dimension}"
-            bad.append((row.file, BadRow(row.line, "bad_embedding", detail, row.raw)))
+            bad.append((row.file, BadRow(row.line, "bad_embedding", detail, "")))
         elif (earlier := first.setdefault(item.item_id, row)) is not row:
             detail = f"item {item.item_id!r} stands in {paths[earlier.file]}:{earlier.line} already"
-            bad.append((row.file, BadRow(row.line, "duplicate_item", detail, row.raw)))
+            bad.append((row.file, BadRow(row.line, "duplicate_item", detail, "")))
     items = [first[name].item for name in sorted(first, key=lambda name: name.encode("utf-8"))]
     return Catalogue(items, bad)
 
 
 def split_categories(value: Any) -> tuple[str, ...]:
-    """Category names of a `|`-separated text or a list, trimmed, each once, in their order.
+    """Category names of a `|`-separated text, a list, a list written as text, or a number, each once, in their order.
+
+    Names are trimmed. Whole numbers are names too, also where gaps have made floats of their column.
 
     Raises:
-      TypeError: it is neither, or the list holds something else than texts and numbers.
+      TypeError: it is none of these, or the list holds something else than texts and whole numbers.
     """
-    if value is None:
-        return ()
     if isinstance(value, str):
-        names: Sequence[Any] = value.split("|")
-    elif isinstance(value, list | tuple):
-        names = [name for name in value if name is not None]
+        listed = _listed(value)
+        names: Sequence[Any] = value.split("|") if listed is None else listed
     else:
-        raise TypeError("categories are neither text nor a list")
-    if any(isinstance(name, bool) or not isinstance(name, str | int) for name in names):
-        raise TypeError("categories hold something else than texts")
-    trimmed = (str(name).strip() for name in names)
+        names = value if isinstance(value, list | tuple) else [value]
+    trimmed = ((_category(name) or "").strip() for name in names)
     return tuple(dict.fromkeys(name for name in trimmed if name))
 
 
+def _listed(text: str) -> list[Any] | None:
+    """The list that a text spells, in JSON or as Python prints it; None where it spells none."""
+    text = text.strip()
+    if not (text.startswith("[") and text.endswith("]")):
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            return None
+        # What numpy prints has no commas: to Python that is one name.
+        if str(value) != text:
+            return None
+    return value if isinstance(value, list) else None
+
+
+def _category(value: Any) -> str | None:
+    if isinstance(value, float) and not value.is_integer() and not math.isnan(value):
+        raise TypeError(f"categories hold {value}, which is no whole number; expected names")
+    if not isinstance(value, str | int | float | decimal.Decimal | None):
+        raise TypeError("categories hold something else than texts and numbers")
+    # As in ids, so that typed formats and CSV give the same.
+    return text_of("categories", value)
+
+
 def parse_embedding(value: Any) -> npt.NDArray[np.float32] | None:
-    """A vector from a list of numbers, or from a text of numbers; ``None`` where there is none, or only zeros.
+    """A vector from numbers in an array or a list, or from a text of numbers; ``None`` without any, or only zeros.
 
     Raises:
       ValueError: something in it is no finite number, or it is empty or far too long.
@@ -128,12 +153,15 @@ def parse_embedding(value: Any) -> npt.NDArray[np.float32] | None:
         if any(isinstance(number, bool) or not isinstance(number, int | float | str) for number in value):
             raise ValueError("not all entries are numbers")
         value = [float(number) for number in value]
-    if not isinstance(value, list) or not 0 < len(value) <= MAX_DIMENSION:
+    if not isinstance(value, list | np.ndarray) or not 0 < len(value) <= MAX_DIMENSION:
         raise ValueError(f"no list of 1 to {MAX_DIMENSION} numbers")
-    if any(isinstance(number, bool) or not isinstance(number, int | float) for number in value):
+    # An array has one type for all, and only those of numbers come as one.
+    if isinstance(value, list) and any(
+        isinstance(number, bool) or not isinstance(number, int | float) for number in value
+    ):
         raise ValueError("not all entries are numbers")
-    # A double above float32's range would turn into an infinity.
-    if not all(math.isfinite(number) and abs(number) < 3e38 for number in value):
+    # A double above float32's range would turn into an infinity; NaN is not below the bound either.
+    if not (np.abs(np.asarray(value, np.float64)) < _LARGEST).all():
         raise ValueError("not all entries are finite")
     vector = np.array(value, np.float32)
     return vector if vector.any() else None
@@ -154,7 +182,7 @@ def _item(values: dict[str, Any], max_field_bytes: int) -> tuple[Item | None, st
     except UnicodeError as error:
         return None, "bad_encoding", str(error)
     if size > max_field_bytes:
-        return None, "field_too_long", f"categories have {size} bytes, at most {max_field_bytes} are taken"
+        return None, "field_too_long", f"categories have {size} bytes, input.max_field_bytes admits {max_field_bytes}"
     if any("\0" in name for name in categories):
         return None, "nul_byte", "a category holds a NUL byte"
     try:

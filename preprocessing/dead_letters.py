@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from preprocessing.sources import SourceFile
 
 FILES: Final = f"{DEAD_LETTERS}/files.jsonl"
 _REASONS_SHOWN: Final = 8
+_FAULTS_SHOWN: Final = 3
+_LOGGER: Final = logging.getLogger("mtmh.preprocessing")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Account:
       rows_in: rows read.
       dead: bad rows by reason.
       dropped: good rows dropped, by rule.
-      examples: for each reason the first place, ``(file, line)``.
+      examples: for each reason the first row, ``(file, line, detail)``.
       faults: files not read whole, with the fault.
       files: the dead letter files.
     """
@@ -34,7 +37,7 @@ class Account:
     rows_in: int = 0
     dead: Mapping[str, int] = dataclasses.field(default_factory=dict)
     dropped: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    examples: Mapping[str, tuple[str, int]] = dataclasses.field(default_factory=dict)
+    examples: Mapping[str, tuple[str, int, str]] = dataclasses.field(default_factory=dict)
     faults: tuple[tuple[str, FileFault], ...] = ()
     files: tuple[OutputFile, ...] = ()
 
@@ -52,10 +55,10 @@ class Account:
 def add_accounts(accounts: Iterable[Account]) -> Account:
     """The account of all files together; the same whatever the order."""
     accounts = list(accounts)
-    examples: dict[str, tuple[str, int]] = {}
+    examples: dict[str, tuple[str, int, str]] = {}
     for account in accounts:
-        for reason, place in account.examples.items():
-            examples[reason] = min(place, examples.get(reason, place))
+        for reason, example in account.examples.items():
+            examples[reason] = min(example, examples.get(reason, example))
     return Account(
         rows_in=sum(account.rows_in for account in accounts),
         dead=_total(account.dead for account in accounts),
@@ -76,7 +79,7 @@ class DeadLetters:
         self._rows_in = 0
         self._dead: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
-        self._examples: dict[str, tuple[str, int]] = {}
+        self._examples: dict[str, tuple[str, int, str]] = {}
         self._faults: list[tuple[str, FileFault]] = []
 
     def count(self, rows_in: int, dropped: Mapping[str, int]) -> None:
@@ -88,7 +91,7 @@ class DeadLetters:
         """Writes bad rows, which have been counted as read."""
         for row in bad:
             self._dead[row.reason] += 1
-            self._examples.setdefault(row.reason, (self._source.path, row.line))
+            self._examples.setdefault(row.reason, (self._source.path, row.line, row.detail))
             self._stream.write(
                 {
                     "table": self._source.table,
@@ -101,7 +104,8 @@ class DeadLetters:
             )
 
     def fault(self, fault: FileFault) -> None:
-        """Notes that the file could not be read whole."""
+        """Notes that the file could not be read whole, and says so in the log."""
+        _LOGGER.warning("%s: %s: %s (%s)", self._source.table, self._source.path, fault.reason, fault.detail)
         self._faults.append((self._source.path, fault))
 
     def account(self) -> Account:
@@ -184,21 +188,23 @@ def check_bad_share(table: str, account: Account, max_bad_share: float, shown_di
     """Fails when too many rows are bad.
 
     Raises:
-      UserError: with the reasons by count, an example of each, and where the dead letters are.
+      UserError: with the reasons by count, an example of each, the files that could not be read whole, and where the
+        dead letters are.
     """
     if account.bad <= max_bad_share * account.rows_in:
         return
     reasons = sorted(account.dead.items(), key=lambda entry: (-entry[1], entry[0]))
-    parts = [
-        f"{reason} {count:,} (first: {account.examples[reason][0]}:{account.examples[reason][1]})"
-        for reason, count in reasons[:_REASONS_SHOWN]
-    ]
+    parts = []
+    for reason, count in reasons[:_REASONS_SHOWN]:
+        file, line, detail = account.examples[reason]
+        parts.append(f"{reason} {count:,} (first: {file}:{line}): {detail}")
     if len(reasons) > _REASONS_SHOWN:
         parts.append(f"{len(reasons) - _REASONS_SHOWN} more reasons")
     raise UserError(
         f"{account.bad:,} of {account.rows_in:,} rows of {table} are bad "
-        f"({account.bad / account.rows_in:.1%}, at most {max_bad_share:.1%} are accepted): {'; '.join(parts)}; "
-        f"each is in {shown_directory}/{DEAD_LETTERS}; repair the input or raise input.max_bad_share"
+        f"({account.bad / account.rows_in:.1%}, at most {max_bad_share:.1%} are accepted): "
+        f"{'; '.join(parts)}{_faults(account)}; each is in {shown_directory}/{DEAD_LETTERS}; "
+        "repair the input or raise input.max_bad_share"
     )
 
 
@@ -210,7 +216,7 @@ def check_any_good(table: str, account: Account) -> None:
     """
     if account.good > 0:
         return
-    faults = "".join(f"; {path}: {fault.reason} ({fault.detail})" for path, fault in account.faults[:3])
+    faults = _faults(account)
     if not account.rows_in:
         raise UserError(f"the {table} have no rows, nothing below a header{faults}; give files with data in them")
     fates = {**account.dropped, **account.dead}
@@ -219,6 +225,10 @@ def check_any_good(table: str, account: Account) -> None:
     raise UserError(
         f"no usable row in the {account.rows_in:,} rows of {table}: {became}{faults}; check the input files{rules}"
     )
+
+
+def _faults(account: Account) -> str:
+    return "".join(f"; {path}: {fault.reason} ({fault.detail})" for path, fault in account.faults[:_FAULTS_SHOWN])
 
 
 def _total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

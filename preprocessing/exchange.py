@@ -24,15 +24,21 @@ def exchanging(output: Path) -> Iterator[Path]:
     Raises:
       OSError: it cannot be made, or not put in place; then an earlier output stays.
     """
-    sweep(str(output))
-    directory = staged_name(str(output))
+    place = followed(str(output))
+    sweep(place)
+    directory = staged_name(place)
     lock = claim(directory)
     try:
         yield Path(directory)
-        exchange(directory, str(output))
+        exchange(directory, place)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
         release(lock)
+
+
+def followed(output: str) -> str:
+    """Where an output really is: a symbolic link stays one, and what it points at is replaced."""
+    return os.path.realpath(output) if os.path.islink(output) else output
 
 
 def staged_name(output: str) -> str:
@@ -74,6 +80,7 @@ def exchange(directory: str, output: str) -> None:
 
 def sweep(output: str) -> None:
     """Removes what runs that were killed have left beside an output; where they have left none, the earlier is back."""
+    output = followed(output)
     parent, name = os.path.split(output)
     pattern = os.path.join(glob.escape(parent), f".{glob.escape(name)}.{'[0-9a-f]' * _ID_LENGTH}{_STAGED}")
     for path in glob.glob(pattern):

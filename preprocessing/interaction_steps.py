@@ -21,7 +21,7 @@ from preprocessing.schema import EVAL, VALIDATION, OutputFile
 from preprocessing.sessions import build_sequences, split_by_user
 from preprocessing.sources import SourceFile
 from preprocessing.split import Part, Split, find_split, part_of_rows, recent_counts
-from preprocessing.statistics import Counts, add_counts, count_values
+from preprocessing.statistics import Counts, add_counts, count_seconds, count_values
 from preprocessing.table_steps import ItemIndex, ValidRows
 from preprocessing.write import write_pairs, write_triggers
 
@@ -57,7 +57,7 @@ class ReadInteractions(beam.DoFn):
 
     @hands_on_mistakes(ACCOUNT)
     def process(self, source: SourceFile, ids: list[str]) -> Iterator[Any]:
-        """Yields ``(partition, Rows)`` and, tagged, counts of timestamps and the file's ``Account``."""
+        """Yields ``(partition, Rows)`` and, tagged, counts of seconds and the file's ``Account``."""
         parser = InteractionParser(self._job.config.input, self._index.of(ids))
         valid = ValidRows(self._job, source, parser.parse)
         for parts in valid.chunks(_FLUSH_ROWS * max(1, min(self._job.shards, 1024) // 64)):
@@ -68,7 +68,7 @@ class ReadInteractions(beam.DoFn):
         rows = concat_rows(parts)
         if not len(rows):
             return
-        yield TaggedOutput(TIMES, count_values(rows.timestamp))
+        yield TaggedOutput(TIMES, count_seconds(rows.timestamp))
         shards = self._job.shards
         # Python's own hash is salted, this one is the same in every process.
         partition = np.array([zlib.crc32(user) % shards for user in rows.users], np.int64)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -11,7 +11,7 @@ from preprocessing.catalogue import Item, ItemRow, build_catalogue, parse_items
 from preprocessing.config import PreprocessingConfig
 from preprocessing.dead_letters import Account, add_accounts, check_any_good, check_bad_share, dead_letters
 from preprocessing.remembered import lsa_teacher
-from preprocessing.rows import BadRow, FileFault
+from preprocessing.rows import BadRow, FileFault, RawBatch
 from preprocessing.semantics import Encoder, column_encoder, fit_sample
 from preprocessing.sources import ITEM_TABLE, SourceFile, read_source
 
@@ -34,13 +34,11 @@ def read_item_file(source: SourceFile, config: PreprocessingConfig) -> ItemFile:
     """Reads and validates one file."""
     file = ItemFile(source, [], [], 0, 0, [])
     rows_in = blank_lines = 0
-    for batch in read_source(source, config.input):
+    for batch in _batches(source, config):
         if isinstance(batch, FileFault):
             file.faults.append(batch)
             continue
-        rows, bad = parse_items(
-            batch, source.index, config.input.max_field_bytes, read_embedding=config.teacher.kind == "column"
-        )
+        rows, bad = parse_items(batch, source.index, config.input.max_field_bytes)
         file.rows.extend(rows)
         file.bad.extend(bad)
         rows_in += batch.rows_in
@@ -102,12 +100,16 @@ def fit_encoder(items: Sequence[Item], config: PreprocessingConfig) -> Encoder |
     return None
 
 
+def _batches(source: SourceFile, config: PreprocessingConfig) -> Iterator[RawBatch | FileFault]:
+    return read_source(source, config.input, embedding=config.teacher.kind == "column")
+
+
 def _raw_rows(source: SourceFile, config: PreprocessingConfig, lines: set[int]) -> dict[int, str]:
     """The given lines as they stand in the file: too much to carry along for the few that turn out bad late."""
     raws: dict[int, str] = {}
     if not lines:
         return raws
-    for batch in read_source(source, config.input):
+    for batch in _batches(source, config):
         if isinstance(batch, FileFault):
             break
         for i in np.flatnonzero(np.isin(batch.lines, list(lines))):

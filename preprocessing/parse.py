@@ -132,6 +132,8 @@ def check_time(text: str | None) -> tuple[float, str, str]:
     if seconds < 0:
         return 0.0, "negative_timestamp", f"{_short(text)} is before 1970"
     if seconds >= LAST_SECOND:
+        if not _NUMBER.fullmatch(text.strip()):
+            return 0.0, "timestamp_out_of_range", f"{_short(text)} is beyond the year 2200"
         if seconds / 1000 < LAST_SECOND:
             return 0.0, "timestamp_in_milliseconds", f"{_short(text)} is no time in unix seconds; divide it by 1000"
         return 0.0, "timestamp_out_of_range", f"{_short(text)} seconds are beyond the year 2200"

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 
 from preprocessing.errors import UserError
-from preprocessing.exchange import claim, exchange, release, staged_name, sweep
+from preprocessing.exchange import claim, exchange, followed, release, staged_name, sweep
 from preprocessing.files import exists, filesystems, is_local
 from preprocessing.schema import DEAD_LETTERS, MANIFEST
 
@@ -30,9 +30,10 @@ class Staging:
         self._output = output.rstrip("/")
         if not self._output:
             raise UserError("the output directory is empty text; expected a path")
-        self.directory = staged_name(self._output)
         if is_local(self._output):
+            self._output = followed(self._output)
             sweep(self._output)
+        self.directory = staged_name(self._output)
         # The dead letters of a good output belong to it; those of a failed run must not mix with them.
         finished = exists(f"{self._output}/{MANIFEST}")
         self.rejected = self._output + (_REJECTED if finished else "")

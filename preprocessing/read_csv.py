@@ -10,8 +10,10 @@ import numpy as np
 from preprocessing.errors import UserError
 from preprocessing.lines import MAX_LINE_BYTES, read_lines
 from preprocessing.rows import RAW_BYTES, BadRow, FileFault, RawBatch, shown
+from preprocessing.texts import TEXT_ROLES, length_fault
 
-_MAX_RECORD_LINES: Final = 50
+_SURE_LINES: Final = 50
+"""A record of more lines may be a quote that is never closed: then most of its lines are records themselves."""
 _UNCLOSED: Final = "unexpected end of data"
 _ONE_LINE_ROLES: Final = ("user_id", "item_id", "timestamp", "session_id", "event", "value", "trigger_id", "grade")
 
@@ -89,6 +91,7 @@ class _Parser:
     def __init__(self, header: list[str], columns: Mapping[str, str], delimiter: str, max_field_bytes: int):
         self._width = len(header)
         self._at = {role: header.index(name) for role, name in columns.items() if name in header}
+        self._texts = [(role, at) for role, at in self._at.items() if role in TEXT_ROLES]
         self._one_line = [at for role, at in self._at.items() if role in _ONE_LINE_ROLES]
         self._delimiter = delimiter
         self._max_field_bytes = max_field_bytes
@@ -165,11 +168,11 @@ class _Parser:
                 self._waiting, self._waiting_first = lines[at:], number
                 break
             if reason:
-                bad.append(BadRow(number, reason, detail, shown(line)))
+                bad.append(BadRow(number, reason, detail, shown(self._raw(lines, at, line, used))))
             else:
                 numbers.append(number)
                 rows.append(fields)
-                raws.append(line if used == 1 else b"\n".join(lines[at : at + used]))
+                raws.append(self._raw(lines, at, line, used))
             at += used
         return RawBatch(
             lines=np.array(numbers, dtype=np.int64),
@@ -178,6 +181,10 @@ class _Parser:
             bad=bad,
             blank_lines=blank,
         )
+
+    @staticmethod
+    def _raw(lines: list[bytes], at: int, line: bytes, used: int) -> bytes:
+        return line if used == 1 else b"\n".join(lines[at : at + used])
 
     def _record(self, lines: list[bytes], at: int, line: bytes, *, final: bool) -> tuple[list[str], str, str, int]:
         """Fields, or a reason and its detail, and the lines used: 0 when the block ends before the record does."""
@@ -199,28 +206,30 @@ class _Parser:
     def _extended(self, lines: list[bytes], at: int, text: str, *, final: bool) -> tuple[list[str], str, str, int]:
         """A record that goes on over the following lines, if it is one beyond doubt."""
         unclosed: tuple[list[str], str, str, int] = ([], "unclosed_quote", "a quoted field is never closed", 1)
-        parts = [text + "\n"]
-        size = len(text)
-        for count in range(2, _MAX_RECORD_LINES + 1):
-            if at + count > len(lines):
-                return unclosed if final else ([], "", "", 0)
-            line = lines[at + count - 1]
+        reader = csv.reader(self._following(lines, at, text), delimiter=self._delimiter, strict=True)
+        try:
+            fields = next(reader)
+        except csv.Error as error:
+            # At the end of the lines that are there, the reader finds no other fault.
+            return ([], "", "", 0) if str(error) == _UNCLOSED and not final else unclosed
+        except ValueError:
+            return unclosed
+        if len(fields) != self._width or any("\n" in fields[column] for column in self._one_line):
+            return unclosed
+        return *self._checked(fields), reader.line_num
+
+    def _following(self, lines: list[bytes], at: int, text: str) -> Iterator[str]:
+        """Yields a record's first line and those that may belong to it; raises ``ValueError`` when they do not."""
+        yield text + "\n"
+        size, records = len(text), 0
+        delimiter = self._delimiter.encode("utf-8")
+        for count, place in enumerate(range(at + 1, len(lines)), start=2):
+            line = lines[place]
             size += len(line) + 1
-            if size > MAX_LINE_BYTES or b"\0" in line:
-                return unclosed
-            try:
-                parts.append(line.decode("utf-8") + "\n")
-            except UnicodeDecodeError:
-                return unclosed
-            if b'"' not in line:
-                continue
-            fields, error = self._strict(parts)
-            if error == _UNCLOSED:
-                continue
-            if error or len(fields) != self._width or any("\n" in fields[column] for column in self._one_line):
-                return unclosed
-            return *self._checked(fields), count
-        return unclosed
+            records += line.count(delimiter) == self._width - 1
+            if size > MAX_LINE_BYTES or b"\0" in line or (count > _SURE_LINES and 2 * records >= count):
+                raise ValueError("no record")
+            yield line.decode("utf-8") + "\n"
 
     def _strict(self, lines: list[str]) -> tuple[list[str], str]:
         """Fields of exactly one record, or what is wrong with it."""
@@ -233,8 +242,5 @@ class _Parser:
     def _checked(self, fields: list[str]) -> tuple[list[str], str, str]:
         if len(fields) != self._width:
             return [], "wrong_field_count", f"{len(fields)} fields, the header has {self._width}"
-        limit = self._max_field_bytes
-        for field in fields:
-            if 4 * len(field) > limit and len(field.encode("utf-8")) > limit:
-                return [], "field_too_long", f"a field of {len(field.encode('utf-8'))} bytes, at most {limit} are taken"
-        return fields, "", ""
+        detail = length_fault(((role, fields[at]) for role, at in self._texts), self._max_field_bytes)
+        return ([], "field_too_long", detail) if detail else (fields, "", "")

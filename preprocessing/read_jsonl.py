@@ -8,7 +8,7 @@ import numpy as np
 
 from preprocessing.lines import read_lines
 from preprocessing.rows import RAW_BYTES, BadRow, FileFault, RawBatch, shown
-from preprocessing.texts import TEXT_ROLES, scalar_texts
+from preprocessing.texts import TEXT_ROLES, length_fault, scalar_texts
 
 
 def parse_object(text: str) -> dict[str, Any]:
@@ -80,10 +80,9 @@ def _row(line: bytes, columns: Mapping[str, str], max_field_bytes: int) -> tuple
     except UnicodeError as error:
         return {}, "bad_encoding", str(error)
     if 4 * len(line) > max_field_bytes:
-        for role in TEXT_ROLES:
-            size = len((row.get(role) or "").encode("utf-8"))
-            if size > max_field_bytes:
-                return {}, "field_too_long", f"{role} has {size} bytes, at most {max_field_bytes} are taken"
+        detail = length_fault(((role, row.get(role)) for role in TEXT_ROLES), max_field_bytes)
+        if detail:
+            return {}, "field_too_long", detail
     return row, "", ""
 
 

@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from preprocessing.files import open_raw
 from preprocessing.rows import BadRow, FileFault, RawBatch, shown
-from preprocessing.texts import TEXT_ROLES, scalar_texts
+from preprocessing.texts import TEXT_ROLES, length_fault, scalar_texts
 
 _BATCH_ROWS: Final = 32_768
 _PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
@@ -72,7 +72,8 @@ def _unreadable(first: int, end: int, why: str) -> Iterator[RawBatch]:
 
 
 def _rows(first: int, batch: Any, columns: Mapping[str, str], max_field_bytes: int) -> RawBatch:
-    values = {role: _column(batch.column(batch.schema.get_field_index(name))) for role, name in columns.items()}
+    arrays = {role: batch.column(batch.schema.get_field_index(name)) for role, name in columns.items()}
+    values = {role: _vectors(array) if role == "embedding" else _column(array) for role, array in arrays.items()}
     lines = np.arange(first, first + batch.num_rows, dtype=np.int64)
 
     def raw(i: int) -> str:
@@ -96,6 +97,16 @@ def _rows(first: int, batch: Any, columns: Mapping[str, str], max_field_bytes: i
         bad=bad,
         blank_lines=0,
     )
+
+
+def _vectors(array: Any) -> list[Any]:
+    """Lists of numbers as arrays of numpy: as objects of Python they would take eight times the memory."""
+    kind = array.type
+    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    if not lists or not (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
+        return _column(array)
+    # A number that is missing becomes NaN, which the validation refuses.
+    return [scalar.values.to_numpy(zero_copy_only=False) if scalar.is_valid else None for scalar in array]
 
 
 def _column(array: Any) -> list[Any]:
@@ -124,7 +135,9 @@ def _value(scalar: Any) -> Any:
         return b"|".join(name or b"" for name in names.cast(pa.binary()).to_pylist())
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
     return shown(value) if isinstance(value, bytes) else str(value)
 
 
@@ -135,10 +148,5 @@ def _row(values: dict[str, Any], max_field_bytes: int) -> tuple[dict[str, Any], 
         return {}, "bad_encoding", str(error)
     except TypeError as error:
         return {}, "wrong_type", str(error)
-    for role in TEXT_ROLES:
-        text = row.get(role)
-        if text is not None and 4 * len(text) > max_field_bytes:
-            size = len(text.encode("utf-8"))
-            if size > max_field_bytes:
-                return {}, "field_too_long", f"{role} has {size} bytes, at most {max_field_bytes} are taken"
-    return row, "", ""
+    detail = length_fault(((role, row.get(role)) for role in TEXT_ROLES), max_field_bytes)
+    return ({}, "field_too_long", detail) if detail else (row, "", "")

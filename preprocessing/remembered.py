@@ -14,10 +14,13 @@ from preprocessing.catalogue import Item
 from preprocessing.config import PreprocessingConfig
 from preprocessing.onnx_encoder import OnnxEncoder, check_directory
 from preprocessing.semantics import FIT_ITEMS, Encoder, fit_lsa, item_text
+from preprocessing.sources_hash import code_version
 from preprocessing.vector_cache import VectorCache, fingerprint
 
 _LSA_LIBRARIES: Final = ("scikit-learn", "scipy", "numpy")
 _ONNX_LIBRARIES: Final = ("onnxruntime", "tokenizers")
+_LSA_CODE: Final = ("preprocessing.semantics",)
+_ONNX_CODE: Final = ("preprocessing.onnx_encoder", "preprocessing.semantics")
 _PIECE_BYTES: Final = 1 << 20
 
 
@@ -78,7 +81,8 @@ def onnx_teacher(config: PreprocessingConfig) -> Encoder:
     """
     with_categories = config.features.categories
     files = _digest_of_files(check_directory(config.teacher))
-    cache = VectorCache("onnx", fingerprint(files, config.teacher.max_tokens, _versions(_ONNX_LIBRARIES)))
+    key = fingerprint(files, config.teacher.max_tokens, _versions(_ONNX_LIBRARIES), code_version(*_ONNX_CODE))
+    cache = VectorCache("onnx", key)
     make = functools.partial(OnnxEncoder, config.teacher, with_categories=with_categories)
     return RememberingEncoder(cache, make, with_categories=with_categories)
 
@@ -97,7 +101,7 @@ def lsa_teacher(items: Sequence[Item], config: PreprocessingConfig) -> Encoder:
     if len(items) >= FIT_ITEMS:
         return make()
     texts = [item_text(item, with_categories=with_categories) for item in items]
-    key = fingerprint(texts, config.teacher.dimension, config.seed, _versions(_LSA_LIBRARIES))
+    key = fingerprint(texts, config.teacher.dimension, config.seed, _versions(_LSA_LIBRARIES), code_version(*_LSA_CODE))
     teacher = RememberingEncoder(VectorCache("lsa", key), make, with_categories=with_categories)
     teacher.hold(items)
     return teacher

@@ -36,7 +36,7 @@ class RawBatch:
     Attributes:
       lines: int64 [n], line (or row of a Parquet file) of each row, from 1.
       columns: values by role (``user_id``, ``title`` ...), n each; text or ``None``, except that ``categories`` and
-        ``embedding`` may hold lists. A column that the file doesn't have is absent.
+        ``embedding`` may hold lists, ``embedding`` arrays too. A column that the file doesn't have is absent.
       raw: the i-th row as it stood in the file.
       bad: rows of this stretch that the reader could not take apart; not among the n.
       blank_lines: lines of this stretch without any content; not among the n.

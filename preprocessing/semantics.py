@@ -1,6 +1,7 @@
 """The teacher: what each item is about, as an L2-normalised vector."""
 
 import logging
+import unicodedata
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
@@ -17,7 +18,8 @@ FIT_ITEMS: Final = 200_000
 _MAX_TERMS: Final = 100_000
 """Words, and as many runs of letters."""
 _LETTERS: Final = (3, 4)
-_WORD: Final = r"(?u)\b\w+\b"
+_PLANES: Final = 0x20000
+"""Where the scripts are that have marks."""
 _LOGGER: Final = logging.getLogger("mtmh.preprocessing")
 
 
@@ -85,6 +87,12 @@ class LsaEncoder:
         return normalised(vectors)
 
 
+def _word_pattern() -> str:
+    r"""Words as `preprocessing.transform` has them, and underscores: Python's ``\w`` leaves out marks."""
+    marks = "".join(chr(code) for code in range(_PLANES) if unicodedata.category(chr(code)).startswith("M"))
+    return rf"\w[\w{marks}]*"
+
+
 def fit_lsa(items: Sequence[Item], config: TeacherConfig, seed: int, *, with_categories: bool) -> LsaEncoder:
     """Fits the `lsa` teacher; the same items, configuration and seed give the same encoder.
 
@@ -108,7 +116,7 @@ def fit_lsa(items: Sequence[Item], config: TeacherConfig, seed: int, *, with_cat
     common: dict[str, Any] = {"sublinear_tf": True, "max_features": _MAX_TERMS, "dtype": np.float32}
     vectorizers, matrices = [], []
     for vectorizer in (
-        TfidfVectorizer(token_pattern=_WORD, **common),
+        TfidfVectorizer(token_pattern=_word_pattern(), **common),
         TfidfVectorizer(analyzer="char_wb", ngram_range=_LETTERS, **common),
     ):
         try:

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import glob
+import logging
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,7 +46,10 @@ _FORMATS: Final = {
 }
 _GZIP_RATIO: Final = 4
 """Text in an interaction log shrinks by about this much; only the number of shards follows from it."""
+_READ_BY_RULES: Final = ("event", "value")
 _JSON_HEAD_LINES: Final = 100
+_JSON_HEAD: Final = f" in its first {_JSON_HEAD_LINES} lines"
+_LOGGER: Final = logging.getLogger("mtmh.preprocessing")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +124,8 @@ def spans_of(sources: Sequence[SourceFile]) -> tuple[Span, ...]:
 def check_headers(sources: Sequence[SourceFile], config: InputConfig) -> None:
     """Checks that every readable file has the columns that its table needs.
 
-    Files that cannot be read are left to the run, which accounts for them; but some file must be readable.
+    Files that cannot be read are left to the run, which accounts for them; but some file must be readable. Rows of JSON
+    Lines leave out what they have no value for, and only the first are read: the log warns of an optional column.
 
     Raises:
       UserError: a column is missing or named twice, or no file has any data.
@@ -138,7 +143,10 @@ def check_headers(sources: Sequence[SourceFile], config: InputConfig) -> None:
         for role in (*REQUIRED_ROLES[table], *_needed_by_rules(table, config)):
             name = _column(table, role, config.columns)
             if name not in names:
-                raise UserError(_missing(source, role, config.columns, names))
+                missing = _missing(source, role, config.columns, names)
+                if source.format != "jsonl" or role in REQUIRED_ROLES[table]:
+                    raise UserError(missing)
+                _LOGGER.warning("%s: %s", table, missing)
         for role in (*REQUIRED_ROLES[table], *OPTIONAL_ROLES[table]):
             name = _column(table, role, config.columns)
             if names.count(name) > 1:
@@ -149,10 +157,15 @@ def check_headers(sources: Sequence[SourceFile], config: InputConfig) -> None:
     for role in OPTIONAL_ROLES[table]:
         name = getattr(config.columns, role)
         if name != getattr(defaults, role) and name not in found:
-            raise UserError(
-                f"input.columns.{role} is {name!r}, but no {table} file has that column; "
+            lines = any(source.format == "jsonl" for source in sources)
+            where = _JSON_HEAD if lines else ""
+            missing = (
+                f"input.columns.{role} is {name!r}, but no {table} file has that column{where}; "
                 f"found: {', '.join(sorted(found))}"
             )
+            if not lines:
+                raise UserError(missing)
+            _LOGGER.warning("%s", missing)
 
 
 def column_names(source: SourceFile, config: InputConfig) -> list[str] | FileFault:
@@ -187,12 +200,23 @@ def column_names(source: SourceFile, config: InputConfig) -> list[str] | FileFau
     return list(names)
 
 
-def read_source(source: SourceFile, config: InputConfig) -> Iterator[RawBatch | FileFault]:
-    """Yields the rows of a file in batches, and at the end what is wrong with the file, if anything."""
+def read_source(source: SourceFile, config: InputConfig, *, embedding: bool = False) -> Iterator[RawBatch | FileFault]:
+    """Yields the rows of a file in batches, and at the end what is wrong with the file, if anything.
+
+    Of typed formats only what somebody reads: a column of another type would make its rows bad, for nothing.
+
+    Args:
+      source: the file.
+      config: its columns and format.
+      embedding: whether the vectors that items bring are wanted; reading them costs more than all the rest.
+    """
     roles = (*REQUIRED_ROLES[source.table], *OPTIONAL_ROLES[source.table])
-    columns = {role: _column(source.table, role, config.columns) for role in roles}
+    columns = {role: _column(source.table, role, config.columns) for role in roles if embedding or role != "embedding"}
     if source.format == "csv":
+        # Here all is text, and a line end in one of these tells that a quote is never closed.
         return read_csv(source.path, columns, csv_delimiter(config.delimiter), config.max_field_bytes)
+    needed = _needed_by_rules(source.table, config)
+    columns = {role: name for role, name in columns.items() if role not in _READ_BY_RULES or role in needed}
     if source.format == "jsonl":
         return read_jsonl(source.path, columns, config.max_field_bytes)
     from preprocessing.read_parquet import read_parquet
@@ -260,7 +284,8 @@ def _check_distinct(table: str, columns: Columns) -> None:
 
 def _missing(source: SourceFile, role: str, columns: Columns, names: Sequence[str]) -> str:
     name = _column(source.table, role, columns)
-    found = f"{source.path} has no column {name!r}; found: {', '.join(map(repr, names)) or 'none'}"
+    where = _JSON_HEAD if source.format == "jsonl" else ""
+    found = f"{source.path} has no column {name!r}{where}; found: {', '.join(map(repr, names)) or 'none'}"
     other = next((mark for mark in (",", ";", "\t", "|") if len(names) == 1 and mark in names[0]), None)
     if source.format == "csv" and other:
         option = shlex.quote(f"input.delimiter={other}".replace("\t", "\\t"))

@@ -19,6 +19,11 @@ def count_values(values: npt.NDArray[Any]) -> Counts:
     return distinct, counts.astype(np.int64)
 
 
+def count_seconds(timestamp: npt.NDArray[np.float64]) -> Counts:
+    """Counts of whole seconds: finer times are nearly all distinct, and would be held one by one."""
+    return count_values(np.floor(timestamp))
+
+
 def add_counts(parts: Iterable[Counts]) -> Counts:
     """Counts of everything that the parts counted."""
     parts = list(parts)

@@ -56,7 +56,6 @@ class ValidRows(Generic[ParsedRows]):
             for batch in read_source(source, self._job.config.input):
                 if isinstance(batch, FileFault):
                     closing.letters.fault(batch)
-                    _LOGGER.warning("%s: %s: %s (%s)", table, source.path, batch.reason, batch.detail)
                     continue
                 valid = self._parse(batch, source.index)
                 closing.letters.count(valid.rows_in, valid.dropped)

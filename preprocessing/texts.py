@@ -2,7 +2,7 @@
 
 import datetime
 import decimal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -68,6 +68,16 @@ def scalar_texts(row: Mapping[str, Any]) -> dict[str, Any]:
         else:
             values[role] = value.decode("utf-8") if isinstance(value, bytes) else value
     return values
+
+
+def length_fault(texts: Iterable[tuple[str, str | None]], max_field_bytes: int) -> str:
+    """What is wrong with the length of texts by role, if anything."""
+    for role, text in texts:
+        if text is not None and 4 * len(text) > max_field_bytes:
+            size = len(text.encode("utf-8"))
+            if size > max_field_bytes:
+                return f"{role} has {size} bytes, input.max_field_bytes admits {max_field_bytes}"
+    return ""
 
 
 def _kind(value: Any) -> str:

@@ -14,7 +14,8 @@ GRAM_BUCKETS: Final = 8192
 GRAM_KINDS: Final = 2
 """Words, and letters within words."""
 _LETTERS: Final = (3, 4)
-_WORD_BREAK = r"[^\p{L}\p{N}]+"
+_WORD_BREAK = r"(?:^|[^\p{L}\p{M}\p{N}])[^\p{L}\p{N}]*"
+"""A word begins with a letter or a digit; marks, such as the vowels of Hindi, go on with it."""
 
 
 def text_tokens(title: Any, description: Any, *, buckets: int, length: int) -> Any:

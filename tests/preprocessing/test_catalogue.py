@@ -1,3 +1,5 @@
+import decimal
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ def parse(rows, file=0):
     roles = ("item_id", "title", "description", "categories", "embedding")
     columns = {role: [row.get(role) for row in rows] for role in roles}
     batch = RawBatch(np.arange(2, len(rows) + 2), columns, lambda i: f"row {i}", [], 0)
-    return parse_items(batch, file, 100, read_embedding=True)
+    return parse_items(batch, file, 100)
 
 
 @pytest.mark.parametrize(
@@ -19,6 +21,19 @@ def parse(rows, file=0):
         ("", ()),
         ("Action| Drama |Action||", ("Action", "Drama")),
         (["b", "a", " b", None, 3], ("b", "a", "3")),
+        (5, ("5",)),
+        (5.0, ("5",)),
+        (float("nan"), ()),
+        ([5.0, float("nan"), 7], ("5", "7")),
+        (decimal.Decimal(5), ("5",)),
+        ('["a", " c|0", null, 3]', ("a", "c|0", "3")),
+        (" ['a', \"it's\", 3, None] ", ("a", "it's", "3")),
+        ("[]", ()),
+        # None of these is a list as JSON or Python writes one.
+        ("[new] shoes|[sale]", ("[new] shoes", "[sale]")),
+        ("[sale]", ("[sale]",)),
+        ("['a' 'b']", ("['a' 'b']",)),
+        ("[" * 70_000 + "]", ("[" * 70_000 + "]",)),
     ],
 )
 def test_categories(value, names):
@@ -73,6 +88,11 @@ def test_the_most_common_dimension_wins():
     [
         ({"item_id": "a", "categories": 3.5}, "wrong_type"),
         ({"item_id": "a", "categories": [["b"]]}, "wrong_type"),
+        ({"item_id": "a", "categories": '[["b"]]'}, "wrong_type"),
+        ({"item_id": "a", "categories": [float("inf")]}, "wrong_type"),
+        ({"item_id": "a", "categories": True}, "wrong_type"),
+        ({"item_id": "a", "categories": [True]}, "wrong_type"),
+        ({"item_id": "a", "categories": {"b": 1}}, "wrong_type"),
         ({"item_id": "a", "categories": ["x" * 101]}, "field_too_long"),
         ({"item_id": "a", "title": "a\0b"}, "nul_byte"),
         ({"item_id": "a", "embedding": "x"}, "bad_embedding"),

@@ -11,15 +11,17 @@ from preprocessing.mistakes import Mistake, first_mistake, lasting_fault
 from preprocessing.rows import FileFault
 from preprocessing.schema import Manifest, TableCounts
 
-ONE = Account(10, {"nul_byte": 2}, {"repeat": 1}, {"nul_byte": ("b.csv", 3)}, (("b.csv", FileFault("x", "y")),))
-TWO = Account(5, {"nul_byte": 1, "bad_json": 1}, {}, {"nul_byte": ("a.csv", 9), "bad_json": ("a.csv", 4)})
+ONE = Account(10, {"nul_byte": 2}, {"repeat": 1}, {"nul_byte": ("b.csv", 3, "one")}, (("b.csv", FileFault("x", "y")),))
+TWO = Account(
+    5, {"nul_byte": 1, "bad_json": 1}, {}, {"nul_byte": ("a.csv", 9, "two"), "bad_json": ("a.csv", 4, "no JSON")}
+)
 
 
 def test_accounts_add_up_in_any_order():
     both = add_accounts([ONE, TWO])
     assert both == add_accounts([TWO, ONE])
     assert (both.rows_in, both.bad, both.good) == (15, 4, 10)
-    assert both.examples == {"nul_byte": ("a.csv", 9), "bad_json": ("a.csv", 4)}
+    assert both.examples == {"nul_byte": ("a.csv", 9, "two"), "bad_json": ("a.csv", 4, "no JSON")}
     assert add_accounts([]) == Account()
 
 
@@ -29,8 +31,9 @@ def test_too_many_bad_rows():
     with pytest.raises(UserError) as caught:
         check_bad_share("items", both, 0.26, "out")
     assert str(caught.value) == (
-        "4 of 15 rows of items are bad (26.7%, at most 26.0% are accepted): nul_byte 3 (first: a.csv:9); "
-        "bad_json 1 (first: a.csv:4); each is in out/dead_letters; repair the input or raise input.max_bad_share"
+        "4 of 15 rows of items are bad (26.7%, at most 26.0% are accepted): nul_byte 3 (first: a.csv:9): two; "
+        "bad_json 1 (first: a.csv:4): no JSON; b.csv: x (y); each is in out/dead_letters; "
+        "repair the input or raise input.max_bad_share"
     )
 
 

@@ -35,6 +35,18 @@ def test_it_replaces_and_leaves_nothing_behind(tmp_path, earlier):
     assert names(output.parent) == ["out"]
 
 
+@pytest.mark.parametrize("earlier", [False, True])
+def test_what_a_link_points_at_is_replaced_and_the_link_stays(tmp_path, earlier):
+    (tmp_path / "disk").mkdir()
+    if earlier:
+        fill(tmp_path / "disk" / "out", "earlier")
+    (tmp_path / "link").symlink_to("disk/out")
+    replace(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "disk" / "out" / "data").read_text() == "new"
+    assert (names(tmp_path), names(tmp_path / "disk")) == (["disk", "link"], ["out"])
+
+
 def test_a_block_that_fails_changes_nothing(tmp_path):
     fill(tmp_path / "out", "earlier")
     with pytest.raises(ZeroDivisionError):
@@ -58,12 +70,15 @@ def test_what_cannot_be_put_in_place_leaves_the_earlier_there(tmp_path, monkeypa
     assert names(tmp_path) == ["out"]
 
 
-def test_killed_between_the_two_renames_the_earlier_comes_back(tmp_path):
-    fill(tmp_path / LEFT, "new")
-    fill(tmp_path / f"{LEFT}.old", "earlier")
-    sweep(str(tmp_path / "out"))
-    assert (tmp_path / "out" / "data").read_text() == "earlier"
-    assert names(tmp_path) == ["out"]
+@pytest.mark.parametrize("linked", [False, True])
+def test_killed_between_the_two_renames_the_earlier_comes_back(tmp_path, linked):
+    disk = tmp_path / "disk"
+    fill(disk / LEFT, "new")
+    fill(disk / f"{LEFT}.old", "earlier")
+    (tmp_path / "link").symlink_to("disk/out")
+    sweep(str(tmp_path / "link" if linked else disk / "out"))
+    assert (disk / "out" / "data").read_text() == "earlier"
+    assert names(disk) == ["out"]
 
 
 def test_what_is_being_written_is_left_alone(tmp_path):

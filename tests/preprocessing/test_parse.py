@@ -74,6 +74,8 @@ def test_iso_times_round_trip(moment):
         ("1969-12-31", "negative_timestamp"),
         ("1500000000000", "timestamp_in_milliseconds"),
         ("1500000000000000000", "timestamp_out_of_range"),
+        ("9999-12-31", "timestamp_out_of_range"),
+        ("99991231T000000Z", "timestamp_out_of_range"),
     ],
 )
 def test_bad_times(text, reason):

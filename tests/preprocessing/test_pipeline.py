@@ -210,6 +210,16 @@ def test_every_runner_gives_the_same_bytes_and_replaces_an_earlier_output(tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_parts_of_a_second_do_not_move_the_split(tmp_path, shop):
+    rows = [{**row, "timestamp": f"{row['timestamp']}.{i % 7}25"} for i, row in enumerate(shop_interactions())]
+    log = write_csv(tmp_path / "log.csv", rows)
+    manifest = preprocess(CONFIG, [log], [shop.items], str(tmp_path / "out"))
+    assert (manifest.validation_time, manifest.split_time) == (4002.0, 4020.0)
+    assert manifest.num_pairs == shop.manifest.num_pairs
+    ours, theirs = (read_items(str(output)) for output in (tmp_path / "out", shop.output))
+    assert np.array_equal(ours.recent_count, theirs.recent_count)
+
+
 def test_the_order_of_rows_and_files_does_not_matter(tmp_path, shop):
     """Times are distinct, so that nothing but the position in the input is left to depend on it."""
     rows = shop_interactions()
@@ -231,6 +241,38 @@ def test_formats_give_the_same(tmp_path, shop, log_format, item_format):
             parquet.write_table(pa.Table.from_pylist(table), path)
     manifest = preprocess(CONFIG, [f"{tmp_path}/log.*"], [f"{tmp_path}/items.*"], str(tmp_path / "out"))
     assert manifest.files == shop.manifest.files
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_columns_that_no_rule_reads_may_hold_anything(tmp_path, shop, kind):
+    rows = [{**row, "event": {"type": "click"}, "value": True} for row in shop_interactions()]
+    path = tmp_path / f"log.{kind}"
+    if kind == "jsonl":
+        write_jsonl(path, rows)
+    else:
+        parquet.write_table(pa.Table.from_pylist(rows), path)
+    manifest = preprocess(CONFIG, [str(path)], [shop.items], str(tmp_path / "out"))
+    assert manifest.files == shop.manifest.files
+    config = dataclasses.replace(CONFIG, input=InputConfig(events=("click",)))
+    with pytest.raises(UserError, match=r"wrong_type 200 \(first: .*\): event is an object"):
+        preprocess(config, [str(path)], [shop.items], str(tmp_path / "out"))
+
+
+def test_keys_of_json_lines_may_come_late(tmp_path, shop, caplog):
+    """All but the required ones: a row leaves out what it has no value for."""
+    rows = [row | ({"event": "buy", "visit": "v"} if i >= 105 else {}) for i, row in enumerate(shop_interactions())]
+    log = write_jsonl(tmp_path / "log.jsonl", rows)
+    renamed = InputConfig(events=("buy",), columns=Columns(session_id="visit"))
+    config = dataclasses.replace(CONFIG, input=renamed)
+    manifest = preprocess(config, [log], [shop.items], str(tmp_path / "out"))
+    assert manifest.interactions.dropped["event_filter"] == 105
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 2
+    assert "log.jsonl has no column 'event' in its first 100 lines" in warnings[0]
+    assert "input.columns.session_id is 'visit', but no interactions file has that column in its first" in warnings[1]
+    log = write_jsonl(tmp_path / "other.jsonl", [{"user_id": "u", "event": "buy", "item_id": "red1"}] * 200)
+    with pytest.raises(UserError, match="no column 'timestamp' in its first 100 lines"):
+        preprocess(config, [log], [shop.items], str(tmp_path / "out"))
 
 
 def test_broken_rows_of_ten_kinds_are_all_accounted_for(tmp_path):
@@ -304,7 +346,7 @@ def test_too_many_bad_rows_fail_the_run_and_leave_the_dead_letters(tmp_path, sho
         preprocess(CONFIG, [bad], [shop.items], str(output))
     message = str(caught.value)
     assert "67 of 200 rows of interactions are bad (33.5%, at most 5.0% are accepted)" in message
-    assert f"bad_timestamp 67 (first: {bad}:2)" in message
+    assert f"bad_timestamp 67 (first: {bad}:2): '?' is neither unix seconds nor ISO 8601" in message
     assert f"{output}/dead_letters" in message
     assert [path.name for path in output.iterdir()] == ["dead_letters"]
     assert len(dead_letters(output)) == 67
@@ -327,6 +369,8 @@ def test_mistakes_are_user_errors_that_name_the_remedy(tmp_path, shop):
     check(r"other\.csv has no column 'user_id'.*'userid'.*--set '?input\.columns\.user_id=userid", interactions=other)
     renamed = write_csv(tmp_path / "renamed.csv", [{"user_id": "u", "product": "i", "timestamp": 1, "value": 2}])
     check(r"no column 'item_id'.*--set input\.columns\.item_id=product", interactions=renamed)
+    dates = write_csv(tmp_path / "dates.csv", [row | {"timestamp": 20240229} for row in shop_interactions()])
+    check("dates such as 20240229.* 2024-02-29", interactions=dates)
     check("no file matches", interactions=str(tmp_path / "none*.csv"))
     check("cannot tell the format of", interactions=write_csv(tmp_path / "a.txt", shop_interactions()))
     (tmp_path / "empty.csv").write_bytes(b"")

@@ -41,6 +41,20 @@ def test_remains_of_killed_runs_are_swept_and_nothing_else(tmp_path):
     assert names(tmp_path) == sorted([*others, "out"])
 
 
+@pytest.mark.parametrize("end", ["", "/"])
+def test_what_a_link_points_at_is_replaced_and_the_link_stays(tmp_path, end):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk/out")
+    for text in ("earlier", "new"):
+        publish(f"{tmp_path}/link{end}", text)
+    with contextlib.suppress(UserError), staged(str(tmp_path / "link")) as staging:
+        fill(os.path.join(staging.directory, "dead_letters"), "bad")
+        raise UserError
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "disk/out/data").read_text() == "new"
+    assert (names(tmp_path), names(tmp_path / "disk")) == (["disk", "link"], ["out", "out.rejected"])
+
+
 def test_a_run_that_goes_on_is_not_swept(tmp_path):
     with staged(str(tmp_path / "out")) as first:
         publish(tmp_path / "out", "second")

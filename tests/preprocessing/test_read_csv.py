@@ -43,6 +43,10 @@ def test_plain_rows_and_columns_in_any_order(tmp_path):
     ]
 
 
+def lines_of(text, number):
+    return (text + "\n") * number
+
+
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n", exclude_categories=["Cs"]), max_size=8)
 several_lines = st.lists(texts | st.sampled_from(['"', ",", '","']), max_size=3).map("\n".join)
 
@@ -107,11 +111,45 @@ def test_an_unclosed_quote_at_every_third_row_loses_no_good_row(tmp_path, monkey
 
 
 def test_a_record_may_not_grow_without_bound(tmp_path):
-    body = 'i1,"a\n' + "x\n" * 60 + '",b\ni2,a,b\n'
-    rows, bad, _, _ = read(write(tmp_path, "item_id,title,text\n" + body))
+    long = lines_of("x" * 1023, 1024)
+    rows, bad, _, _ = read(write(tmp_path, f'item_id,title,text\ni1,"a\n{long}",b\ni2,a,b\n'), limit=1 << 21)
     assert [values["item_id"] for _, values in rows] == ["i2"]
     assert bad[0] == (2, "unclosed_quote")
-    assert len(bad) == 62
+    assert len(bad) == 1026
+    # Lines that are records go with a quote that is never closed, and are not lost for it.
+    rows, bad, _, _ = read(write(tmp_path, f'item_id,title,text\ni1,"a\n{lines_of("x,y,z", 60)}i2,a",b\n'))
+    assert [line for line, _ in rows] == list(range(3, 64))
+    assert bad == [(2, "unclosed_quote")]
+
+
+@pytest.mark.parametrize(("number", "block_bytes"), [(61, 64), (61, 1 << 20), (5000, 4096)])
+def test_a_record_may_have_many_lines(tmp_path, monkeypatch, block_bytes, number):
+    monkeypatch.setattr(lines, "BLOCK_BYTES", block_bytes)
+    title = lines_of("Fresh", number) + lines_of("ripe,red,sweet", number // 3) + 'it\'s ""good""'
+    rows, bad, _, _ = read(write(tmp_path, f'item_id,title,text\r\ni1,"{title}",b\r\ni2,a,b\r\n'))
+    assert bad == []
+    assert [values["item_id"] for _, values in rows] == ["i1", "i2"]
+    assert rows[0][1]["title"] == title.replace('""', '"')
+
+
+def test_a_long_record_that_is_bad_is_one_row_shown_whole(tmp_path):
+    record = f'i1,"{lines_of("Fresh", 60)}",b'
+    path = write(tmp_path, f"item_id,title,text\n{record}\ni2,a,b\n")
+    rows, bad, _, _ = read(path, limit=300)
+    assert [values["item_id"] for _, values in rows] == ["i2"]
+    assert bad == [(2, "field_too_long")]
+    assert next(read_csv(str(path), COLUMNS, ",", 300)).bad[0].raw == record
+
+
+def test_only_texts_that_are_read_are_measured(tmp_path):
+    long = "x" * 101
+    path = write(tmp_path, f"item_id,html,title,categories,embedding\ni1,{long},t,{long},{long}\ni2,,{long},,\n")
+    columns = {role: role for role in ("item_id", "title", "description", "categories", "embedding")}
+    (batch,) = (batch for batch in read_csv(str(path), columns, ",", 100) if batch.rows_in)
+    assert batch.columns["item_id"] == ["i1"]
+    (row,) = batch.bad
+    assert (row.line, row.reason) == (3, "field_too_long")
+    assert row.detail == "title has 101 bytes, input.max_field_bytes admits 100"
 
 
 def test_a_single_column(tmp_path):

@@ -1,14 +1,19 @@
+import contextlib
 import dataclasses
+import pathlib
 import pickle
+import shutil
 
 import numpy as np
 import pytest
 
-from preprocessing import remembered, semantics, vector_cache
+from preprocessing import remembered, semantics, sources_hash, vector_cache
 from preprocessing.catalogue import Item
 from preprocessing.config import FeaturesConfig, PreprocessingConfig, TeacherConfig
-from preprocessing.remembered import RememberingEncoder, lsa_teacher
+from preprocessing.remembered import RememberingEncoder, lsa_teacher, onnx_teacher
 from preprocessing.vector_cache import VectorCache
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def item(title, categories=()):
@@ -122,6 +127,43 @@ def test_lsa_is_not_fitted_again(tmp_path, monkeypatch):
         lsa_teacher([*ITEMS[:-1], item("another")], CONFIG)
     with pytest.raises(pytest.fail.Exception):
         lsa_teacher(ITEMS, dataclasses.replace(CONFIG, seed=1))
+
+
+@pytest.fixture
+def changed(tmp_path, monkeypatch):
+    """Changes a line of a module, as an upgrade does."""
+
+    def change(module):
+        shutil.copytree(ROOT / "preprocessing", tmp_path / "code/preprocessing")
+        with open(tmp_path / "code/preprocessing" / module, "a") as file:
+            file.write("# changed\n")
+        monkeypatch.setattr(sources_hash, "_ROOT", tmp_path / "code")
+        sources_hash._hash_sources.cache_clear()
+
+    yield change
+    sources_hash._hash_sources.cache_clear()
+
+
+@pytest.mark.parametrize(("module", "again"), [("semantics.py", True), ("onnx_encoder.py", False)])
+def test_lsa_is_fitted_again_when_its_code_has_changed(tmp_path, monkeypatch, changed, module, again):
+    monkeypatch.setattr(vector_cache, "cache_directory", lambda: tmp_path / "cache")
+    lsa_teacher(ITEMS, CONFIG)
+    monkeypatch.setattr(remembered, "fit_lsa", fitted_again)
+    changed(module)
+    with pytest.raises(pytest.fail.Exception) if again else contextlib.nullcontext():
+        lsa_teacher(ITEMS, CONFIG)
+
+
+def test_a_sentence_encoder_encodes_again_when_its_code_has_changed(tmp_path, monkeypatch, changed, shared_data):
+    monkeypatch.setattr(vector_cache, "cache_directory", lambda: tmp_path / "cache")
+    path = str(shared_data / "models/minilm")
+    config = dataclasses.replace(CONFIG, teacher=TeacherConfig(kind="onnx", path=path))
+    for _ in range(2):
+        onnx_teacher(config).encode(ITEMS[:2])
+    assert len(list((tmp_path / "cache").glob("onnx-*"))) == 1
+    changed("onnx_encoder.py")
+    onnx_teacher(config).encode(ITEMS[:2])
+    assert len(list((tmp_path / "cache").glob("onnx-*"))) == 2
 
 
 def test_a_remembered_lsa_encodes_what_it_never_saw(tmp_path, monkeypatch):

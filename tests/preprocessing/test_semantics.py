@@ -67,6 +67,12 @@ def test_tiny_catalogues(titles):
     assert all(norm == pytest.approx(1 if title else 0, abs=1e-5) for norm, title in zip(norms, titles, strict=True))
 
 
+def test_words_of_every_script_are_whole():
+    items = [item(title) for title in ("हिन्दी किताब", "cafe\u0301 a_b", "\u2764\ufe0f 3")]
+    words = fit_lsa(items, TeacherConfig(), 0, with_categories=True)._vectorizers[0]
+    assert set(words.vocabulary_) == {"हिन्दी", "किताब", "cafe\u0301", "a_b", "3"}
+
+
 def test_no_text_at_all():
     with pytest.raises(UserError, match="no item has a title or a description"):
         fit_lsa([item(""), item("")], TeacherConfig(), 0, with_categories=True)

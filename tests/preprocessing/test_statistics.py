@@ -3,7 +3,7 @@ import math
 import numpy as np
 from hypothesis import given, strategies as st
 
-from preprocessing.statistics import AddCounts, add_counts, count_values, dense, quantile
+from preprocessing.statistics import AddCounts, add_counts, count_seconds, count_values, dense, quantile
 
 values = st.lists(st.integers(0, 20), min_size=1, max_size=60)
 
@@ -24,6 +24,17 @@ def test_combining_counts_in_parts_equals_counting_all(parts):
     found = dense(combine.extract_output(combine.merge_accumulators(accumulators)), 21)
     flat = [number for part in parts for number in part]
     assert found.tolist() == [flat.count(number) for number in range(21)]
+
+
+def test_counts_of_times_grow_with_the_seconds_and_not_with_the_rows():
+    rng = np.random.default_rng(0)
+    combine = AddCounts()
+    accumulator = combine.create_accumulator()
+    for _ in range(20):
+        accumulator = combine.add_input(accumulator, count_seconds(1.5e9 + rng.random(10_000) * 600))
+    seconds, counts = combine.extract_output(accumulator)
+    assert seconds.tolist() == list(range(1_500_000_000, 1_500_000_600))
+    assert counts.sum() == 200_000
 
 
 def test_no_counts_at_all():

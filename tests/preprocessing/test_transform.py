@@ -1,5 +1,7 @@
 """In-graph features of raw strings."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -29,6 +31,31 @@ def test_case_punctuation_and_space_do_not_matter():
     same = tokens("Ärger, im   BÜRO!", "ärger im büro", "  (ärger)-im/büro  ")
     assert same[0] == same[1] == same[2]
     assert tokens("書 本")[0] != tokens("書")[0]
+
+
+def test_marks_are_of_the_word_that_they_stand_in():
+    assert grams("हिन्दी")[0][:1] == [bucket("हिन्दी", 0)]
+    assert tokens("हिन्दी किताब", length=3)[0][:2] == [tokens("हिन्दी")[0][0], tokens("किताब")[0][0]]
+    assert tokens("cafe\u0301")[0][1:] == [0] * 7
+    # Without a letter they are none.
+    assert tokens("\u0301", "\u2764\ufe0f", "x \u2764\ufe0f") == [[0] * 8, [0] * 8, tokens("x")[0]]
+
+
+known = st.characters(max_codepoint=0x3000, exclude_characters="\0", exclude_categories=["Cn", "Cs"])
+lower = known.filter(lambda letter: letter == letter.lower())
+
+
+@settings(max_examples=100)
+@given(st.lists(st.text(lower | st.sampled_from("ab \u0301\u093f"), max_size=12), min_size=1, max_size=4))
+def test_words_are_letters_and_digits_with_their_marks(titles):
+    for title, found in zip(titles, grams(*titles, words=99), strict=True):
+        words, inside = [], False
+        for letter in title:
+            kind = unicodedata.category(letter)[0]
+            inside = kind in "LN" or (inside and kind == "M")
+            words.append(letter if inside else " ")
+        expected = [bucket(word, 0) for word in "".join(words).split(" ") if word]
+        assert found[: len(expected)] == expected
 
 
 def test_description_follows_the_title():
