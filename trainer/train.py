@@ -12,6 +12,7 @@ from preprocessing import schema
 from preprocessing.errors import UserError
 from preprocessing.manifest import load_manifest, manifest_digest
 from preprocessing.read import Annotations, ItemTable, read_annotations, read_items, read_triggers
+from trainer.annotated import learnable
 from trainer.artefact import (
     FIRST_STAGE,
     WEIGHTS,
@@ -275,7 +276,7 @@ class _Examples:
       items, catalogue: the items, and as tensors.
       neighbours: int32 [N, m], the teacher's near neighbours.
       breadth: among how many items the teacher divides its word.
-      annotations: graded pairs, those held out left out.
+      annotations: graded pairs to learn from.
       stand_in: what `fit_stand_in` says, where the encoder has use for it.
       start: what the training begins with; None: with nothing.
     """
@@ -301,7 +302,6 @@ def _read(directory: Path, config: TrainingConfig) -> _Examples:
     if len(items) >= _MANY_ITEMS:
         logger.info("%d items: their features and neighbours, which takes a while", len(items))
     catalogue = build_catalogue(items, buckets=config.model.text_buckets, tokens=config.model.text_tokens)
-    graded = read_annotations(str(directory))
     teaches = config.loss.relevance or config.loss.align is None or config.loss.align
     count = config.loss.teacher_neighbours if teaches and config.loss.unseen_rows != 0 else 0
     return _Examples(
@@ -309,7 +309,7 @@ def _read(directory: Path, config: TrainingConfig) -> _Examples:
         digest=manifest_digest(directory),
         items=items,
         catalogue=catalogue,
-        annotations=graded.select(~graded.held_out),
+        annotations=learnable(read_annotations(str(directory)), len(items)),
         neighbours=(
             # Near ties may fall out otherwise on another machine, and all workers are to draw the same candidates.
             distribution().from_chief(teacher_neighbours(catalogue.content, count, config.seed))
