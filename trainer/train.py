@@ -30,7 +30,7 @@ from trainer.choice import Choice
 from trainer.config import TrainingConfig
 from trainer.data import summarise_pairs
 from trainer.distribution import Distribution, distribution
-from trainer.evaluate import DIAL, Scores, evaluate, make_judge, sample_triggers
+from trainer.evaluate import DIAL, Scores, evaluate, make_judge, sample_triggers, sees_categories
 from trainer.loop import CHECKPOINTS, Criterion, TrainingLoop, Watch
 from trainer.model import MTMHModel
 from trainer.names import BLEND, QUOTA
@@ -244,7 +244,8 @@ def _choose(
     sample = sample_triggers(triggers, config.trainer.eval_triggers, config.seed)
     # What the first stage has seen: the slice's own rows are none of it.
     seen = dataclasses.replace(data.items, interaction_count=data.items.target_count)
-    judge = make_judge(seen, sample, categories_seen=config.features.categories)
+    manifest = load_manifest(str(data.directory))
+    judge = make_judge(seen, sample, categories_seen=sees_categories(config.features, manifest))
     both = model.has_engagement and model.has_relevance
     dial = DIAL if both else (Criterion.of(config.model.name).relevance_weight,)
     between_epochs = dial if watch else tuple(dict.fromkeys([dial[0], dial[-1]]))
