@@ -28,7 +28,7 @@ from trainer.candidates import TrainingTables
 from trainer.catalogue import Catalogue, build_catalogue
 from trainer.choice import Choice
 from trainer.config import TrainingConfig
-from trainer.data import summarise_pairs
+from trainer.data import PairSummary, summarise_pairs
 from trainer.distribution import Distribution, distribution
 from trainer.evaluate import DIAL, Scores, evaluate, make_judge, sample_triggers, sees_categories
 from trainer.loop import CHECKPOINTS, Criterion, TrainingLoop, Watch
@@ -338,6 +338,12 @@ def _targets(data: _Examples, config: TrainingConfig) -> int:
     return window.get("train_window" if dense else "window", _MOST_TARGETS)
 
 
+def _trend(items: ItemTable, pairs: PairSummary, part: str) -> NDArray[np.float64]:
+    """The trend by the end of a part, float64 [N]; an item that is no target has none: no pair tells what it gains."""
+    trend = popularity_trend(items.recent_count[:, schema.PERIODS.index(part)], pairs.row_count)
+    return np.where(pairs.target_count > 0, trend, 1.0)
+
+
 def _build(data: _Examples, parts: Sequence[str], config: TrainingConfig) -> tuple[MTMHModel, Batches]:
     """A new model, ready to learn from the pairs of ``parts``, and the batches of them."""
     targets = _targets(data, config)
@@ -373,7 +379,7 @@ def _build(data: _Examples, parts: Sequence[str], config: TrainingConfig) -> tup
                 known_values=pairs.known_values,
                 teacher_neighbours=data.neighbours,
                 draws_per_batch=batches.draws,
-                trend=popularity_trend(data.items.recent_count[:, schema.PERIODS.index(parts[-1])], pairs.target_count),
+                trend=_trend(data.items, pairs, parts[-1]),
             ),
             config.trainer.precision,
         )
