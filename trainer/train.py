@@ -96,14 +96,14 @@ def train(
       examples: output of the preprocessing.
       output: directory of this training; a checkpoint there is continued with ``resume``, else discarded.
       config: options; ``model.name`` is spelled out by `trainer.variants`.
-      resume: continue an interrupted training of the same configuration.
+      resume: continue an interrupted training of the same configuration by the same code.
       or_anew: with ``resume``: begin anew, with a warning, where what is there is damaged, or another training's.
       base: with ``trainer.warm_start`` the model to begin with; see `trainer.warm_start`.
 
     Raises:
       UserError: the examples are missing or hold nothing to train on, the model is not one to train, the loss is no
-        longer a number, ``resume`` alone meets another configuration, other examples or a damaged checkpoint, or the
-        workers do not fit together or one of them is lost.
+        longer a number, ``resume`` alone meets another configuration, other examples, another version's training or a
+        damaged checkpoint, or the workers do not fit together or one of them is lost.
     """
     workers = distribution()  # first of all: TensorFlow connects them before it computes anything
     with workers.watched():
