@@ -10,6 +10,7 @@ import shutil
 import numpy as np
 import pytest
 
+from preprocessing.errors import UserError
 from preprocessing.manifest import load_manifest, save_manifest
 from preprocessing.read import read_items
 from tests.trainer.toys import checkerboard_events, checkerboard_items, write_examples
@@ -290,6 +291,8 @@ def test_a_training_cut_off_goes_on_and_one_of_another_configuration_begins_anew
 
     def dying(loop):
         save_state(loop)
+        with pytest.raises(UserError, match=r"another training is at work in .*one_head; wait for it, or end it"):
+            train()
         raise KeyboardInterrupt
 
     def train(*overrides):
