@@ -36,12 +36,12 @@ def compare_step(workdir: Workdir, config: RunConfig, names: Sequence[str] = ())
     models = pick_models(names or MODELS)
     workdir.require_examples(config)
 
-    from preprocessing.manifest import manifest_digest
+    from preprocessing.manifest import load_manifest, manifest_digest
     from preprocessing.read import read_annotations, read_items, read_triggers
     from tfx_pipeline.comparison_files import write_comparison, write_tensorboard
     from trainer.base import model_digest
     from trainer.compare import compare
-    from trainer.evaluate import make_judge, sample_triggers
+    from trainer.evaluate import make_judge, sample_triggers, sees_categories
     from trainer.variants import trainings
 
     train_missing(workdir, config, models)
@@ -50,7 +50,8 @@ def compare_step(workdir: Workdir, config: RunConfig, names: Sequence[str] = ())
     if config.evaluate.max_triggers is not None:
         triggers = sample_triggers(triggers, config.evaluate.max_triggers, config.seed)
     annotations = read_annotations(str(workdir.examples))
-    judge = make_judge(items, triggers, categories_seen=config.features.categories, annotations=annotations)
+    categories_seen = sees_categories(config.features, load_manifest(str(workdir.examples)))
+    judge = make_judge(items, triggers, categories_seen=categories_seen, annotations=annotations)
     # Counted models come first in tables. What they are counted from is let go before the first trained one is loaded.
     contenders = itertools.chain(_counted(workdir, config, models), _trained(workdir, config, models, items))
     comparison = dataclasses.replace(

@@ -42,7 +42,7 @@ def comparison_sheets(comparison: Comparison) -> dict[str, Sheet]:
         "graded": (comparison.data.annotated_triggers, _graded),
         "gains": (comparison.gains, _headline),
         "gaps": (comparison.gaps, _gaps),
-        "areas": (comparison.areas, _frontiers),
+        "areas": (comparison.subject, _frontiers),
         "floors": (comparison.floors, _floors),
     }
     return {name: make(comparison) for name, (some, make) in made.items() if some}
@@ -208,6 +208,11 @@ def _gaps(comparison: Comparison) -> Sheet:
 
 
 def _frontiers(comparison: Comparison) -> Sheet:
+    area = "area: hypervolume of (recall, relevance) and of (recall, topic match) that the dial's settings dominate"
+    if not comparison.areas:  # there is no other model
+        own = tuple((model.label, *(_four_digits(model.area[axis]) for axis in AXES)) for model in comparison.models)
+        header = ("model", *(f"{_NAMES[axis]}\narea" for axis in AXES))
+        return Sheet("frontier: area under it", header, own, (area, *_judges(comparison)))
     leads = {(lead.over, lead.axis): lead for lead in comparison.areas}
     above = {(row.over, row.axis): row.strictly for row in comparison.above}
     words = {True: "yes", False: "no", None: UNKNOWN}
@@ -222,7 +227,7 @@ def _frontiers(comparison: Comparison) -> Sheet:
     subject = comparison.model(comparison.subject or "").label
     header = ("model", *(title for axis in AXES for title in (f"{_NAMES[axis]}\narea", f"{subject}, %", "above")))
     notes = (
-        "area: hypervolume of (recall, relevance) and of (recall, topic match) that the dial's settings dominate",
+        area,
         f"above: {subject} has strictly more recall at every relevance of the model that its dial reaches up to "
         f"{comparison.above_until:g}",
     )

@@ -142,9 +142,10 @@ def retrieval_gate(refreshed: "Refreshed", served: Served, config: RunConfig) ->
     """Whether it retrieves as the RetrievalEvaluator asks, on triggers and targets that the new catalogue holds."""
     import numpy as np
 
+    from preprocessing.manifest import load_manifest
     from preprocessing.read import read_items, read_triggers
     from trainer.artefact import load_description
-    from trainer.evaluate import make_judge, sample_triggers
+    from trainer.evaluate import make_judge, sample_triggers, sees_categories
     from trainer.gate import Evidence, Gate
     from trainer.other_catalogue import triggers_in
 
@@ -155,7 +156,8 @@ def retrieval_gate(refreshed: "Refreshed", served: Served, config: RunConfig) ->
     triggers = triggers_in(read_triggers(str(served.examples)), rows)
     if config.evaluate.max_triggers is not None:
         triggers = sample_triggers(triggers, config.evaluate.max_triggers, config.seed)
-    judge = make_judge(items, triggers, categories_seen=load_description(served.model).features.categories)
+    features, manifest = load_description(served.model).features, load_manifest(str(served.examples))
+    judge = make_judge(items, triggers, categories_seen=sees_categories(features, manifest))
     evidence = Evidence(judge, items.ids, refreshed.built.index_recall, None)
     before = served.snapshot()
     candidate = _snapshot(refreshed, config, before.recall if before else None)

@@ -51,10 +51,11 @@ def score_model(
     Raises:
       UserError: an artefact is missing or damaged, or a model without a dial is asked at a weight above 0.
     """
+    from preprocessing.manifest import load_manifest
     from preprocessing.read import read_annotations, read_items, read_triggers
     from serving.export import default_weight
     from trainer.artefact import load_model
-    from trainer.evaluate import evaluate, make_judge, sample_triggers
+    from trainer.evaluate import evaluate, make_judge, sample_triggers, sees_categories
 
     items = read_items(str(examples))
     model, _, description = load_model(model_directory, items)
@@ -68,7 +69,8 @@ def score_model(
             model_directory,
         )
     annotations = read_annotations(str(examples))
-    judge = make_judge(items, triggers, categories_seen=description.features.categories, annotations=annotations)
+    categories_seen = sees_categories(description.features, load_manifest(str(examples)))
+    judge = make_judge(items, triggers, categories_seen=categories_seen, annotations=annotations)
     exported = default_weight(description, serving)
     weights = sorted({0.0, exported}) if relevance_weight is None else [relevance_weight]
     has_dial = model.has_engagement and model.has_relevance

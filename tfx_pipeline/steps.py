@@ -3,6 +3,7 @@
 Heavy packages are imported where a step needs them, so that a verb pays for its own only.
 """
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tfx_pipeline.alone import alone
 from tfx_pipeline.config import RunConfig
 from tfx_pipeline.workdir import Workdir, input_fingerprint, write_whole
 
@@ -64,14 +66,20 @@ def _stored_fingerprint(workdir: Workdir) -> str | None:
 def train_step(workdir: Workdir, config: RunConfig, *, resume: bool = False, or_anew: bool = False) -> None:
     """Trains ``model.name`` on the examples; with ``trainer.warm_start`` beginning with the last blessed model.
 
-    ``resume`` and ``or_anew`` are those of `trainer.train.train`.
+    ``resume`` and ``or_anew`` are those of `trainer.train.train`. Of several workers the chief holds the directory, as
+    it alone writes there.
+
+    Raises:
+      UserError: what that raises; or another process trains the model here.
     """
+    from trainer.cluster import cluster
     from trainer.train import train
 
     workdir.require_examples(config)
     base = _last_blessed(workdir) if config.trainer.warm_start else None
     output = workdir.training(config.model.name)
-    result = train(workdir.examples, output, config.training, resume=resume, or_anew=or_anew, base=base)
+    with alone(output, "training") if cluster().is_chief else contextlib.nullcontext():
+        result = train(workdir.examples, output, config.training, resume=resume, or_anew=or_anew, base=base)
     logger.info("trained %s: best after epoch %d", config.model.name, result.epochs)
 
 

@@ -64,7 +64,7 @@ def topic_judge(independent: bool | None) -> str:
         return "there are no categories to judge topic match by"
     if independent:
         return "topic match is judged by categories that neither model nor teacher saw"
-    return "topic match is not independent here: model and teacher see the categories (features.categories)"
+    return "topic match is not independent here: model or teacher sees the categories (features.categories)"
 
 
 def relevance_judge() -> str:

@@ -1,18 +1,15 @@
 """``mtmh tune``: searches options of the model by the area under the frontier on the validation slice."""
 
 import dataclasses
-import fcntl
 import io
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
 from preprocessing.errors import UserError
 from tfx_pipeline import typed_yaml
+from tfx_pipeline.alone import alone
 from tfx_pipeline.config import RunConfig
 from tfx_pipeline.workdir import Workdir, write_whole
 
@@ -23,7 +20,6 @@ if TYPE_CHECKING:
 DEFAULT_TRIALS: Final = 30
 TRIALS: Final = "trials.db"
 BEST: Final = "best.yaml"
-_LOCK: Final = "lock"
 _ROWS: Final = 10
 
 
@@ -65,7 +61,7 @@ def tune_step(
     from trainer.tune import SPACE, options_of, start_of, trial_of
 
     options = options_of(config.training)
-    with _alone(workdir.tuning):
+    with alone(workdir.tuning, "`mtmh tune`"):
         search = Search(
             workdir.tuning / TRIALS,
             SPACE,
@@ -78,21 +74,6 @@ def tune_step(
         if results and results[0].score is not None:
             write_whole(workdir.tuning / BEST, best_yaml(config, results[0], workdir))
     return results
-
-
-@contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """Holds the directory for this process; a kill lets go of it."""
-    directory.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(directory / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another `mtmh tune` is at work in {directory}; wait for it, or end it") from None
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def best_yaml(config: RunConfig, best: "TrialResult", workdir: Workdir) -> str:

@@ -1,4 +1,6 @@
-"""How well a model ranks the graded annotations that were kept from training."""
+"""Graded annotations: which are learnt from, and how well a model ranks those that were kept from training."""
+
+import logging
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,6 +9,31 @@ from preprocessing.read import Annotations
 from trainer import metrics
 from trainer.names import BLEND
 from trainer.recommender import Recommender, VectorRecommender
+
+logger = logging.getLogger("mtmh.trainer")
+
+
+def learnable(annotations: Annotations, num_items: int) -> Annotations:
+    """The pairs to learn from: those that are not held out, in either order.
+
+    The relevance head is symmetric: it would learn a held-out pair from the same two items graded the other way round.
+
+    Args:
+      annotations: all of them.
+      num_items: N.
+    """
+    low, high = np.minimum(annotations.trigger, annotations.item), np.maximum(annotations.trigger, annotations.item)
+    pair = low * num_items + high
+    found = annotations.select(~np.isin(pair, pair[annotations.held_out]))
+    if len(annotations):
+        held_out = int(annotations.held_out.sum())
+        logger.info(
+            "annotations: %d pairs to learn from, %d held out, %d more left out as held out the other way round",
+            len(found),
+            held_out,
+            len(annotations) - held_out - len(found),
+        )
+    return found
 
 
 def ndcg_by_trigger(

@@ -140,7 +140,8 @@ class Above:
       over: the other model.
       axis: the metric that recall is drawn against.
       compared: settings of the other model within that reach: not more relevant than the subject gets there.
-      strictly: at each of them the subject has more recall at no less relevance; None where none was compared.
+      strictly: at each of them the subject has more recall at no less relevance; None where none was compared,
+        or recall is not known.
       least_lead: the least of those recall differences, paired.
     """
 
@@ -177,7 +178,8 @@ class Comparison:
       data: what was evaluated on.
       models: in the order of tables.
       subject: the model that the rows below are about, the last one with a dial; None where none has one.
-      best_co_engagement: the co-engagement baseline of highest recall; None where none was compared.
+      best_co_engagement: the co-engagement baseline of highest recall; None where none was compared, or recall is not
+        known.
       recall_gain: percent, see `Gain`.
       above_until: setting of the dial, see `Above`.
       gains, gaps, areas, above, floors: empty where a model that they need was not compared.

@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from preprocessing import schema
 from preprocessing.backend import tf
 from preprocessing.read import read_pairs, read_triggers
+from trainer.histories import RowCounter
 from trainer.pair_counts import PairCounter, row_splits_of
 
 _SHUFFLED_BLOCKS = 32
 """Blocks mixed into one shuffle: about 260,000 pairs of as many groups of users."""
 _LATE_TRIGGERS = 1_000_000
 """Triggers of a later period counted at a time."""
+_Columns = tuple[bool, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
+"""Whether of a later period; triggers, their users, numbers of targets, targets, and the targets' weights."""
 
 
 def _parse_block(record: Any, late_weight: float) -> tuple[Any, Any, Any]:
@@ -111,6 +114,7 @@ class PairSummary:
       late_weight: targets of a trigger event of the training pairs over those of one of a later period, which looks
         fewer items ahead; with this weight a late trigger counts as much as any.
       target_count: int64 [N], pairs whose target is the item.
+      row_count: int64 [N], rows of the item that the pairs were mined from, see `trainer.histories`.
       known_row_splits: int64 [N + 1].
       known_counts: int32, how often each of the known values is a target of its trigger.
       known_weights: float64, the sum of those pairs' weights.
@@ -126,6 +130,7 @@ class PairSummary:
     most_targets: int
     late_weight: float
     target_count: NDArray[np.int64]
+    row_count: NDArray[np.int64]
     known_row_splits: NDArray[np.int64]
     known_values: NDArray[np.int32]
     known_counts: NDArray[np.int32]
@@ -149,7 +154,9 @@ def summarise_pairs(
     by_period = np.zeros((2, 2))
     target_count = np.zeros(num_items, dtype=np.int64)
     counter = PairCounter(num_items, most_known)
-    for late, trigger, lengths, target, weight in _columns(directory, parts):
+    rows = RowCounter(num_items)
+    for late, trigger, user, lengths, target, weight in _columns(directory, parts):
+        rows.add(user, trigger, target[np.cumsum(lengths) - lengths])
         if targets is not None:
             lengths, target, weight = _nearest(lengths, target, weight, targets)
         by_period[int(late)] += len(target), len(trigger)
@@ -166,6 +173,7 @@ def summarise_pairs(
         most_targets=most_targets,
         late_weight=late_weight,
         target_count=target_count,
+        row_count=rows.rows,
         known_row_splits=row_splits_of(known.key, num_items),
         known_values=np.remainder(known.key, num_items, out=known.key).astype(np.int32),
         known_counts=known.count,
@@ -174,21 +182,21 @@ def summarise_pairs(
     )
 
 
-def _columns(
-    directory: Path, parts: Sequence[str]
-) -> Iterator[tuple[bool, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]:
-    """Whether of a later period; trigger, targets of each trigger, targets, and their weights, block by block."""
+def _columns(directory: Path, parts: Sequence[str]) -> Iterator[_Columns]:
+    """The pairs block by block."""
     if schema.PAIRS in parts:
         for block in read_pairs(str(directory)):
-            yield False, block.trigger, block.targets_of_trigger, block.target, block.weight
+            yield False, block.trigger, block.user, block.targets_of_trigger, block.target, block.weight
     for part in (schema.VALIDATION, schema.EVAL):
         if part not in parts:
             continue
         triggers = read_triggers(str(directory), part)
         for first in range(0, len(triggers), _LATE_TRIGGERS):
+            some = slice(first, first + _LATE_TRIGGERS)
             splits = triggers.row_splits[first : first + _LATE_TRIGGERS + 1]
-            trigger, target = triggers.trigger[first : first + _LATE_TRIGGERS], triggers.target[splits[0] : splits[-1]]
-            yield True, trigger, np.diff(splits), target, np.ones(len(target), np.float32)
+            target = triggers.target[splits[0] : splits[-1]]
+            weight = np.ones(len(target), np.float32)
+            yield True, triggers.trigger[some], triggers.user[some], np.diff(splits), target, weight
 
 
 def _nearest(

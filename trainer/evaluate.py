@@ -8,7 +8,9 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
+from preprocessing.config import FeaturesConfig
 from preprocessing.read import Annotations, EvalTriggers, ItemTable
+from preprocessing.schema import Manifest
 from trainer import metrics, slices
 from trainer.annotated import mean_ndcg, ndcg_by_trigger
 from trainer.config import EvaluateConfig
@@ -68,10 +70,20 @@ class Scores:
     annotation_ndcg: float | None = None
 
 
+def sees_categories(features: FeaturesConfig, examples: Manifest) -> bool:
+    """Whether a model with these features, or the teacher of the examples, sees the categories.
+
+    The examples may have been made with other features: what their teacher read stays in its vectors.
+    """
+    made = examples.config
+    reads_text = made.get("teacher", {}).get("kind") != "column"
+    return features.categories or (reads_text and bool(made.get("features", {}).get("categories")))
+
+
 def make_judge(
     items: ItemTable, triggers: EvalTriggers, *, categories_seen: bool, annotations: Annotations | None = None
 ) -> Judge:
-    """Collects what answers are judged by; ``categories_seen``: whether model and teacher see categories."""
+    """Collects what answers are judged by; ``categories_seen``: see `sees_categories`."""
     names = {name: None for categories in items.categories for name in categories}
     number = {name: position for position, name in enumerate(names)}
     lengths = np.array([len(categories) for categories in items.categories], dtype=np.int64)

@@ -57,9 +57,10 @@ Compared = Mapping[str, ModelDraws]
 
 
 def best_co_engagement(compared: Compared) -> str | None:
-    """The co-engagement baseline of highest recall."""
+    """The co-engagement baseline of highest recall; None where no recall is known."""
     recall = {name: float(draws.at(metrics.RECALL)[0]) for name, draws in compared.items() if draws.model.co_engagement}
-    return max(recall, key=lambda name: recall[name]) if recall else None
+    known = [name for name, value in recall.items() if not np.isnan(value)]
+    return max(known, key=lambda name: recall[name], default=None)
 
 
 def gains(subject: ModelDraws, compared: Compared, recall_gain: float) -> tuple[Gain, ...]:
@@ -126,8 +127,9 @@ def strictly_above(subject: ModelDraws, compared: Compared, until: float) -> tup
                 for point, its_recall in zip(other.along_dial(axis), other.along_dial(metrics.RECALL), strict=True)
                 if point[0] <= furthest
             ]
+            # NaN is a resample in which a point is beyond reach, or everything where recall is not known.
             least = np.fmin.reduce(leads) if leads else np.full(recall.shape[0], np.nan)
-            strictly = bool(least[0] > 0.0) if leads else None
+            strictly = None if np.isnan(least[0]) else bool(least[0] > 0.0)
             rows.append(Above(other.model.name, axis, len(leads), strictly, estimate(least)))
     return tuple(rows)
 

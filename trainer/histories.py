@@ -135,6 +135,36 @@ def histories_of(events: Sequence[Events]) -> Histories:
     )
 
 
+class RowCounter:
+    """Counts the rows of each item in the histories that `histories_of` would put together, a part at a time.
+
+    Attributes:
+      rows: int64 [N].
+    """
+
+    def __init__(self, num_items: int) -> None:
+        """Takes N."""
+        self.rows = np.zeros(num_items, np.int64)
+        # The item of each user's last row so far, -1 before the first.
+        self._last = np.zeros(0, np.int32)
+
+    def add(self, user: NDArray[np.int64], trigger: NDArray[np.int64], following: NDArray[np.int64]) -> None:
+        """Counts trigger events with their nearest targets, int64 [m] each; those of one user come in their order."""
+        order = np.argsort(user, kind="stable")
+        user, trigger, following = user[order], trigger[order], following[order]
+        if len(user) and user[-1] >= len(self._last):
+            more = max(int(user[-1]) + 1, 2 * len(self._last)) - len(self._last)
+            self._last = np.concatenate([self._last, np.full(more, -1, np.int32)])
+        first = _changes(user)
+        before = np.empty_like(trigger)
+        before[1:] = following[:-1]
+        before[first] = self._last[user[first]]
+        last = np.append(first[1:], True)[: len(first)]
+        self._last[user[last]] = following[last]
+        np.add.at(self.rows, following, 1)
+        np.add.at(self.rows, trigger[trigger != before], 1)
+
+
 def _changes(values: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Marks each value that differs from the one before it, and the first."""
     changed = np.ones(len(values), np.bool_)

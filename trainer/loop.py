@@ -159,7 +159,7 @@ class TrainingLoop:
 
         Raises:
           UserError: the loss is no longer a number; or, without ``or_anew``, the checkpoint is damaged or belongs to
-            another configuration or other examples.
+            another configuration, other examples or other code.
         """
         self._distribution.require_equal("options or examples", self._identity())
         self._start(resume, or_anew)
@@ -265,8 +265,6 @@ class TrainingLoop:
 
     def _check(self, state: Mapping[str, Any]) -> None:
         """Finds out beforehand whether a checkpoint can be resumed from, while there are the first weights still."""
-        if state["code"] != trainer_version():
-            raise DamagedCheckpointError(f"{self._directory} is a training by other code")
         for kind, epoch in (("last", state["epoch"]), ("best", state["best_epoch"])):
             try:
                 check_checkpoint(self._weights(kind, epoch))
@@ -283,6 +281,12 @@ class TrainingLoop:
             raise DamagedCheckpointError(
                 f"{self._directory} is a training of another configuration, of other examples or from another start",
                 "resume with those it was started with, or start anew without --resume",
+            )
+        if state["code"] != trainer_version():
+            # What came of it would be neither version's, and could not be made again.
+            raise DamagedCheckpointError(
+                f"{self._directory} is a training by other code",
+                "resume with the version of mtmh that began it, or start anew without --resume",
             )
         return state
 

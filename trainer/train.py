@@ -12,6 +12,7 @@ from preprocessing import schema
 from preprocessing.errors import UserError
 from preprocessing.manifest import load_manifest, manifest_digest
 from preprocessing.read import Annotations, ItemTable, read_annotations, read_items, read_triggers
+from trainer.annotated import learnable
 from trainer.artefact import (
     FIRST_STAGE,
     WEIGHTS,
@@ -27,9 +28,9 @@ from trainer.candidates import TrainingTables
 from trainer.catalogue import Catalogue, build_catalogue
 from trainer.choice import Choice
 from trainer.config import TrainingConfig
-from trainer.data import summarise_pairs
+from trainer.data import PairSummary, summarise_pairs
 from trainer.distribution import Distribution, distribution
-from trainer.evaluate import DIAL, Scores, evaluate, make_judge, sample_triggers
+from trainer.evaluate import DIAL, Scores, evaluate, make_judge, sample_triggers, sees_categories
 from trainer.loop import CHECKPOINTS, Criterion, TrainingLoop, Watch
 from trainer.model import MTMHModel
 from trainer.names import BLEND, QUOTA
@@ -95,14 +96,14 @@ def train(
       examples: output of the preprocessing.
       output: directory of this training; a checkpoint there is continued with ``resume``, else discarded.
       config: options; ``model.name`` is spelled out by `trainer.variants`.
-      resume: continue an interrupted training of the same configuration.
+      resume: continue an interrupted training of the same configuration by the same code.
       or_anew: with ``resume``: begin anew, with a warning, where what is there is damaged, or another training's.
       base: with ``trainer.warm_start`` the model to begin with; see `trainer.warm_start`.
 
     Raises:
       UserError: the examples are missing or hold nothing to train on, the model is not one to train, the loss is no
-        longer a number, ``resume`` alone meets another configuration, other examples or a damaged checkpoint, or the
-        workers do not fit together or one of them is lost.
+        longer a number, ``resume`` alone meets another configuration, other examples, another version's training or a
+        damaged checkpoint, or the workers do not fit together or one of them is lost.
     """
     workers = distribution()  # first of all: TensorFlow connects them before it computes anything
     with workers.watched():
@@ -243,7 +244,8 @@ def _choose(
     sample = sample_triggers(triggers, config.trainer.eval_triggers, config.seed)
     # What the first stage has seen: the slice's own rows are none of it.
     seen = dataclasses.replace(data.items, interaction_count=data.items.target_count)
-    judge = make_judge(seen, sample, categories_seen=config.features.categories)
+    manifest = load_manifest(str(data.directory))
+    judge = make_judge(seen, sample, categories_seen=sees_categories(config.features, manifest))
     both = model.has_engagement and model.has_relevance
     dial = DIAL if both else (Criterion.of(config.model.name).relevance_weight,)
     between_epochs = dial if watch else tuple(dict.fromkeys([dial[0], dial[-1]]))
@@ -275,7 +277,7 @@ class _Examples:
       items, catalogue: the items, and as tensors.
       neighbours: int32 [N, m], the teacher's near neighbours.
       breadth: among how many items the teacher divides its word.
-      annotations: graded pairs, those held out left out.
+      annotations: graded pairs to learn from.
       stand_in: what `fit_stand_in` says, where the encoder has use for it.
       start: what the training begins with; None: with nothing.
     """
@@ -301,7 +303,6 @@ def _read(directory: Path, config: TrainingConfig) -> _Examples:
     if len(items) >= _MANY_ITEMS:
         logger.info("%d items: their features and neighbours, which takes a while", len(items))
     catalogue = build_catalogue(items, buckets=config.model.text_buckets, tokens=config.model.text_tokens)
-    graded = read_annotations(str(directory))
     teaches = config.loss.relevance or config.loss.align is None or config.loss.align
     count = config.loss.teacher_neighbours if teaches and config.loss.unseen_rows != 0 else 0
     return _Examples(
@@ -309,7 +310,7 @@ def _read(directory: Path, config: TrainingConfig) -> _Examples:
         digest=manifest_digest(directory),
         items=items,
         catalogue=catalogue,
-        annotations=graded.select(~graded.held_out),
+        annotations=learnable(read_annotations(str(directory)), len(items)),
         neighbours=(
             # Near ties may fall out otherwise on another machine, and all workers are to draw the same candidates.
             distribution().from_chief(teacher_neighbours(catalogue.content, count, config.seed))
@@ -335,6 +336,12 @@ def _targets(data: _Examples, config: TrainingConfig) -> int:
     count = data.items.interaction_count
     dense = count.sum() >= _DENSE_INTERACTIONS * np.count_nonzero(count)
     return window.get("train_window" if dense else "window", _MOST_TARGETS)
+
+
+def _trend(items: ItemTable, pairs: PairSummary, part: str) -> NDArray[np.float64]:
+    """The trend by the end of a part, float64 [N]; an item that is no target has none: no pair tells what it gains."""
+    trend = popularity_trend(items.recent_count[:, schema.PERIODS.index(part)], pairs.row_count)
+    return np.where(pairs.target_count > 0, trend, 1.0)
 
 
 def _build(data: _Examples, parts: Sequence[str], config: TrainingConfig) -> tuple[MTMHModel, Batches]:
@@ -372,7 +379,7 @@ def _build(data: _Examples, parts: Sequence[str], config: TrainingConfig) -> tup
                 known_values=pairs.known_values,
                 teacher_neighbours=data.neighbours,
                 draws_per_batch=batches.draws,
-                trend=popularity_trend(data.items.recent_count[:, schema.PERIODS.index(parts[-1])], pairs.target_count),
+                trend=_trend(data.items, pairs, parts[-1]),
             ),
             config.trainer.precision,
         )

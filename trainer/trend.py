@@ -28,7 +28,7 @@ def popularity_trend(recent: NDArray[np.int64], counted: NDArray[np.int64]) -> N
 
     Args:
       recent: int64 [N], R.
-      counted: int64 [N], occurrences over all the time that is learnt from.
+      counted: int64 [N], rows over all the time that is learnt from.
 
     Returns:
       float64 [N], positive; 1 for all where there is nothing recent, or nothing to compare it with.

@@ -11,6 +11,7 @@ import signal
 import numpy as np
 import pytest
 
+from preprocessing.errors import UserError
 from preprocessing.manifest import load_manifest, save_manifest
 from preprocessing.read import read_items
 from tests.trainer.toys import checkerboard_events, checkerboard_items, write_examples
@@ -180,6 +181,21 @@ def test_figures_of_what_has_learnt_the_rows_that_judge_it_come_with_a_warning(c
     assert said in caplog.text
 
 
+def test_a_teacher_that_read_the_categories_is_no_independent_judge(compared, tmp_path):
+    """Whatever the model sees: the examples were made with ``features.categories``."""
+    workdir = Workdir(tmp_path / "copy")
+    shutil.copytree(compared[0].root, workdir.root)
+    manifest = load_manifest(str(workdir.examples))
+    features = manifest.config["features"] | {"categories": True}
+    save_manifest(dataclasses.replace(manifest, config=manifest.config | {"features": features}), str(workdir.examples))
+    assert compare(workdir, "--models", "content", "--set", "trainer.tensorboard=false")[0] == 0
+    assert read_comparison(workdir.comparison).data.topic_match_independent is False
+    assert cli.main(["evaluate", "--workdir", str(workdir.root)]) == 0
+    assert not any(row["topic_match_independent"] for row in json.loads(workdir.metrics("mtmh").read_text()))
+    assert cli.main(["evaluate", "--workdir", str(compared[0].root)]) == 0
+    assert all(row["topic_match_independent"] for row in json.loads(compared[0].metrics("mtmh").read_text()))
+
+
 def test_two_models_are_trained_as_their_parts_and_put_together(compared, monkeypatch):
     """What stands for the relevance model here is MTMH."""
     workdir, asked = compared[0], []
@@ -276,6 +292,8 @@ def test_a_training_cut_off_goes_on_and_one_of_another_configuration_begins_anew
 
     def dying(loop):
         save_state(loop)
+        with pytest.raises(UserError, match=r"another training is at work in .*one_head; wait for it, or end it"):
+            train()
         raise KeyboardInterrupt
 
     def train(*overrides):

@@ -68,6 +68,15 @@ def test_frontier_table(comparison):
     assert rows["content only"][2] == "–"
 
 
+def test_frontier_table_of_one_model_has_its_area_alone():
+    alone = compare(toy.CONTENDERS[-1:], toy.judge(), toy.CONFIG, toy.SEED)
+    table = comparison_sheets(alone)["areas"]
+    assert table.header == ("model", "relevance\narea", "topic match\narea")
+    assert table.rows == (("MTMH", "0.2800", "0.2000"),)
+    assert not any("above" in note for note in table.notes)
+    assert "areas" not in comparison_sheets(compare(toy.CONTENDERS[:1], toy.judge(), toy.CONFIG, toy.SEED))
+
+
 def test_floor_table_names_the_worst_setting(comparison):
     held, dial, least = sheet(comparison, "coverage and tail share")["tail share"]
     assert (held, dial) == ("16 of 22", "0")  # all from 0.3 on

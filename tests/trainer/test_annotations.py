@@ -21,12 +21,17 @@ from trainer.train import _build, _read, train
 NUMBER = 16
 HELD_OUT = 4
 """Items 0 to 3 are the held-out triggers: two rows, both colours in each."""
-GRADED = [
+JUDGING = 10
+"""Of them the items before this one are graded. As items they are learnt, from triggers that they do not grade."""
+MIRRORED = [
     (trigger, item, float(trigger // 2 % 2 == item // 2 % 2), trigger < HELD_OUT)
     for trigger in range(NUMBER)
     for item in range(NUMBER)
     if trigger != item
 ]
+"""Every pair both ways."""
+GRADED = [row for row in MIRRORED if row[0] >= HELD_OUT or row[1] < JUDGING]
+LEARNT = [row[:3] for row in GRADED if not row[3] and (row[1], row[0]) not in {held[:2] for held in GRADED if held[3]}]
 CONFIG = changed(SMALL, trainer={"epochs": 24})
 _WEIGHT = 4.0
 """Grades and teacher contradict each other on every pair: it takes more than the default for the grades to win."""
@@ -92,7 +97,19 @@ def test_held_out_annotations_are_never_drawn(examples):
         trigger, item, grade = model.sampler.for_annotations(tf.constant(step, tf.int64))
         assert len(trigger) == 30
         drawn |= set(zip(trigger.numpy().tolist(), item.numpy().tolist(), grade.numpy().tolist(), strict=True))
-    assert drawn == {(trigger, item, grade) for trigger, item, grade, held_out in GRADED if not held_out}
+    assert drawn == set(LEARNT)
+    assert {(15, 0), (10, 3)} <= {row[:2] for row in drawn}  # held-out triggers are learnt as items
+
+
+def test_nor_are_they_drawn_the_other_way_round(tmp_path, caplog):
+    """The head is symmetric, and a file that grades every pair both ways would tell it the held-out grades."""
+    with caplog.at_level("INFO", "mtmh.trainer"):
+        learnt = _read(write(tmp_path, MIRRORED), CONFIG).annotations
+    pairs = {frozenset(row[:2]) for row in MIRRORED if row[3]}
+    drawn = list(zip(learnt.trigger.tolist(), learnt.item.tolist(), strict=True))
+    assert not pairs & {frozenset(pair) for pair in drawn}
+    assert drawn == [row[:2] for row in MIRRORED if frozenset(row[:2]) not in pairs]
+    assert "132 pairs to learn from, 60 held out, 48 more left out" in caplog.text
 
 
 def test_draws_depend_on_the_step_alone_and_few_pairs_are_taken_whole(examples):
@@ -104,7 +121,7 @@ def test_draws_depend_on_the_step_alone_and_few_pairs_are_taken_whole(examples):
 
     assert drawn(first, 3) == drawn(again, 3) != drawn(first, 4)
     whole = _build(_read(examples, CONFIG), [schema.PAIRS], CONFIG)[0].sampler
-    assert list(zip(*drawn(whole, 0), strict=True)) == [row[:3] for row in GRADED if not row[3]]
+    assert list(zip(*drawn(whole, 0), strict=True)) == LEARNT
 
 
 @pytest.mark.parametrize(
@@ -140,7 +157,7 @@ def test_joint_loss_has_the_annotations_by_their_weight(examples):
     }
     without, model = (_build(_read(examples, config), [schema.PAIRS], config)[0] for config in configs)
     vectors = model.embed_catalogue().relevance
-    trigger, item, grade = (np.array(column) for column in zip(*(row[:3] for row in GRADED if not row[3]), strict=True))
+    trigger, item, grade = (np.array(column) for column in zip(*LEARNT, strict=True))
     taken_for = 1 / (1 + np.exp(2.0 - 5.0 * (vectors[trigger] * vectors[item]).sum(axis=1)))
     expected = -np.log(np.where(grade > 0.5, taken_for, 1 - taken_for)).mean()
     assert float(model.loss_terms(batch)["annotations"]) == pytest.approx(expected, rel=1e-4)

@@ -21,6 +21,7 @@ def counted(weights, events=100):
         most_targets=5,
         late_weight=1.0,
         target_count=present.sum(axis=0),
+        row_count=present.sum(axis=0) + present.sum(axis=1),
         known_row_splits=np.concatenate([[0], np.cumsum(present.sum(axis=1))]).astype(np.int64),
         known_values=np.nonzero(present)[1].astype(np.int32),
         known_counts=np.ones(int(present.sum()), np.int64),

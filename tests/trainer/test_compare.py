@@ -242,6 +242,22 @@ def test_without_categories():
     assert from_json(to_json(found), "x") == found
 
 
+def test_where_no_recall_is_known_no_baseline_is_best_and_nothing_above():
+    """Nobody has engaged with any item before the split, so that all pairs are cold."""
+    cold = dataclasses.replace(ITEMS, interaction_count=np.zeros(4, np.int64))
+    found = compare(CONTENDERS, judge(cold), CONFIG, SEED)
+    assert found.model("one_head").points[0].metrics["recall"] == Estimate(None, None, None)
+    assert (found.subject, found.best_co_engagement) == ("mtmh", None)
+    compared = [row for row in found.above if row.compared]
+    assert compared
+    assert {row.strictly for row in compared} == {None}
+    assert {row.least_lead for row in compared} == {Estimate(None, None, None)}
+    assert only(found.gains, over="one_head", at="dial 0").percent["relevance"].value == value(
+        only(compare(CONTENDERS, judge(), CONFIG, SEED).gains, at="dial 0").percent["relevance"]
+    )
+    assert from_json(to_json(found), "x") == found
+
+
 def test_nothing_to_compare_on():
     empty = make_judge(ITEMS, eval_triggers([]), categories_seen=False)
     with pytest.raises(UserError, match=r"lower split\.quantile"):

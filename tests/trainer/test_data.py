@@ -160,7 +160,14 @@ def summarise_columns(monkeypatch, blocks, num_items, **constants):
         data_module,
         "_columns",
         lambda *_: (
-            (False, trigger, np.ones(len(trigger), np.int64), target, np.ones(len(target), np.float32))
+            (
+                False,
+                trigger,
+                np.arange(len(trigger)),
+                np.ones(len(trigger), np.int64),
+                target,
+                np.ones(len(target), np.float32),
+            )
             for trigger, target in blocks
         ),
     )

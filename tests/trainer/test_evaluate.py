@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from preprocessing.config import FeaturesConfig, PreprocessingConfig, TeacherConfig
 from preprocessing.errors import UserError
-from tests.trainer.toys import annotation_columns, eval_triggers, item_table
+from preprocessing.manifest import load_manifest
+from tests.trainer.toys import annotation_columns, eval_triggers, item_table, write_examples
 from trainer import best, metrics
 from trainer.config import EvaluateConfig
 from trainer.evaluate import (
@@ -18,6 +20,7 @@ from trainer.evaluate import (
     make_judge,
     sample_triggers,
     score_lists,
+    sees_categories,
 )
 from trainer.exact import nearest, retrieve_along_dial, retrieve_exact
 from trainer.model import ItemVectors
@@ -155,6 +158,24 @@ def test_evaluation_is_the_naive_one_at_every_dial(k):
         assert score.values == pytest.approx(expected, abs=1e-6)
         assert (score.k, score.num_triggers, score.num_pairs, score.num_cold_pairs) == (k, 6, 6, 3)
         assert score.topic_match_independent is False
+
+
+@pytest.mark.parametrize(
+    ("model", "teacher", "kind", "seen"),
+    [
+        (False, False, "lsa", False),
+        (True, False, "lsa", True),
+        (False, True, "lsa", True),
+        (False, True, "onnx", True),
+        (False, True, "column", False),  # vectors that the catalogue brings are not made of its categories
+        (True, True, "column", True),
+    ],
+)
+def test_categories_are_seen_by_the_model_or_by_the_teacher_of_the_examples(tmp_path, model, teacher, kind, seen):
+    made = PreprocessingConfig(features=FeaturesConfig(categories=teacher), teacher=TeacherConfig(kind=kind))
+    manifest = load_manifest(str(write_examples(tmp_path, ITEMS, EVENTS, EVENTS)))
+    made_so = dataclasses.replace(manifest, config=dataclasses.asdict(made))
+    assert sees_categories(FeaturesConfig(categories=model), made_so) is seen
 
 
 def test_held_out_annotations_are_ranked_by_the_blend_at_each_dial():

@@ -1,10 +1,11 @@
 """Histories that are read back from pairs."""
 
+import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
 from tests.trainer.event_logs import as_events, histories, pair_events
-from trainer.histories import histories_of
+from trainer.histories import RowCounter, histories_of
 
 SEQUENCES = st.lists(
     st.lists(st.integers(0, 4), min_size=2, max_size=9).map(
@@ -50,6 +51,25 @@ def test_events_come_in_any_number_of_parts():
     whole, parts = histories_of([as_events(rows)]), histories_of([as_events([row]) for row in rows])
     for column in ("item", "user", "sequence", "weight"):
         assert getattr(whole, column).tolist() == getattr(parts, column).tolist()
+
+
+@given(st.lists(SEQUENCES, min_size=1, max_size=3), st.integers(1, 3), st.integers(1, 4))
+def test_rows_are_counted_as_in_the_histories_a_block_at_a_time(periods, window, block):
+    """Sequences of the same few users period after period, whose events come a few at a time."""
+    parts = [as_events(pair_events(sequences, window)) for sequences in periods]
+    counter = RowCounter(5)
+    for part in parts:
+        for start in range(0, len(part.user), block):
+            some = slice(start, start + block)
+            counter.add(part.user[some], part.trigger[some], part.target[some])
+    expected = np.bincount(histories_of(parts).item, minlength=5)
+    assert counter.rows.tolist() == expected.tolist()
+
+
+def test_no_events_are_no_rows():
+    counter = RowCounter(3)
+    counter.add(*np.zeros((3, 0), np.int64))
+    assert counter.rows.tolist() == [0, 0, 0]
 
 
 def test_rows_weigh_what_their_nearest_pair_weighs():

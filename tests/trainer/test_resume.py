@@ -113,6 +113,17 @@ def cut(board, tmp_path_factory):
     return directory / "killed", config, choose(board, directory / "whole", config)
 
 
+def test_resume_refuses_what_another_version_began(board, cut, tmp_path, monkeypatch):
+    """Its model would be signed by this version, which trained a part of it."""
+    killed, config, _ = cut
+    output = Path(shutil.copytree(killed, tmp_path / "out"))
+    with monkeypatch.context() as patch:
+        patch.setattr(loop_module, "trainer_version", lambda: "trainer:other")
+        with pytest.raises(UserError, match=r"by other code; resume with the version of mtmh that began it, or start"):
+            choose(board, output, config, resume=True)
+    choose(board, output, config, resume=True)  # by this one it goes on
+
+
 def cut_short(path):
     path.write_bytes(path.read_bytes()[:100])
 

@@ -8,7 +8,7 @@ import pytest
 from preprocessing import schema
 from preprocessing.config import FeaturesConfig
 from preprocessing.read import read_items
-from tests.trainer.event_logs import COLD, NUMBER, colours, histories
+from tests.trainer.event_logs import COLD, NUMBER, colours, histories, pair_events
 from tests.trainer.toys import (
     SMALL,
     changed,
@@ -19,9 +19,10 @@ from tests.trainer.toys import (
 )
 from trainer.artefact import load_model
 from trainer.baselines import BaselineData, fit_baseline
+from trainer.data import summarise_pairs
 from trainer.exact import retrieve_exact
 from trainer.names import CONTENT, COUNTED, MODELS
-from trainer.train import _build, _read, train
+from trainer.train import _build, _read, _trend, train
 from trainer.trend import popularity_trend
 
 LATELY = np.array([0, 1, 2, 3])
@@ -89,6 +90,33 @@ def test_each_training_goes_by_the_end_of_its_own_period(tmp_path):
             assert lately.min() > 2.0 > 0.1 > others.max()
         else:
             assert others.min() > 0.9 > 0.1 > lately.max()
+
+
+def test_what_sessions_open_with_has_no_trend_by_that(tmp_path):
+    """A log of which each tenth is like the whole. Items 0 and 1 open the sessions, and 0 is in no other row."""
+    rng = np.random.default_rng(0)
+    sequences = [
+        [session % 2, *rng.choice(np.arange(1 + session % 2, 16), 3, replace=False).tolist()] for session in range(400)
+    ]
+    rows = np.bincount(np.concatenate(sequences), minlength=16)
+    recent = np.tile(rows[:, np.newaxis] // 10, len(schema.PERIODS))
+    events = pair_events(sequences)
+    examples = write_examples(
+        tmp_path,
+        dataclasses.replace(checkerboard_items(), recent_count=recent),
+        [(item, after) for _, item, after in events],
+        [],
+        users=[user for user, _, _ in events],
+        shards=1,
+    )
+    summary = summarise_pairs(examples, schema.PERIODS[:1], 16, 100)
+    assert summary.row_count.tolist() == rows.tolist()
+    assert 0 == summary.target_count[0] < summary.target_count[1] < 0.5 * rows[1]
+    trend = _trend(read_items(str(examples)), summary, schema.PERIODS[0])
+    assert np.abs(trend - 1.0).max() < 0.1
+    recent[:2] *= 5
+    trend = _trend(dataclasses.replace(checkerboard_items(), recent_count=recent), summary, schema.PERIODS[0])
+    assert trend[0] == 1.0 < 2.0 < trend[1]  # in no pair is item 0 what is gone for
 
 
 @pytest.mark.slow

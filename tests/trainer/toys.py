@@ -218,6 +218,7 @@ def pair_summary(number: int, counts: Mapping[tuple[int, int], int]) -> PairSumm
         most_targets=1,
         late_weight=1.0,
         target_count=np.bincount([target for _, target in pairs], minlength=number),
+        row_count=np.bincount([item for pair in pairs for item in pair], minlength=number),
         known_row_splits=np.searchsorted([trigger for trigger, _ in pairs], np.arange(number + 1)).astype(np.int64),
         known_values=np.array([target for _, target in pairs], np.int32),
         known_counts=np.array([counts[pair] for pair in pairs], np.int64),

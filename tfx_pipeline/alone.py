@@ -1,0 +1,40 @@
+"""One process at a time in a directory."""
+
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from preprocessing.errors import UserError
+
+logger = logging.getLogger("mtmh.run")
+
+_LOCK: Final = "lock"
+
+
+@contextmanager
+def alone(directory: Path, work: str) -> Iterator[None]:
+    """Holds a directory for this process, and makes it; a kill lets go of it.
+
+    Args:
+      directory: where the work is done.
+      work: what it is, for the one that finds another at it.
+
+    Raises:
+      UserError: another process holds it.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(directory / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another {work} is at work in {directory}; wait for it, or end it") from None
+        except OSError as error:
+            logger.warning("%s has no locks (%s): see that no other %s is at work in it", directory, error, work)
+        yield
+    finally:
+        os.close(descriptor)
