@@ -23,6 +23,8 @@ from tfx_pipeline.kubeflow_executor import COMMAND
 from tfx_pipeline.kubeflow_submit import schedule, submit
 
 TRAINER: Final = "Trainer"
+_NEVER_CACHED: Final = ("ServingValidator", "Pusher")
+"""What a cache can't know: whether a server was refused by chance, and what is served now."""
 _LONGEST_WAIT: Final = 3600
 _HEADER: Final = """# MTMH on Kubeflow Pipelines v2, compiled by `python -m tfx_pipeline.kubeflow_runner`.
 # Runtime parameters stand under root.inputDefinitions.parameters.
@@ -112,8 +114,11 @@ def compile_pipeline(config: RunConfig) -> Compiled:
     for container in containers.values():
         if variables:
             container["env"] = [{"name": name, "value": value} for name, value in variables.items()]
+    tasks = spec["root"]["dag"]["tasks"]
+    for name in _NEVER_CACHED:
+        tasks[name]["cachingOptions"] = {"enableCache": False}
     if cluster.retries:
-        for task in spec["root"]["dag"]["tasks"].values():
+        for task in tasks.values():
             if spec["components"][task["componentRef"]["name"]]["executorLabel"] in containers:
                 task["retryPolicy"] = {
                     "maxRetryCount": cluster.retries,

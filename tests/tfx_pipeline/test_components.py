@@ -12,6 +12,7 @@ from tfx_pipeline.components.curated_schema import Executor as SchemaExecutor
 from tfx_pipeline.components.files import link_tree, readable, writable
 from tfx_pipeline.components.parameters import from_json, paths_from_text, paths_to_text, to_json
 from tfx_pipeline.config import RunConfig
+from tfx_pipeline.kept import load_places
 from tfx_pipeline.verdict import Verdict, load_verdict
 from trainer.config import TrainingConfig
 
@@ -58,6 +59,9 @@ def test_a_blessed_version_is_pushed_and_recorded(push, tmp_path):
     pushed = outputs["pushed_model"][0]
     assert pushed.get_int_custom_property(pusher.PUSHED) == 1
     assert pushed.get_string_custom_property(pusher.VERSION) == version.name
+    (place,) = load_places(tmp_path / "out" / "pushed_model")
+    assert (place.base, place.version) == (properties["destination"], int(version.name))
+    assert place.stands()
 
 
 @pytest.mark.parametrize("gate", ["model_blessing", "serving_blessing", "infra_blessing"])
