@@ -122,8 +122,7 @@ def _settings(workdir: Workdir, config: RunConfig, inputs: Inputs, beam_args: Se
     """What this run is made of, and what it is compared with; mistakes are found before TFX is imported."""
     from preprocessing.pipeline import check_config, check_inputs
     from preprocessing.runner import parse_options
-    from serving.push import origin
-    from tfx_pipeline.blessed import find_baseline
+    from tfx_pipeline.blessed import find_baseline, lineage
     from tfx_pipeline.fingerprint import content_fingerprint
 
     check_config(config.preprocessing)
@@ -145,7 +144,7 @@ def _settings(workdir: Workdir, config: RunConfig, inputs: Inputs, beam_args: Se
     training = _digest(data, to_json(config.training), code.trainer)
     model = _digest(training, to_json(config.serving), code.index_builder)
     store = workdir.blessed.absolute()
-    newest = origin(workdir.serving)
+    served = lineage(workdir.serving)
     return Settings(
         config=config,
         root=str(workdir.pipeline.absolute()),
@@ -153,14 +152,14 @@ def _settings(workdir: Workdir, config: RunConfig, inputs: Inputs, beam_args: Se
         items=paths_to_text(inputs.items),
         annotations=paths_to_text(inputs.annotations),
         fingerprint=fingerprint,
-        data_baseline=str(find_baseline(store, "data", data, newest)),
-        model_baseline=str(find_baseline(store, "model", model, newest)),
+        data_baseline=str(find_baseline(store, "data", data, served)),
+        model_baseline=str(find_baseline(store, "model", model, served)),
         destination=str(workdir.serving.absolute()),
         store=str(store),
         data_identity=data,
         model_identity=model,
         training_identity=training,
-        base=str(find_baseline(store, "training", training, newest)),
+        base=str(find_baseline(store, "training", training, served)),
         beam_args=(*BEAM_ARGS, *beam_args),
         metadata=sqlite_metadata_connection_config(str(workdir.pipeline.absolute() / "metadata.sqlite")),
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from preprocessing.manifest import load_manifest
-from tfx_pipeline.blessed import find_baseline
+from tfx_pipeline.blessed import Lineage, find_baseline
 
 pytestmark = pytest.mark.slow
 
@@ -260,7 +260,7 @@ def test_killed_at_any_moment_a_run_ends_well_when_it_is_started_again(shop, tmp
     metrics = json.loads((workdir / "metrics" / "mtmh.json").read_text())
     assert metrics[0]["values"]["recall"] > 0.5
     assert load_manifest(str(workdir / "examples")).num_items == TOPICS * PER_TOPIC
-    assert find_baseline(workdir / "blessed", "data", "other", None).name == versions(workdir)[-1]
+    assert find_baseline(workdir / "blessed", "data", "other", Lineage()).name == versions(workdir)[-1]
 
 
 def test_two_runs_do_not_share_a_work_directory(shop, tmp_path):
