@@ -79,6 +79,7 @@ def run_pipeline(workdir: Workdir, config: RunConfig, inputs: Inputs, beam_args:
         the work directory.
     """
     started = time.monotonic()
+    workdir.require_plain_path()
     workdir.prepare()
     with _alone(workdir), _interruptible(), only_our_lines(workdir.pipeline / "libraries.log"):
         settings = _settings(workdir, config, inputs, beam_args)
