@@ -23,7 +23,7 @@ from tfx_pipeline.config import RunConfig
 from tfx_pipeline.kept import forget, load_places, served_at
 from tfx_pipeline.quiet import only_our_lines
 from tfx_pipeline.steps import Inputs
-from tfx_pipeline.verdict import Verdict, load_verdict
+from tfx_pipeline.verdict import Verdict
 from tfx_pipeline.workdir import Workdir
 
 logger = logging.getLogger("mtmh.run")
@@ -34,7 +34,7 @@ BEAM_ARGS: Final = (
     # Workers are this process: TFX need not be packaged for them, which takes seconds a step.
     "--sdk_container_image=local",
 )
-_GATES: Final = {"RetrievalEvaluator": "evaluation", "ServingValidator": "blessing"}
+_GATES: Final = ("RetrievalEvaluator", "ServingValidator", "InfraValidator")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,6 +231,7 @@ def _place(target: Path, marker: str, parts: dict[str, Path]) -> bool:
 
 def _result(steps: Sequence[Any], seconds: float) -> RunResult:
     from tfx_pipeline.artifacts import METRICS
+    from tfx_pipeline.components.blessing import verdict_of
 
     by_node = {step.node: step for step in steps}
     version, instead = _pushed(Path(by_node["Pusher"].outputs["pushed_model"].uri))
@@ -238,7 +239,7 @@ def _result(steps: Sequence[Any], seconds: float) -> RunResult:
     return RunResult(
         version=version,
         instead=instead,
-        verdicts=tuple(load_verdict(Path(by_node[node].outputs[key].uri)) for node, key in _GATES.items()),
+        verdicts=tuple(verdict_of(gate, by_node[gate].outputs["blessing"]) for gate in _GATES if gate in by_node),
         metrics=json.loads((evaluation / METRICS).read_text(encoding="utf-8")),
         ran=tuple(step.node for step in steps if step.ran),
         kept=tuple(step.node for step in steps if not step.ran),

@@ -190,9 +190,9 @@ def test_what_is_not_served_any_more_is_pushed_again_and_what_was_withdrawn_is_n
     assert again.returncode == 0, again.stderr
     assert ran(again) == {"Pusher"}
     assert f"published {finished / 'serving' / 'mtmh'}/{versions(finished)[0]}" in again.stdout
-    assert run(shop, finished, "loss.relevance=0.4").returncode == 0
+    assert run(shop, finished, "retrieval.k=6").returncode == 0
     assert mtmh("rollback", "--workdir", str(finished)).returncode == 0
-    withdrawn = run(shop, finished, "loss.relevance=0.4")
+    withdrawn = run(shop, finished, "retrieval.k=6")
     assert withdrawn.returncode == 2
     assert "is what a rollback has withdrawn" in withdrawn.stderr.splitlines()[-1]
     assert "published" not in withdrawn.stdout

@@ -7,7 +7,7 @@ import pytest
 from preprocessing.backend import tf  # noqa: F401 before TFX imports TensorFlow in a flavour of its own
 from preprocessing.errors import UserError
 from tfx_pipeline.components import pusher, trainer
-from tfx_pipeline.components.blessing import is_blessed, write_blessing
+from tfx_pipeline.components.blessing import is_blessed, verdict_of, write_blessing
 from tfx_pipeline.components.curated_schema import Executor as SchemaExecutor
 from tfx_pipeline.components.files import link_tree, readable, writable
 from tfx_pipeline.components.parameters import from_json, paths_from_text, paths_to_text, to_json
@@ -91,6 +91,24 @@ def test_a_verdict_says_who_refuses_what_in_one_line(push, tmp_path):
         found.require()
     GOOD.require()
     assert GOOD.summary() == "Gate passes the model"
+
+
+def test_what_the_infra_validator_says_is_understood(push, tmp_path):
+    """It leaves a marker and a property, as its own executor does, and no reasons."""
+    from tfx.components.infra_validator import executor as infra_validator
+
+    inputs, _, _ = push
+    artifact = type(inputs["infra_blessing"][0])()
+    artifact.uri = str(tmp_path / "infra")
+    infra_validator._mark_blessed(artifact)
+    assert is_blessed(artifact)
+    assert verdict_of("InfraValidator", artifact).passed
+    infra_validator._mark_not_blessed(artifact)
+    assert not is_blessed(artifact)
+    with pytest.raises(UserError, match="InfraValidator refuses the version: its server did not load it"):
+        verdict_of("InfraValidator", artifact).require()
+    write_blessing(inputs, "serving_blessing", BAD)
+    assert verdict_of("ServingValidator", inputs["serving_blessing"][0]) == BAD
 
 
 def test_a_training_is_gone_on_with_where_everything_is_the_same(tmp_path):
