@@ -158,6 +158,15 @@ def test_parameters_that_stand_alone_replace_what_the_configuration_says():
         from_json(TrainingConfig, '{"seed": "zero"}')
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("epochs", 0), ("epochs", -3), ("relevance", float("nan")), ("learning_rate", -1.0)]
+)
+def test_parameters_that_stand_alone_have_the_bounds_of_their_options(name, value):
+    properties = {"config": to_json(RunConfig().training), "relevance": 0.25, "epochs": 3, "learning_rate": 0.01}
+    with pytest.raises(UserError, match=rf"{name} is {value}; expected a finite number"):
+        trainer.training_config(properties | {name: value})
+
+
 def test_paths_are_a_list_or_one_path():
     assert paths_from_text(paths_to_text(["a.csv", "b*.csv"])) == ("a.csv", "b*.csv")
     assert paths_from_text("gs://logs/[0-9].csv") == ("gs://logs/[0-9].csv",)
