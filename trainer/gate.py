@@ -187,6 +187,8 @@ class Gate:
             f"{share:g} of the {blessed.recall:.4f} that the last blessed model had when it was blessed; the data have "
             "changed, not the model"
         )
+        if blessed.measure is None:
+            rule += ", unless evaluate.k, pairs.window or the like have: what its recall was is not on record"
         return [
             _least(
                 theirs,
