@@ -12,6 +12,15 @@ def is_local(path: str) -> bool:
     return "://" not in path
 
 
+def without_scheme(path: str) -> str:
+    """A path on this machine as it is without ``file://``, which Beam knows no filesystem for; others as they are.
+
+    >>> without_scheme("file:///logs/*.csv"), without_scheme("s3://logs/*.csv")
+    ('/logs/*.csv', 's3://logs/*.csv')
+    """
+    return path.removeprefix("file://")
+
+
 def filesystems() -> Any:
     """Beam's filesystems; importing them takes seconds, which local paths are spared."""
     from apache_beam.io.filesystems import FileSystems

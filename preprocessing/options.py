@@ -63,7 +63,7 @@ def check_options(config: Any, prefix: str = "") -> None:
             check_options(value, f"{name}.")
             continue
         choices = declared.get("choices", ())
-        if choices and value not in choices:
+        if choices and value not in choices and value != field.default:  # which may be None
             raise UserError(f"{name} is {value}; expected one of {', '.join(choices)}")
         bounds = [declared.get(bound) for bound in ("minimum", "above", "maximum")]
         if isinstance(value, int | float) and not isinstance(value, bool) and not within(value, *bounds):

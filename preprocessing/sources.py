@@ -11,7 +11,7 @@ from typing import Final
 
 from preprocessing.config import Columns, InputConfig
 from preprocessing.errors import UserError
-from preprocessing.files import filesystems, is_local
+from preprocessing.files import filesystems, is_local, without_scheme
 from preprocessing.lines import read_lines
 from preprocessing.read_csv import csv_delimiter, parse_header, read_csv
 from preprocessing.read_jsonl import parse_object, read_jsonl
@@ -82,7 +82,7 @@ def find_sources(table: str, patterns: Sequence[str], config: InputConfig) -> tu
         raise UserError(f"no {table} files given; expected at least one path or glob: --{table} PATH")
     sizes: dict[str, int] = {}
     spans: dict[str, Span] = {}
-    for pattern in patterns:
+    for pattern in map(without_scheme, patterns):
         if has_spans(pattern):
             newest = {INTERACTIONS: config.spans, ITEM_TABLE: 1}.get(table)
             for span, files in _spans(table, pattern, newest, gaps=config.span_gaps).items():

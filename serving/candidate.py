@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -12,19 +11,13 @@ from pathlib import Path
 from typing import Final
 
 from preprocessing.errors import UserError
+from serving.own_process import mtmh_command
 
 NAME: Final = "candidate"
 _VERSION: Final = "1"
 _READY: Final = re.compile(r"ready: .*gRPC (\S+:\d+)")
 _STOP_SECONDS: Final = 20.0
 _LINES: Final = 3
-_TOGETHER: Final = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
-"""
-"""Starts Python anew in a process that the system ends together with its parent (PR_SET_PDEATHSIG): nobody else would
-end the server of a run that was killed."""
 
 
 class CandidateError(UserError):
@@ -107,9 +100,8 @@ def running(version: Path, seconds: float) -> Iterator[CandidateServer]:
         base.mkdir()
         (base / _VERSION).symlink_to(version.resolve(), target_is_directory=True)
         log = Path(directory) / "log"
-        server = ["-m", "tfx_pipeline.cli", "serve", "--model-base-path", str(base), "--require-version"]
-        server += ["--port", "0", "--rest-port", "-1"]
-        command = [sys.executable, "-c", _TOGETHER, *server]
+        words = ["serve", "--model-base-path", str(base), "--require-version", "--port", "0", "--rest-port", "-1"]
+        command = mtmh_command(*words, together=True)
         with log.open("w") as errors:
             process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True

@@ -12,6 +12,7 @@ One directory a pushed version below the store::
 A baseline is such a directory, or an empty one where nothing was blessed before.
 """
 
+import dataclasses
 import json
 import os
 import shutil
@@ -105,24 +106,56 @@ def identity_of(directory: Path) -> dict[str, str]:
         raise UserError(f"{directory} holds no usable record of a push ({error}); remove it") from error
 
 
-def find_baseline(store: Path, part: str, identity: str, served: int | None) -> Path:
-    """The record that a run compares with: the newest of another identity that is not newer than what is served.
+@dataclasses.dataclass(frozen=True)
+class Lineage:
+    """Which versions led to what is served.
+
+    Attributes:
+      newest: the highest version; None where nothing is served, and then every record counts.
+      left: spans of versions that rollbacks have left, each the version gone back to and the rollback itself.
+    """
+
+    newest: int | None = None
+    left: tuple[tuple[int, int], ...] = ()
+
+    def __contains__(self, version: int) -> bool:
+        """Whether a version is, or was, served and was not rolled back."""
+        return self.newest is None or (
+            version <= self.newest and not any(start < version < end for start, end in self.left)
+        )
+
+
+def lineage(base: str | Path) -> Lineage:
+    """The lineage of what is served from a directory of versions."""
+    from serving.push import history
+
+    states = [state for state in reversed(history(base)) if state.status != "incomplete"]
+    found = Lineage(states[0].version if states else None)
+    for state in states:
+        back = state.manifest.rollback_of if state.manifest else None
+        if back is not None and state.version in found:
+            found = dataclasses.replace(found, left=(*found.left, (back, state.version)))
+    return found
+
+
+def find_baseline(store: Path, part: str, identity: str, served: Lineage) -> Path:
+    """The record that a run compares with: the newest of another identity that led to what is served.
 
     Data are not compared with themselves, nor a model with what an earlier run of the same inputs, configuration and
-    code has pushed: otherwise no unchanged run would find its own results in the cache. Versions above the one that is
-    served were rolled back.
+    code has pushed: otherwise no unchanged run would find its own results in the cache. What was rolled back is none,
+    after later pushes too.
 
     Args:
       store: the directory of records.
       part: what is compared, ``data`` or ``model``, or begun with, ``training``.
       identity: of the run's part.
-      served: the version whose content is served, see `serving.push.origin`; None where nothing is.
+      served: which versions count, see `lineage`.
 
     Returns:
       The directory of the record, or an empty one.
     """
     for version in sorted(_versions(store), reverse=True):
-        if served is not None and version > served:
+        if version not in served:
             continue
         try:
             document: Any = json.loads((store / str(version) / IDENTITY).read_text(encoding="utf-8"))

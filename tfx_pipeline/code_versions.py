@@ -47,4 +47,5 @@ class CodeVersions:
             "serving.version_manifest",
             "serving.stores",
             "tfx_pipeline.blessed",
+            "tfx_pipeline.kept",
         )

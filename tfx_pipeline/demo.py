@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from preprocessing.errors import UserError
+from serving.own_process import mtmh_command
 from tfx_pipeline import tables
 from tfx_pipeline.config import RunConfig, load_config
 from tfx_pipeline.steps import Inputs, evaluate_step, export_step, preprocess_step, train_step
@@ -120,10 +121,7 @@ def _most_engaged(workdir: Workdir) -> tuple[str, ...]:
 @contextlib.contextmanager
 def serving(base: Path) -> Iterator[str]:
     """Runs ``mtmh serve`` in a process of its own on free ports; gives the gRPC address once it is ready."""
-    command = [
-        sys.executable, "-m", "tfx_pipeline.cli", "serve", "--model-base-path", str(base), "--port", "0",
-        "--rest-port", "0",
-    ]  # fmt: skip
+    command = mtmh_command("serve", "--model-base-path", str(base), "--port", "0", "--rest-port", "0")
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         yield _wait_until_ready(process)

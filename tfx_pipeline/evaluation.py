@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from preprocessing.manifest import load_manifest
 from tfx_pipeline.artifacts import LOGS, METRICS
 from tfx_pipeline.blessed import SNAPSHOT
 from tfx_pipeline.scoring import Scored, score_model
@@ -56,10 +57,11 @@ def evaluate_candidate(
     """
     from trainer import metrics
     from trainer.gate import Evidence, Gate
-    from trainer.snapshot import Snapshot, load_snapshot
+    from trainer.snapshot import Snapshot, load_snapshot, recall_measure
 
     scored = score_model(examples, trained, evaluation, serving)
     write_metrics(output / METRICS, scored.scores)
+    measure = recall_measure(evaluation.k, load_manifest(str(examples)).config)
     candidate = Snapshot(
         ids=scored.items.ids,
         vectors=scored.vectors,
@@ -68,10 +70,11 @@ def evaluate_candidate(
         relevance_weight=scored.relevance_weight,
         merge=serving.retrieval.merge,
         recall=scored.scores[0].values[metrics.RECALL],
+        measure=measure,
     )
     candidate.save(snapshot)
     blessed = load_snapshot(baseline / SNAPSHOT) if (baseline / SNAPSHOT).is_dir() else None
-    evidence = Evidence(scored.judge, scored.items.ids, _index_recall(version), _validation_recall(scored))
+    evidence = Evidence(scored.judge, scored.items.ids, _index_recall(version), _validation_recall(scored), measure)
     checks = Gate(evidence, evaluation, gate, serving.seed).judge(candidate, blessed, serving.index.min_recall)
     verdict = _verdict(checks, blessed)
     verdict.save(output)

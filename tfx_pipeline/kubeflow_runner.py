@@ -21,8 +21,17 @@ from tfx_pipeline.config import RunConfig, load_config
 from tfx_pipeline.kubeflow_config import KubeflowConfig, beam_options, environment, gigabytes, secrets
 from tfx_pipeline.kubeflow_executor import COMMAND
 from tfx_pipeline.kubeflow_submit import schedule, submit
+from tfx_pipeline.typed_yaml import keys_of
 
 TRAINER: Final = "Trainer"
+_NEVER_CACHED: Final = ("ServingValidator", "Pusher")
+"""What a cache can't know: whether a server was refused by chance, and what is served now."""
+_OPTIONS: Final = {
+    "relevance": "loss.relevance",
+    "epochs": "trainer.epochs",
+    "learning_rate": "trainer.learning_rate",
+}
+"""Options whose values runtime parameters may replace."""
 _LONGEST_WAIT: Final = 3600
 _HEADER: Final = """# MTMH on Kubeflow Pipelines v2, compiled by `python -m tfx_pipeline.kubeflow_runner`.
 # Runtime parameters stand under root.inputDefinitions.parameters.
@@ -112,8 +121,11 @@ def compile_pipeline(config: RunConfig) -> Compiled:
     for container in containers.values():
         if variables:
             container["env"] = [{"name": name, "value": value} for name, value in variables.items()]
+    tasks = spec["root"]["dag"]["tasks"]
+    for name in _NEVER_CACHED:
+        tasks[name]["cachingOptions"] = {"enableCache": False}
     if cluster.retries:
-        for task in spec["root"]["dag"]["tasks"].values():
+        for task in tasks.values():
             if spec["components"][task["componentRef"]["name"]]["executorLabel"] in containers:
                 task["retryPolicy"] = {
                     "maxRetryCount": cluster.retries,
@@ -186,7 +198,7 @@ def read_arguments(config: RunConfig, given: Sequence[str]) -> dict[str, Any]:
     """Runtime parameters from ``NAME=VALUE``.
 
     Raises:
-      UserError: there is no such parameter, or the value is of another kind.
+      UserError: there is no such parameter, or the value is of another kind or out of its option's bounds.
     """
     known = {parameter.name: parameter for parameter in parameters(config)}
     values: dict[str, Any] = {}
@@ -198,6 +210,9 @@ def read_arguments(config: RunConfig, given: Sequence[str]) -> dict[str, Any]:
             values[name] = known[name].kind(text)
         except ValueError:
             raise UserError(f"--parameter {entry}: expected a value of kind {known[name].kind.__name__}") from None
+        key = keys_of(RunConfig).get(_OPTIONS.get(name, ""))
+        if key is not None and not key.admits(values[name]):
+            raise UserError(f"--parameter {entry}: expected {key.expected}")
     return values
 
 

@@ -20,6 +20,7 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.portable import data_types, launcher, runtime_parameter_utils
 from tfx.orchestration.portable.mlmd import execution_lib
 
+from tfx_pipeline.metadata_faults import explained
 from tfx_pipeline.run_reasons import reasons
 
 logger = logging.getLogger("mtmh.run")
@@ -54,7 +55,11 @@ class LocalRunner(LocalDagRunner):
         self.steps: list[Step] = []
 
     def run_with_ir(self, pipeline: Any, run_options: Any = None) -> None:
-        """Runs a compiled pipeline, step by step in their order."""
+        """Runs a compiled pipeline, step by step in their order.
+
+        Raises:
+          UserError: a step is at fault, or the metadata can't be read or written.
+        """
         runtime_parameter_utils.substitute_runtime_parameter(
             pipeline, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.datetime.now().isoformat()}
         )
@@ -63,13 +68,16 @@ class LocalRunner(LocalDagRunner):
             deployment.metadata_connection_config, deployment.metadata_connection_config.WhichOneof("connection_config")
         )
         root = Path(pipeline.runtime_spec.pipeline_root.field_value.string_value)
-        with metadata.Metadata(connection) as handle:
-            _sweep(handle.store, root)
-        for node in pipeline.nodes:
-            step = self._run_node(pipeline, node.pipeline_node, deployment, connection)
-            self.steps.append(step)
-            self._on_step(step)
-        _prune(root, self.steps)
+        with explained(root):
+            with metadata.Metadata(connection) as handle:
+                _sweep(handle.store, root)
+            try:
+                for node in pipeline.nodes:
+                    step = self._run_node(pipeline, node.pipeline_node, deployment, connection)
+                    self.steps.append(step)
+                    self._on_step(step)
+            finally:  # a run that fails leaves outputs too, night after night
+                _prune(root, self.steps)
 
     def _run_node(self, pipeline: Any, node: Any, deployment: Any, connection: Any) -> Step:
         name = node.node_info.id

@@ -235,13 +235,26 @@ def _infra_validator(index_builder: Any, image: str) -> InfraValidator | None:
     """
     if not image:
         return None
-    name, _, tag = image.rpartition(":")
     serving = infra_validator_pb2.ServingSpec(
-        tensorflow_serving=infra_validator_pb2.TensorFlowServing(image_name=name, tags=[tag]),
+        tensorflow_serving=infra_validator_pb2.TensorFlowServing(**_image(image)),
         local_docker=infra_validator_pb2.LocalDockerConfig(),
         model_name=NAME,
     )
     return InfraValidator(model=index_builder.outputs["model"], serving_spec=serving)
+
+
+def _image(reference: str) -> dict[str, Any]:
+    """An image as TFX names it.
+
+    >>> _image("registry:5000/tensorflow/serving")
+    {'image_name': 'registry:5000/tensorflow/serving', 'tags': ['latest']}
+    """
+    name, at, digest = reference.partition("@")
+    if at:
+        return {"image_name": name, "digests": [digest]}
+    path, slash, last = reference.rpartition("/")  # a colon before is that of a registry's port
+    name, _, tag = last.partition(":")
+    return {"image_name": f"{path}{slash}{name}", "tags": [tag or "latest"]}
 
 
 def _or(value: Any, default: Any) -> Any:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from preprocessing.errors import UserError
-from preprocessing.manifest import manifest_digest
+from preprocessing.manifest import load_manifest, manifest_digest
 from preprocessing.schema import MANIFEST
 from tfx_pipeline import blessed
 from tfx_pipeline.config import RunConfig
@@ -142,12 +142,12 @@ def retrieval_gate(refreshed: "Refreshed", served: Served, config: RunConfig) ->
     """Whether it retrieves as the RetrievalEvaluator asks, on triggers and targets that the new catalogue holds."""
     import numpy as np
 
-    from preprocessing.manifest import load_manifest
     from preprocessing.read import read_items, read_triggers
     from trainer.artefact import load_description
     from trainer.evaluate import make_judge, sample_triggers, sees_categories
     from trainer.gate import Evidence, Gate
     from trainer.other_catalogue import triggers_in
+    from trainer.snapshot import recall_measure
 
     items = refreshed.items
     place = {item_id: row for row, item_id in enumerate(items.ids)}
@@ -158,9 +158,10 @@ def retrieval_gate(refreshed: "Refreshed", served: Served, config: RunConfig) ->
         triggers = sample_triggers(triggers, config.evaluate.max_triggers, config.seed)
     features, manifest = load_description(served.model).features, load_manifest(str(served.examples))
     judge = make_judge(items, triggers, categories_seen=sees_categories(features, manifest))
-    evidence = Evidence(judge, items.ids, refreshed.built.index_recall, None)
+    measure = recall_measure(config.evaluate.k, manifest.config)
+    evidence = Evidence(judge, items.ids, refreshed.built.index_recall, None, measure)
     before = served.snapshot()
-    candidate = _snapshot(refreshed, config, before.recall if before else None)
+    candidate = _snapshot(refreshed, config, before)
     checks = Gate(evidence, config.evaluate, config.gate, config.seed).judge(candidate, before, config.index.min_recall)
     reasons = tuple(check.reason() for check in checks if not check.passed)
     return Verdict("RetrievalGate", "the catalogue", reasons, {"triggers": len(triggers)})
@@ -191,7 +192,6 @@ GATES: Final[tuple[Gate, ...]] = (index_gate, retrieval_gate, serving_gate)
 def _preprocessing(examples: Path, config: RunConfig) -> "PreprocessingConfig":
     """How the examples were made; how files are read is the run's own to say."""
     from preprocessing.config import PreprocessingConfig
-    from preprocessing.manifest import load_manifest
     from trainer.typed import typed
 
     try:
@@ -203,7 +203,8 @@ def _preprocessing(examples: Path, config: RunConfig) -> "PreprocessingConfig":
     return dataclasses.replace(made, input=config.input)
 
 
-def _snapshot(refreshed: "Refreshed", config: RunConfig, recall: float | None) -> "Snapshot":
+def _snapshot(refreshed: "Refreshed", config: RunConfig, before: "Snapshot | None") -> "Snapshot":
+    """How the weights answer now; what they recalled when they were blessed is what it was."""
     from trainer.snapshot import Snapshot
 
     return Snapshot(
@@ -213,7 +214,8 @@ def _snapshot(refreshed: "Refreshed", config: RunConfig, recall: float | None) -
         has_dial=refreshed.has_dial,
         relevance_weight=refreshed.built.relevance_weight,
         merge=config.retrieval.merge,
-        recall=recall,
+        recall=before.recall if before else None,
+        measure=before.measure if before else None,
     )
 
 
@@ -224,7 +226,7 @@ def _record(workdir: Workdir, config: RunConfig, served: Served, refreshed: "Ref
     before = served.snapshot()
     identity = blessed.identity_of(served.record)
     with tempfile.TemporaryDirectory(prefix="mtmh-") as scratch:
-        snapshot = _snapshot(refreshed, config, before.recall if before else None)
+        snapshot = _snapshot(refreshed, config, before)
         snapshot.save(Path(scratch))
         names = (blessed.MODEL, f"{blessed.STATISTICS}/items", f"{blessed.STATISTICS}/pairs", MANIFEST)
         parts = {name: served.record / name for name in names if (served.record / name).exists()}

@@ -20,9 +20,10 @@ from typing import Any, Final
 from preprocessing.errors import UserError
 from preprocessing.schema import MANIFEST
 from tfx_pipeline.config import RunConfig
+from tfx_pipeline.kept import forget, load_places, served_at
 from tfx_pipeline.quiet import only_our_lines
 from tfx_pipeline.steps import Inputs
-from tfx_pipeline.verdict import Verdict, load_verdict
+from tfx_pipeline.verdict import Verdict
 from tfx_pipeline.workdir import Workdir
 
 logger = logging.getLogger("mtmh.run")
@@ -33,7 +34,7 @@ BEAM_ARGS: Final = (
     # Workers are this process: TFX need not be packaged for them, which takes seconds a step.
     "--sdk_container_image=local",
 )
-_GATES: Final = {"RetrievalEvaluator": "evaluation", "ServingValidator": "blessing"}
+_GATES: Final = ("RetrievalEvaluator", "ServingValidator", "InfraValidator")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +43,7 @@ class RunResult:
 
     Attributes:
       version: the pushed version's directory; None where a gate refused.
+      instead: what is served in its place, where something was published after an earlier run had pushed it.
       verdicts: of the gates.
       metrics: the candidate's scores as JSON gives them.
       ran, kept: names of steps.
@@ -49,6 +51,7 @@ class RunResult:
     """
 
     version: Path | None
+    instead: Path | None
     verdicts: tuple[Verdict, ...]
     metrics: list[dict[str, Any]]
     ran: tuple[str, ...]
@@ -76,6 +79,7 @@ def run_pipeline(workdir: Workdir, config: RunConfig, inputs: Inputs, beam_args:
         the work directory.
     """
     started = time.monotonic()
+    workdir.require_plain_path()
     workdir.prepare()
     with _alone(workdir), _interruptible(), only_our_lines(workdir.pipeline / "libraries.log"):
         settings = _settings(workdir, config, inputs, beam_args)
@@ -87,6 +91,7 @@ def run_pipeline(workdir: Workdir, config: RunConfig, inputs: Inputs, beam_args:
         def shown(step: Step) -> None:
             _show(workdir, config.model.name, step)
 
+        forget(workdir.pipeline)
         runner = LocalRunner(shown)
         runner.run(create_pipeline(settings))
         return _result(runner.steps, time.monotonic() - started)
@@ -103,7 +108,13 @@ def print_result(console: Any, result: RunResult, workdir: Workdir, config: RunC
     console.print(metrics_notes(scores[0]), style="dim")
     console.print(f"{len(result.ran)} steps ran, {len(result.kept)} were kept, in {result.seconds:.0f} s")
     console.print(f"training curves: tensorboard --logdir {workdir.root / 'training'}", soft_wrap=True)
-    if result.version is not None:
+    if result.instead is not None:
+        console.print(
+            f"kept, not served: {result.version} was pushed by an earlier run, and {result.instead} was published "
+            f"after it; mtmh versions --workdir {workdir.root} lists them",
+            soft_wrap=True,
+        )
+    elif result.version is not None:
         console.print(f"published {result.version}", soft_wrap=True)
         console.print(f"serve it: mtmh serve --model-base-path {workdir.serving}", soft_wrap=True)
 
@@ -112,8 +123,7 @@ def _settings(workdir: Workdir, config: RunConfig, inputs: Inputs, beam_args: Se
     """What this run is made of, and what it is compared with; mistakes are found before TFX is imported."""
     from preprocessing.pipeline import check_config, check_inputs
     from preprocessing.runner import parse_options
-    from serving.push import origin
-    from tfx_pipeline.blessed import find_baseline
+    from tfx_pipeline.blessed import find_baseline, lineage
     from tfx_pipeline.fingerprint import content_fingerprint
 
     check_config(config.preprocessing)
@@ -135,7 +145,7 @@ def _settings(workdir: Workdir, config: RunConfig, inputs: Inputs, beam_args: Se
     training = _digest(data, to_json(config.training), code.trainer)
     model = _digest(training, to_json(config.serving), code.index_builder)
     store = workdir.blessed.absolute()
-    newest = origin(workdir.serving)
+    served = lineage(workdir.serving)
     return Settings(
         config=config,
         root=str(workdir.pipeline.absolute()),
@@ -143,14 +153,14 @@ def _settings(workdir: Workdir, config: RunConfig, inputs: Inputs, beam_args: Se
         items=paths_to_text(inputs.items),
         annotations=paths_to_text(inputs.annotations),
         fingerprint=fingerprint,
-        data_baseline=str(find_baseline(store, "data", data, newest)),
-        model_baseline=str(find_baseline(store, "model", model, newest)),
+        data_baseline=str(find_baseline(store, "data", data, served)),
+        model_baseline=str(find_baseline(store, "model", model, served)),
         destination=str(workdir.serving.absolute()),
         store=str(store),
         data_identity=data,
         model_identity=model,
         training_identity=training,
-        base=str(find_baseline(store, "training", training, newest)),
+        base=str(find_baseline(store, "training", training, served)),
         beam_args=(*BEAM_ARGS, *beam_args),
         metadata=sqlite_metadata_connection_config(str(workdir.pipeline.absolute() / "metadata.sqlite")),
     )
@@ -221,20 +231,30 @@ def _place(target: Path, marker: str, parts: dict[str, Path]) -> bool:
 
 def _result(steps: Sequence[Any], seconds: float) -> RunResult:
     from tfx_pipeline.artifacts import METRICS
-    from tfx_pipeline.components.pusher import DESTINATION, PUSHED
+    from tfx_pipeline.components.blessing import verdict_of
 
     by_node = {step.node: step for step in steps}
-    pushed = by_node["Pusher"].outputs["pushed_model"]
-    version = Path(pushed.get_string_custom_property(DESTINATION)) if pushed.get_int_custom_property(PUSHED) else None
+    version, instead = _pushed(Path(by_node["Pusher"].outputs["pushed_model"].uri))
     evaluation = Path(by_node["RetrievalEvaluator"].outputs["evaluation"].uri)
     return RunResult(
         version=version,
-        verdicts=tuple(load_verdict(Path(by_node[node].outputs[key].uri)) for node, key in _GATES.items()),
+        instead=instead,
+        verdicts=tuple(verdict_of(gate, by_node[gate].outputs["blessing"]) for gate in _GATES if gate in by_node),
         metrics=json.loads((evaluation / METRICS).read_text(encoding="utf-8")),
         ran=tuple(step.node for step in steps if step.ran),
         kept=tuple(step.node for step in steps if not step.ran),
         seconds=seconds,
     )
+
+
+def _pushed(artifact: Path) -> tuple[Path | None, Path | None]:
+    """The version of what was pushed, and what is served in its place."""
+    for place in load_places(artifact)[:1]:
+        served = served_at(place.base)
+        if served and served.manifest and served.manifest.digest == place.digest:
+            return Path(served.path), None
+        return Path(place.base) / str(place.version), Path(served.path) if served else None
+    return None, None
 
 
 @contextlib.contextmanager

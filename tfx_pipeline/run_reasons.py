@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 FIRST: Final = "it has not run before"
-NOTHING: Final = "what it made is gone"
+NOTHING: Final = "what it made is gone, or does not count any more"
 _CODE: Final = "code"
 _FINGERPRINT: Final = "fingerprint"
 _CONTENTS: Final = "the contents of the input files have changed"

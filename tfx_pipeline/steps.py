@@ -85,10 +85,9 @@ def train_step(workdir: Workdir, config: RunConfig, *, resume: bool = False, or_
 
 def _last_blessed(workdir: Workdir) -> "Base | None":
     """The newest model that was pushed and not rolled back."""
-    from serving.push import origin
-    from tfx_pipeline.blessed import find_baseline, warm_start_base
+    from tfx_pipeline.blessed import find_baseline, lineage, warm_start_base
 
-    return warm_start_base(find_baseline(workdir.blessed, "training", "", origin(workdir.serving)))
+    return warm_start_base(find_baseline(workdir.blessed, "training", "", lineage(workdir.serving)))
 
 
 def export_step(workdir: Workdir, config: RunConfig) -> "ExportResult":

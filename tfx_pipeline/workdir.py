@@ -12,6 +12,7 @@ from preprocessing.errors import UserError
 from preprocessing.files import write_text
 from tfx_pipeline.config import RunConfig, dump_config, load_config
 
+_PATTERN: Final = "*?[\\"
 _MAY_DIFFER: Final = ("seed", "features", "output")
 
 
@@ -20,6 +21,16 @@ class Workdir:
     """The directories and files of a run below one directory."""
 
     root: Path
+
+    def require_plain_path(self) -> None:
+        """Raises `UserError` where the path reads as a pattern, for TFX looks for its artifacts by patterns."""
+        path = str(self.root.absolute())
+        found = [mark for mark in _PATTERN if mark in path]
+        if found:
+            raise UserError(
+                f"the work directory {path} has {' and '.join(found)} in its path, which TFX takes for a pattern; "
+                "name another one with --workdir"
+            )
 
     @property
     def config(self) -> Path:

@@ -10,8 +10,9 @@ no model. Three checks look at the data rather than at the model, for a model le
 """
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,8 @@ from trainer.snapshot import Snapshot
 from trainer.statistics import COLUMNS, Tally
 
 INDEX_RECALL: Final = "index_recall"
+
+logger = logging.getLogger("mtmh.evaluate")
 
 _Draws = NDArray[np.float64]
 _Table = Mapping[tuple[str, str], _Draws]
@@ -72,12 +75,14 @@ class Evidence:
       ids: the catalogue's item ids.
       index_recall: of the deployed index, by setting of the dial.
       validation_recall: the candidate's recall of the engagement head on the validation slice; None without one.
+      measure: what a recall is here, see `trainer.snapshot.recall_measure`; None where that is unknown.
     """
 
     judge: Judge
     ids: Sequence[str]
     index_recall: Mapping[float, float]
     validation_recall: float | None
+    measure: Mapping[str, Any] | None = None
 
 
 class Gate:
@@ -170,10 +175,20 @@ class Gate:
         if blessed.recall is None:
             return []
         share = self._config.blessed_kept
+        changed = _changed(self._evidence.measure, blessed.measure)
+        if changed:
+            logger.info(
+                "gate.blessed_kept can't tell: recall is not what it was for the last blessed model: %s", changed
+            )
+            rule = f"not comparable with the {blessed.recall:.4f} that it had when it was blessed: {changed}"
+            name = f"the last blessed model's {metrics.RECALL}"
+            return [Check(name, slices.ALL, 0.0, None, 0.0, rule, "gate.blessed_kept", True)]
         rule = (
             f"{share:g} of the {blessed.recall:.4f} that the last blessed model had when it was blessed; the data have "
             "changed, not the model"
         )
+        if blessed.measure is None:
+            rule += ", unless evaluate.k, pairs.window or the like have: what its recall was is not on record"
         return [
             _least(
                 theirs,
@@ -209,6 +224,15 @@ class Gate:
             )
             for name, part, margin, option in compared
         ]
+
+
+def _changed(now: Mapping[str, Any] | None, before: Mapping[str, Any] | None) -> str:
+    """Which options make one recall another, in words; empty where none does, or one isn't known."""
+    if now is None or before is None:
+        return ""
+    return ", ".join(
+        f"{name} was {before.get(name)}, is {value}" for name, value in now.items() if value != before.get(name)
+    )
 
 
 _COMPARED_SLICES: Final = (slices.HEAD, slices.TORSO, slices.TAIL)

@@ -7,9 +7,9 @@ does: of items that it knows, with items that it knows; a trigger that it doesn'
 import dataclasses
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,20 @@ from trainer.recommender import VectorRecommender
 VECTORS: Final = "vectors.npz"
 DESCRIPTION: Final = "snapshot.json"
 _UNKNOWN: Final = -1
+_K: Final = "evaluate.k"
+_TIME: Final = "split.time"
+_DECISIVE: Final = (
+    "input.events",
+    "input.min_value",
+    "input.session_gap_seconds",
+    "input.ties_in_log_order",
+    "input.max_user_rows",
+    "pairs.window",
+    "pairs.max_seconds",
+    "split.quantile",
+    _TIME,
+)
+"""Options of the preprocessing that say which triggers and which targets there are after the split."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +50,7 @@ class Snapshot:
       relevance_weight: the exported dial.
       merge: how two heads answer, see `trainer.names.MERGES`.
       recall: recall@K of the engagement head on the data that it was judged by.
+      measure: what that recall is, see `recall_measure`; None where that wasn't noted.
     """
 
     ids: Sequence[str]
@@ -45,6 +60,7 @@ class Snapshot:
     relevance_weight: float
     merge: str = BLEND
     recall: float | None = None
+    measure: Mapping[str, Any] | None = None
 
     def retrieve(
         self, ids: Sequence[str], trigger: NDArray[np.int64], *, k: int, weights: Sequence[float]
@@ -83,8 +99,26 @@ class Snapshot:
                 interaction_count=self.interaction_count,
                 **{field.name: getattr(self.vectors, field.name) for field in dataclasses.fields(ItemVectors)},
             )
-        document = {name: getattr(self, name) for name in ("has_dial", "relevance_weight", "merge", "recall")}
+        document = {
+            name: getattr(self, name) for name in ("has_dial", "relevance_weight", "merge", "recall", "measure")
+        }
         (directory / DESCRIPTION).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def recall_measure(k: int, preprocessing: Mapping[str, Any]) -> dict[str, Any]:
+    """What a recall is: options by their full names. Two recalls of other options can't be compared.
+
+    Args:
+      k: K.
+      preprocessing: the options that the examples were made with, as their manifest gives them.
+    """
+    found: dict[str, Any] = {_K: k}
+    for name in _DECISIVE:
+        section, _, key = name.partition(".")
+        found[name] = preprocessing.get(section, {}).get(key)
+    if found[_TIME] is not None:  # of a schedule it is another one every night, with a recall of the same kind
+        found |= {"split.quantile": None, _TIME: "given"}
+    return found
 
 
 def load_snapshot(directory: Path) -> Snapshot:

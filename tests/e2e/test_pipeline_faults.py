@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from preprocessing.manifest import load_manifest
-from tfx_pipeline.blessed import find_baseline
+from tfx_pipeline.blessed import Lineage, find_baseline
 
 pytestmark = pytest.mark.slow
 
@@ -57,6 +57,12 @@ def command(data, workdir, *settings):
 
 def run(data, workdir, *settings, code=None):
     return subprocess.run(command(data, workdir, *settings), capture_output=True, text=True, timeout=900, cwd=code)
+
+
+def mtmh(*words):
+    return subprocess.run(
+        [sys.executable, "-m", "tfx_pipeline.cli", *words], capture_output=True, text=True, timeout=300
+    )
 
 
 def versions(workdir):
@@ -177,6 +183,49 @@ def test_half_the_items_permuted_are_refused_by_the_evaluator(finished, tmp_path
     assert "RetrievalEvaluator refuses" in run(tmp_path, finished).stderr.splitlines()[-1]
 
 
+def test_what_is_not_served_any_more_is_pushed_again_and_what_was_withdrawn_is_not(shop, finished):
+    assert run(shop, finished).returncode == 0
+    shutil.rmtree(finished / "serving")
+    again = run(shop, finished)
+    assert again.returncode == 0, again.stderr
+    assert ran(again) == {"Pusher"}
+    assert f"published {finished / 'serving' / 'mtmh'}/{versions(finished)[0]}" in again.stdout
+    assert run(shop, finished, "retrieval.k=6").returncode == 0
+    assert mtmh("rollback", "--workdir", str(finished)).returncode == 0
+    withdrawn = run(shop, finished, "retrieval.k=6")
+    assert withdrawn.returncode == 2
+    assert "is what a rollback has withdrawn" in withdrawn.stderr.splitlines()[-1]
+    assert "published" not in withdrawn.stdout
+    assert len(versions(finished)) == 3
+
+
+def test_a_refusal_of_a_server_that_was_killed_is_not_for_ever(shop, finished):
+    """Another number of requests, so that this version is looked at once more."""
+    before, option = versions(finished), "validator.requests=30"
+    with subprocess.Popen(
+        command(shop, finished, option), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as first:
+        while first.poll() is None:
+            for child in candidates_of(first.pid):
+                os.kill(child, signal.SIGKILL)
+            time.sleep(0.05)
+        said = first.stdout.read()
+    assert first.returncode == 2, said
+    assert "ServingValidator refuses the version: the server was ended by signal 9" in said
+    again = run(shop, finished, option)
+    assert again.returncode == 0, again.stderr
+    assert {"ServingValidator", "Pusher"} == ran(again)
+    assert versions(finished) == before
+
+
+def candidates_of(pid):
+    """Processes below one that serve a candidate."""
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, path.read_text().split()):
+            if b"--require-version" in Path(f"/proc/{child}/cmdline").read_bytes():
+                yield child
+
+
 def test_killed_at_any_moment_a_run_ends_well_when_it_is_started_again(shop, tmp_path):
     workdir, rng, broken, done = tmp_path / "killed", random.Random(7), [], threading.Event()
 
@@ -211,7 +260,7 @@ def test_killed_at_any_moment_a_run_ends_well_when_it_is_started_again(shop, tmp
     metrics = json.loads((workdir / "metrics" / "mtmh.json").read_text())
     assert metrics[0]["values"]["recall"] > 0.5
     assert load_manifest(str(workdir / "examples")).num_items == TOPICS * PER_TOPIC
-    assert find_baseline(workdir / "blessed", "data", "other", None).name == versions(workdir)[-1]
+    assert find_baseline(workdir / "blessed", "data", "other", Lineage()).name == versions(workdir)[-1]
 
 
 def test_two_runs_do_not_share_a_work_directory(shop, tmp_path):

@@ -47,6 +47,15 @@ def test_the_newest_version_of_each_span_by_number_not_by_name(log):
     assert describe(spans_of(sources)) == "spans 8 (version 1), 9 (version 2), 10 (version 10)"
 
 
+def test_files_may_be_named_by_their_url(log):
+    plain, named = (
+        find_sources(INTERACTIONS, [f"{scheme}{log}/{PATTERN}"], InputConfig()) for scheme in ("", "file://")
+    )
+    assert named == plain
+    (one,) = find_sources(INTERACTIONS, [f"file://{plain[0].path}"], InputConfig())
+    assert one.path == plain[0].path
+
+
 def test_a_window_reads_the_last_spans(log):
     assert read(log, PATTERN, spans=2) == ["span-9/v-2/a.csv", "span-9/v-2/b.csv", "span-10/v-10/a.csv"]
     assert read(log, PATTERN, spans=1) == ["span-10/v-10/a.csv"]

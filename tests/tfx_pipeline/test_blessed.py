@@ -3,7 +3,17 @@
 import pytest
 
 from preprocessing.errors import UserError
-from tfx_pipeline.blessed import NONE, earlier_manifest, earlier_statistics, find_baseline, record, warm_start_base
+from serving.push import push, rollback
+from tfx_pipeline.blessed import (
+    NONE,
+    Lineage,
+    earlier_manifest,
+    earlier_statistics,
+    find_baseline,
+    lineage,
+    record,
+    warm_start_base,
+)
 
 
 @pytest.fixture
@@ -20,7 +30,7 @@ def keep(store, version, data, model):
 
 
 def test_on_the_first_run_there_is_nothing_to_compare_with(store):
-    found = find_baseline(store, "data", "a", None)
+    found = find_baseline(store, "data", "a", Lineage())
     assert found == store / NONE
     assert list(found.iterdir()) == []
     assert earlier_statistics(found, "items") is None
@@ -31,20 +41,22 @@ def test_data_and_model_are_compared_with_the_newest_of_another_identity(store):
     keep(store, 10, "monday", "monday, lambda 0.5")
     keep(store, 20, "tuesday", "tuesday, lambda 0.5")
     keep(store, 30, "tuesday", "tuesday, lambda 0.3")
-    assert find_baseline(store, "data", "tuesday", 30).name == "10"
-    assert find_baseline(store, "model", "tuesday, lambda 0.3", 30).name == "20"
-    assert find_baseline(store, "data", "wednesday", 30).name == "30"
+    assert find_baseline(store, "data", "tuesday", Lineage(30)).name == "10"
+    assert find_baseline(store, "model", "tuesday, lambda 0.3", Lineage(30)).name == "20"
+    assert find_baseline(store, "data", "wednesday", Lineage(30)).name == "30"
     assert (store / "30" / "model" / "weights").read_text() == "w"
 
 
 def test_a_training_begins_with_the_newest_record_of_another_training(store):
-    assert warm_start_base(find_baseline(store, "training", "tuesday", None)) is None
+    assert warm_start_base(find_baseline(store, "training", "tuesday", Lineage())) is None
     keep(store, 10, "monday", "monday")  # as records were before they named their training
-    base = warm_start_base(find_baseline(store, "training", "tuesday", 10))
+    base = warm_start_base(find_baseline(store, "training", "tuesday", Lineage(10)))
     assert (base.directory, base.name) == (store / "10" / "model", "version 10")
     record(store, 20, {"data": "d", "model": "m", "training": "tuesday"}, {"model": store.parent / "model"})
-    assert find_baseline(store, "training", "tuesday", 20).name == "10"  # an unchanged run finds itself in the cache
-    assert find_baseline(store, "training", "wednesday", 20).name == "20"
+    assert (
+        find_baseline(store, "training", "tuesday", Lineage(20)).name == "10"
+    )  # an unchanged run finds itself in the cache
+    assert find_baseline(store, "training", "wednesday", Lineage(20)).name == "20"
     (store / "20" / "baseline.json").write_text("[]")
     with pytest.raises(UserError, match="no usable record of a push"):
         warm_start_base(store / "20")
@@ -53,7 +65,39 @@ def test_a_training_begins_with_the_newest_record_of_another_training(store):
 def test_what_was_rolled_back_is_no_baseline(store):
     keep(store, 10, "monday", "monday")
     keep(store, 20, "tuesday", "tuesday")
-    assert find_baseline(store, "model", "wednesday", 10).name == "10"
+    assert find_baseline(store, "model", "wednesday", Lineage(10)).name == "10"
+
+
+@pytest.fixture
+def shelf(store, tmp_path):
+    """Pushes and records a model under a name, which names its data too; the version."""
+
+    def publish(name):
+        source = tmp_path / name
+        source.mkdir(exist_ok=True)
+        (source / "saved_model.pb").write_text(name)
+        version = push(source, tmp_path / "serving").version
+        keep(store, version, name, name)
+        return version
+
+    return publish
+
+
+def test_what_was_rolled_back_is_no_baseline_after_a_later_push_either(store, shelf, tmp_path):
+    base = tmp_path / "serving"
+    assert lineage(base) == Lineage()
+    monday, tuesday, wednesday = (shelf(day) for day in ("monday", "tuesday", "wednesday"))
+    rollback(base)
+    assert find_baseline(store, "model", "thursday", lineage(base)).name == str(tuesday)
+    thursday = shelf("thursday")
+    for part in ("model", "data"):  # that of thursday's own run, so that an unchanged one is found in the cache
+        assert find_baseline(store, part, "thursday", lineage(base)).name == str(tuesday)
+    assert find_baseline(store, "model", "friday", lineage(base)).name == str(thursday)
+    rollback(base, to=wednesday)  # brought back, it counts again, and what it takes the place of does not
+    assert find_baseline(store, "model", "friday", lineage(base)).name == str(wednesday)
+    rollback(base, to=monday)
+    shelf("friday")
+    assert find_baseline(store, "model", "friday", lineage(base)).name == str(monday)
 
 
 def test_damaged_records_are_passed_over_and_old_ones_removed(store):
@@ -61,7 +105,7 @@ def test_damaged_records_are_passed_over_and_old_ones_removed(store):
         keep(store, version, f"day {version}", f"day {version}")
     assert sorted(int(path.name) for path in store.iterdir()) == [4, 5, 6, 7, 8]
     (store / "8" / "baseline.json").write_text("{")
-    assert find_baseline(store, "data", "today", 8).name == "7"
+    assert find_baseline(store, "data", "today", Lineage(8)).name == "7"
     keep(store, 8, "day 8", "day 8")
-    assert find_baseline(store, "data", "today", 8).name == "8"
+    assert find_baseline(store, "data", "today", Lineage(8)).name == "8"
     assert not list(store.glob(".staging-*"))

@@ -124,6 +124,15 @@ def test_a_work_directory_that_is_a_file(capsys, tmp_path):
     assert str(file) in failure(capsys, "run", "--interactions", log, "--items", items, "--workdir", file)
 
 
+@pytest.mark.parametrize("mark", ["[", "*", "?", "\\"])
+def test_a_work_directory_whose_path_is_a_pattern_is_refused_before_anything_is_made(capsys, tmp_path, mark):
+    workdir = tmp_path / f"shop {mark}1]" / "work"
+    line = failure(capsys, "run", "--interactions", "a.csv", "--items", "b.csv", "--workdir", workdir)
+    assert f"{workdir} has {mark} in its path" in line
+    assert "--workdir" in line
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_internal_faults_are_one_line_too(capsys, monkeypatch):
     def broken(arguments):
         raise ZeroDivisionError("division\nby zero")

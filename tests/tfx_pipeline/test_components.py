@@ -7,11 +7,12 @@ import pytest
 from preprocessing.backend import tf  # noqa: F401 before TFX imports TensorFlow in a flavour of its own
 from preprocessing.errors import UserError
 from tfx_pipeline.components import pusher, trainer
-from tfx_pipeline.components.blessing import is_blessed, write_blessing
+from tfx_pipeline.components.blessing import is_blessed, verdict_of, write_blessing
 from tfx_pipeline.components.curated_schema import Executor as SchemaExecutor
 from tfx_pipeline.components.files import link_tree, readable, writable
 from tfx_pipeline.components.parameters import from_json, paths_from_text, paths_to_text, to_json
 from tfx_pipeline.config import RunConfig
+from tfx_pipeline.kept import load_places
 from tfx_pipeline.verdict import Verdict, load_verdict
 from trainer.config import TrainingConfig
 
@@ -58,6 +59,9 @@ def test_a_blessed_version_is_pushed_and_recorded(push, tmp_path):
     pushed = outputs["pushed_model"][0]
     assert pushed.get_int_custom_property(pusher.PUSHED) == 1
     assert pushed.get_string_custom_property(pusher.VERSION) == version.name
+    (place,) = load_places(tmp_path / "out" / "pushed_model")
+    assert (place.base, place.version) == (properties["destination"], int(version.name))
+    assert place.stands()
 
 
 @pytest.mark.parametrize("gate", ["model_blessing", "serving_blessing", "infra_blessing"])
@@ -87,6 +91,24 @@ def test_a_verdict_says_who_refuses_what_in_one_line(push, tmp_path):
         found.require()
     GOOD.require()
     assert GOOD.summary() == "Gate passes the model"
+
+
+def test_what_the_infra_validator_says_is_understood(push, tmp_path):
+    """It leaves a marker and a property, as its own executor does, and no reasons."""
+    from tfx.components.infra_validator import executor as infra_validator
+
+    inputs, _, _ = push
+    artifact = type(inputs["infra_blessing"][0])()
+    artifact.uri = str(tmp_path / "infra")
+    infra_validator._mark_blessed(artifact)
+    assert is_blessed(artifact)
+    assert verdict_of("InfraValidator", artifact).passed
+    infra_validator._mark_not_blessed(artifact)
+    assert not is_blessed(artifact)
+    with pytest.raises(UserError, match="InfraValidator refuses the version: its server did not load it"):
+        verdict_of("InfraValidator", artifact).require()
+    write_blessing(inputs, "serving_blessing", BAD)
+    assert verdict_of("ServingValidator", inputs["serving_blessing"][0]) == BAD
 
 
 def test_a_training_is_gone_on_with_where_everything_is_the_same(tmp_path):
@@ -134,6 +156,15 @@ def test_parameters_that_stand_alone_replace_what_the_configuration_says():
     assert from_json(TrainingConfig, properties["config"]) == RunConfig().training
     with pytest.raises(UserError, match="no TrainingConfig"):
         from_json(TrainingConfig, '{"seed": "zero"}')
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("epochs", 0), ("epochs", -3), ("relevance", float("nan")), ("learning_rate", -1.0)]
+)
+def test_parameters_that_stand_alone_have_the_bounds_of_their_options(name, value):
+    properties = {"config": to_json(RunConfig().training), "relevance": 0.25, "epochs": 3, "learning_rate": 0.01}
+    with pytest.raises(UserError, match=rf"{name} is {value}; expected a finite number"):
+        trainer.training_config(properties | {name: value})
 
 
 def test_paths_are_a_list_or_one_path():

@@ -73,6 +73,22 @@ def test_nothing_is_pushed_without_the_blessings_of_both_gates(made):
     assert json.loads(str(spec))["tensorflow_serving"] == {"image_name": "tensorflow/serving", "tags": ["2.16.1"]}
 
 
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        ("tensorflow/serving", {"image_name": "tensorflow/serving", "tags": ["latest"]}),
+        ("serving:2.16.1", {"image_name": "serving", "tags": ["2.16.1"]}),
+        ("host:5000/serving", {"image_name": "host:5000/serving", "tags": ["latest"]}),
+        ("host:5000/tf/serving:2", {"image_name": "host:5000/tf/serving", "tags": ["2"]}),
+        ("host:5000/serving@sha256:ab", {"image_name": "host:5000/serving", "digests": ["sha256:ab"]}),
+    ],
+)
+def test_the_infra_validator_gets_the_image_that_was_named(image, expected):
+    made = create_pipeline(settings(load_config(None, [f"validator.tf_serving_image={image}"])))
+    spec = next(each for each in made.components if each.id == "InfraValidator").exec_properties["serving_spec"]
+    assert json.loads(str(spec))["tensorflow_serving"] == expected
+
+
 @pytest.mark.parametrize("override", ["loss.relevance=0.3", "trainer.epochs=3", "loss.align=0.1", "seed=1"])
 def test_a_changed_training_option_runs_the_trainer_and_what_follows(made, override):
     found = rerun(made, create_pipeline(settings(load_config(None, [override]))))

@@ -27,6 +27,7 @@ OPTIONS = [
     "gate.recall_margin=1", "gate.slice_margin=1", "gate.relevance_margin=1", "gate.tail_margin=1",
     "gate.blessed_kept=0", "validator.requests=5", "validator.max_p99_ms=60000", "validator.request_seconds=60",
 ]  # fmt: skip
+MEASURE = {"evaluate.k": 7}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,9 @@ def keep_record(workdir, config, version):
     model = load_model(workdir.model(config.model.name), items)[0]
     frozen = workdir.root / "frozen"
     frozen.mkdir(exist_ok=True)
-    Snapshot(items.ids, model.embed_catalogue(), items.interaction_count, True, 0.0, recall=0.5).save(frozen)
+    Snapshot(items.ids, model.embed_catalogue(), items.interaction_count, True, 0.0, recall=0.5, measure=MEASURE).save(
+        frozen
+    )
     parts = {
         blessed.MODEL: workdir.model(config.model.name),
         blessed.SNAPSHOT: frozen,
@@ -88,7 +91,8 @@ def test_a_new_catalogue_is_served_and_recorded(workdir, config, tmp_path, caplo
     snapshot = load_snapshot(record / blessed.SNAPSHOT)
     assert "red9" in snapshot.ids
     assert "blue0" not in snapshot.ids
-    assert snapshot.recall == 0.5
+    assert (snapshot.recall, snapshot.measure) == (0.5, MEASURE)
+    assert "gate.blessed_kept can't tell: recall is not what it was for the last blessed model: evaluate.k" in said
     weights = [
         (workdir.blessed / str(each) / "model" / "model.json").read_bytes() for each in (before[-1], pushed.version)
     ]

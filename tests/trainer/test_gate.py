@@ -1,10 +1,12 @@
 """What is served has to be good, better than nothing, and no worse than what is served today."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
+from preprocessing.config import PreprocessingConfig
 from preprocessing.errors import UserError
 from tests.trainer.toys import checkerboard_events, checkerboard_items, eval_triggers
 from trainer import metrics, slices
@@ -12,11 +14,13 @@ from trainer.config import EvaluateConfig, GateConfig
 from trainer.evaluate import make_judge
 from trainer.gate import Evidence, Gate
 from trainer.model import ItemVectors
-from trainer.snapshot import Snapshot, load_snapshot
+from trainer.snapshot import Snapshot, load_snapshot, recall_measure
 
 NUMBER = 16
 EVALUATE = EvaluateConfig(k=5, bootstrap_resamples=200)
 ITEMS = checkerboard_items(NUMBER)
+RAN = json.loads(json.dumps(dataclasses.asdict(PreprocessingConfig())))
+"""The options of a preprocessing as its manifest gives them."""
 
 
 def vectors(colour):
@@ -32,10 +36,10 @@ def snapshot(colour=None, **changes):
     return dataclasses.replace(made, **changes)
 
 
-def gate(events=None, index_recall=1.0, validation_recall=0.7, items=ITEMS, **options):
+def gate(events=None, index_recall=1.0, validation_recall=0.7, items=ITEMS, measure=None, **options):
     triggers = eval_triggers(checkerboard_events(events=120, seed=1) if events is None else events)
     judge = make_judge(items, triggers, categories_seen=False)
-    evidence = Evidence(judge, items.ids, {0.0: 1.0, 0.5: index_recall}, validation_recall)
+    evidence = Evidence(judge, items.ids, {0.0: 1.0, 0.5: index_recall}, validation_recall, measure)
     return Gate(evidence, EVALUATE, GateConfig(**options), seed=0)
 
 
@@ -150,6 +154,35 @@ def test_half_the_items_permuted_is_told_by_the_last_blessed_model():
     assert "the data have changed" in next(check for check in found if check.option == "gate.blessed_kept").reason()
 
 
+def test_a_recall_of_another_kind_is_not_compared_with(caplog):
+    """Of fewer answers the same model recalls less: neither the data nor the model are at fault."""
+    caplog.set_level("INFO", "mtmh")
+    then, now = recall_measure(50, RAN), recall_measure(5, RAN)
+    before = snapshot(recall=0.99, measure=then)
+    judged = gate(permuted_events(), validation_recall=None, measure=now).judge(snapshot(), before, 0.95)
+    (check,) = (check for check in judged if check.option == "gate.blessed_kept")
+    assert check.passed
+    assert check.value is None
+    assert "not comparable with the 0.9900 that it had when it was blessed: evaluate.k was 50, is 5" in check.reason()
+    assert "evaluate.k was 50, is 5" in caplog.text
+    # Of the same kind, or of a kind that nobody has noted, it is.
+    for same in (now, None):
+        before = snapshot(recall=0.99, measure=same)
+        judged = gate(permuted_events(), validation_recall=None, measure=now).judge(snapshot(), before, 0.95)
+        (check,) = (check for check in judged if check.option == "gate.blessed_kept")
+        assert not check.passed
+        assert ("unless evaluate.k, pairs.window or the like have" in check.reason()) == (same is None)
+
+
+def test_what_a_recall_is_does_not_depend_on_the_day():
+    nightly = [{**RAN, "split": {"quantile": 0.9, "time": day}} for day in ("2026-11-25", "2026-11-26")]
+    assert recall_measure(5, nightly[0]) == recall_measure(5, nightly[1]) != recall_measure(5, RAN)
+    wider = {**RAN, "pairs": {**RAN["pairs"], "window": 9}}
+    assert recall_measure(5, wider)["pairs.window"] == 9
+    learns_more = {**RAN, "pairs": {**RAN["pairs"], "train_window": 90}}
+    assert recall_measure(5, learns_more) == recall_measure(5, RAN)
+
+
 def test_a_blessed_model_answers_from_the_catalogue_that_it_knows():
     old = snapshot(ids=[f"old{row}" if row % 4 == 0 else item for row, item in enumerate(ITEMS.ids)])
     found = old.retrieve(ITEMS.ids, np.arange(NUMBER), k=5, weights=[0.0, 1.0])
@@ -163,11 +196,12 @@ def test_a_blessed_model_answers_from_the_catalogue_that_it_knows():
 
 
 def test_a_snapshot_comes_back_as_it_was(tmp_path):
-    made = snapshot(ids=["a b", "ü", *ITEMS.ids[2:]])
+    made = snapshot(ids=["a b", "ü", *ITEMS.ids[2:]], measure=recall_measure(5, RAN))
     made.save(tmp_path)
     back = load_snapshot(tmp_path)
     assert back.ids == made.ids
     assert (back.has_dial, back.relevance_weight, back.merge, back.recall) == (True, 0.25, "blend", 0.7)
+    assert back.measure == made.measure
     np.testing.assert_array_equal(back.vectors.relevance, made.vectors.relevance)
     (tmp_path / "vectors.npz").write_bytes(b"PK\x03\x04 cut off")
     with pytest.raises(UserError, match="no usable snapshot"):

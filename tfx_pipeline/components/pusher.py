@@ -13,8 +13,9 @@ from preprocessing.schema import MANIFEST
 from tfx_pipeline import blessed
 from tfx_pipeline.artifacts import MODEL, SERVING_MODEL, ExamplesManifest, ModelSnapshot, TrainedModel
 from tfx_pipeline.components.blessing import is_blessed
-from tfx_pipeline.components.files import Artifacts, only, readable
+from tfx_pipeline.components.files import Artifacts, only, readable, writable
 from tfx_pipeline.components.parameters import output_channels
+from tfx_pipeline.kept import Place, save_places
 
 PUSHED: Final = "pushed"
 """Property of a PushedModel: 1 where it was pushed, 0 where a gate refused."""
@@ -71,10 +72,15 @@ class Executor(BaseExecutor):
         with readable(input_dict, "model") as model:
             version = model / SERVING_MODEL
             stock = model / base_of(STOCK, SERVING_MODEL)
+            places = []
             if stock.is_dir():  # before the main one: once that is there, all is
-                push(stock, base_of(STOCK, destination), keep)
+                base = base_of(STOCK, destination)
+                beside = push(stock, base, keep)
+                places.append(Place(base, beside.version, beside.digest))
             target = push(version, destination, keep)
         self._record(input_dict, exec_properties, target.version)
+        with writable(output_dict, "pushed_model") as place:
+            save_places([Place(destination, target.version, target.digest), *places], place)
         pushed.set_int_custom_property(PUSHED, 1)
         pushed.set_string_custom_property(DESTINATION, target.path)
         pushed.set_string_custom_property(VERSION, str(target.version))

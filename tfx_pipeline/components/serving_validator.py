@@ -13,6 +13,7 @@ from tfx_pipeline.artifacts import SERVING_MODEL, ModelSnapshot
 from tfx_pipeline.components.blessing import is_blessed, write_blessing
 from tfx_pipeline.components.files import Artifacts, only, readable
 from tfx_pipeline.components.parameters import from_json, output_channels
+from tfx_pipeline.kept import UNSEEN
 from tfx_pipeline.verdict import Verdict
 
 
@@ -44,7 +45,9 @@ class Executor(BaseExecutor):
 
         if not is_blessed(only(input_dict, "model_blessing")):
             reason = "not looked at, for the RetrievalEvaluator has refused the model"
-            write_blessing(output_dict, "blessing", Verdict("ServingValidator", "the version", (reason,), {}))
+            write_blessing(
+                output_dict, "blessing", Verdict("ServingValidator", "the version", (reason,), {UNSEEN: True})
+            )
             return
         with readable(input_dict, "model") as model, readable(input_dict, "snapshot") as frozen:
             snapshot = load_snapshot(frozen)

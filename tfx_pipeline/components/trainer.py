@@ -21,6 +21,7 @@ from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from preprocessing.files import is_local
+from preprocessing.options import check_options
 from preprocessing.schema import MANIFEST
 from tfx_pipeline.artifacts import CHECKPOINTS, LOGS, MODEL, Baseline, CoEngagementExamples, TrainedModel
 from tfx_pipeline.components.files import Artifacts, link_tree, only, readable, writable
@@ -56,9 +57,13 @@ class TrainerSpec(ComponentSpec):
 
 
 def training_config(exec_properties: dict[str, Any]) -> TrainingConfig:
-    """The configuration with the parameters that stand alone put into it."""
+    """The configuration with the parameters that stand alone put into it.
+
+    Raises:
+      UserError: one of them, which a cluster's page admits as it is, is out of bounds.
+    """
     config = from_json(TrainingConfig, exec_properties["config"])
-    return dataclasses.replace(
+    config = dataclasses.replace(
         config,
         loss=dataclasses.replace(config.loss, relevance=float(exec_properties["relevance"])),
         trainer=dataclasses.replace(
@@ -67,6 +72,8 @@ def training_config(exec_properties: dict[str, Any]) -> TrainingConfig:
             learning_rate=float(exec_properties["learning_rate"]),
         ),
     )
+    check_options(config)
+    return config
 
 
 class Executor(BaseExecutor):

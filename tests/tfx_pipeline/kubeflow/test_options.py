@@ -61,6 +61,9 @@ def test_mistakes_are_one_line(tmp_path, capsys):
         (["--set", "kubeflow.imag=x"], "kubeflow.image"),
         (["--parameter", "lambda=1"], "relevance"),
         (["--parameter", "epochs=many"], "int"),
+        (["--parameter", "epochs=0"], "expected a whole number at least 1"),
+        (["--parameter", "relevance=nan"], "expected a number at least 0"),
+        (["--parameter", "learning_rate=-1"], "expected a number above 0"),
         (["--set", "validator.tf_serving_image=tensorflow/serving:2.16.1"], "InfraValidator"),
     ):
         assert kubeflow_runner.main(["--output", target, *arguments]) == 2
