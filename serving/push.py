@@ -109,7 +109,6 @@ def rollback(base: str | Path, to: int | None = None) -> Pushed:
     """
     shelf = open_shelf(base)
     with _alone(base):
-        shelf.sweep()
         latest = _latest(shelf)
         if latest is None:
             raise UserError(f"{shelf.base} holds no version to go back from; `mtmh run` publishes one")
@@ -121,6 +120,7 @@ def rollback(base: str | Path, to: int | None = None) -> Pushed:
         wanted = _whole(shelf, target)
         if wanted.digest == manifest.digest:
             return Pushed(current, shelf.path(current), False, wanted.digest, manifest.rollback_of)
+        shelf.sweep()
         withdrawn = [digest for digest in manifest.withdrawn if digest not in (wanted.digest, manifest.digest)]
         version = shelf.repeat(target, wanted.stamped(target, [*withdrawn, manifest.digest]))
     return Pushed(version, shelf.path(version), True, wanted.digest, target)
@@ -149,7 +149,7 @@ def history(base: str | Path, *, verify: bool = False) -> list[VersionState]:
             status = "damaged" if faults else "served"
         states.append(VersionState(version, shelf.path(version), manifest, status, faults))
     for version in shelf.incomplete():
-        line = f"{SAVED_MODEL} is missing: a push that did not end; no server takes it, a later push removes it"
+        line = f"{SAVED_MODEL} is missing: no server takes it; later pushes remove it if it is what a push has left"
         states.append(VersionState(version, shelf.path(version), None, "incomplete", (line,)))
     return sorted(states, key=lambda state: state.version)
 

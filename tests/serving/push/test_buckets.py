@@ -11,7 +11,7 @@ from serving.bucket_shelf import BucketShelf
 from serving.mirror import keep_in_step, mirror
 from serving.push import history, push, rollback, versions
 from serving.stores.objects import open_store
-from serving.version_manifest import describe
+from serving.version_manifest import MANIFEST, describe
 from tests.serving.push.places import Place, model
 from tfx_pipeline import cli
 
@@ -33,6 +33,41 @@ def test_a_number_is_claimed_once(s3, one, two, tmp_path, monkeypatch):
     BucketShelf(store, prefix, s3, abandoned_seconds=0.0).sweep()
     assert shelf.incomplete() == []
     assert {name.split("/")[1] for name in store.sizes(prefix)} == {"1001", "1002"}
+
+
+def test_directories_of_others_stay(s3, one, two, tmp_path, monkeypatch):
+    """A year's logs look like a version that is incomplete, but no push has claimed their number."""
+    monkeypatch.setattr("serving.bucket_shelf.ABANDONED_SECONDS", 0.0)
+    place = Place(f"{s3}/{tmp_path.name}")
+    logs = ["2024/01/clicks.csv", "2025/clicks.csv", "readme.txt"]
+    for name in logs:
+        place.write(name, b"clicks")
+    with pytest.raises(UserError, match="no version to go back from"):
+        rollback(place.base)
+    assert place.files() == logs
+    push(one, place.base)
+    push(two, place.base)
+    rollback(place.base)
+    assert {*logs} < {*place.files()}
+    # The remains of a push have a claim, those of a removal a manifest; a claim alone is old, too.
+    for name in ("7/variables/part-0", ".claims/7", f"8/{MANIFEST}", "8/variables/part-0", ".claims/9"):
+        place.write(name, b"ours")
+    push(model(tmp_path / "three", "three"), place.base)
+    assert {name.split("/")[0] for name in place.files()} == {
+        "2024", "2025", "readme.txt", *(str(version) for version in versions(place.base))
+    }  # fmt: skip
+
+
+def test_a_removal_says_to_its_end_whose_the_files_are(s3, one, tmp_path, monkeypatch):
+    """Killed in the middle, it leaves what the next push knows as ours."""
+    store, prefix = open_store(f"{s3}/{tmp_path.name}")
+    shelf = BucketShelf(store, prefix, s3)
+    version = shelf.put(one, describe(one).stamped())
+    gone: list[str] = []
+    monkeypatch.setattr(store, "delete", lambda names: gone.extend(name.split("/", 2)[2] for name in names))
+    shelf.remove(version)
+    assert (gone[0], gone[-1]) == ("saved_model.pb", MANIFEST)
+    assert len(gone) == len(describe(one).files) + 1
 
 
 def test_a_mirror_of_a_bucket(s3, one, two, tmp_path, capsys):
