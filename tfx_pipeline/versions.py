@@ -58,6 +58,14 @@ def mirror_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model-base-path", required=True, type=Path, metavar="DIR", help="the server's directory")
     parser.add_argument("--keep", type=int, default=2, metavar="N", help="versions that stay there (%(default)s)")
     parser.add_argument(
+        "--version",
+        type=int,
+        action="append",
+        default=[],
+        metavar="VERSION",
+        help="brought beside the highest, and stays whatever its age: what the server holds by number; repeatable",
+    )
+    parser.add_argument(
         "--every", type=float, metavar="S", help="look again after so many seconds, until it is stopped; default: once"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress lines")
@@ -114,7 +122,7 @@ def rollback_verb(arguments: argparse.Namespace) -> int:
 
 
 def mirror_verb(arguments: argparse.Namespace) -> int:
-    """Brings the highest version of a bucket, once or again and again."""
+    """Brings the highest version of a bucket and those that are pinned, once or again and again."""
     import signal
     import threading
 
@@ -122,12 +130,12 @@ def mirror_verb(arguments: argparse.Namespace) -> int:
 
     base: Path = arguments.model_base_path
     if arguments.every is None:
-        version = mirror(arguments.source, base, arguments.keep)
+        version = mirror(arguments.source, base, arguments.keep, arguments.version)
         print(f"{arguments.source} holds no version" if version is None else base / str(version))
         return 0
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    keep_in_step(arguments.source, base, arguments.keep, max(arguments.every, 1.0), stop)
+    keep_in_step(arguments.source, base, arguments.keep, max(arguments.every, 1.0), stop, arguments.version)
     return 0
 
 

@@ -14,7 +14,7 @@ from tfx_pipeline import blessed
 from tfx_pipeline.artifacts import MODEL, SERVING_MODEL, ExamplesManifest, ModelSnapshot, TrainedModel
 from tfx_pipeline.components.blessing import is_blessed
 from tfx_pipeline.components.files import Artifacts, only, readable
-from tfx_pipeline.components.parameters import output_channels
+from tfx_pipeline.components.parameters import from_json, output_channels
 
 PUSHED: Final = "pushed"
 """Property of a PushedModel: 1 where it was pushed, 0 where a gate refused."""
@@ -27,7 +27,7 @@ logger = logging.getLogger("mtmh.push")
 class PusherSpec(ComponentSpec):
     """``destination`` is the directory of versions, ``store`` that of `tfx_pipeline.blessed`, both perhaps in a bucket.
 
-    ``keep_versions`` says how many versions stay; 0: all.
+    ``config`` is a `serving.config.PushConfig` as JSON.
     """
 
     PARAMETERS: ClassVar[dict[str, Any]] = {
@@ -36,7 +36,7 @@ class PusherSpec(ComponentSpec):
         "data_identity": ExecutionParameter(type=str),
         "model_identity": ExecutionParameter(type=str),
         "training_identity": ExecutionParameter(type=str),
-        "keep_versions": ExecutionParameter(type=int),
+        "config": ExecutionParameter(type=str),
         "code": ExecutionParameter(type=str),
     }
     INPUTS: ClassVar[dict[str, Any]] = {
@@ -58,6 +58,7 @@ class Executor(BaseExecutor):
 
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:  # noqa: N802
         """Pushes, or says that nothing is pushed."""
+        from serving.config import PushConfig
         from serving.flavours import STOCK, base_of
         from serving.push import push
 
@@ -67,13 +68,14 @@ class Executor(BaseExecutor):
             if input_dict.get(key) and not is_blessed(only(input_dict, key)):
                 logger.info("nothing is pushed: %s does not bless the model", key)
                 return
-        destination, keep = exec_properties["destination"], int(exec_properties["keep_versions"]) or None
+        config, destination = from_json(PushConfig, exec_properties["config"]), exec_properties["destination"]
+        keep, protect = config.keep_versions, config.protect_versions
         with readable(input_dict, "model") as model:
             version = model / SERVING_MODEL
             stock = model / base_of(STOCK, SERVING_MODEL)
             if stock.is_dir():  # before the main one: once that is there, all is
-                push(stock, base_of(STOCK, destination), keep)
-            target = push(version, destination, keep)
+                push(stock, base_of(STOCK, destination), keep, protect=protect)
+            target = push(version, destination, keep, protect=protect)
         self._record(input_dict, exec_properties, target.version)
         pushed.set_int_custom_property(PUSHED, 1)
         pushed.set_string_custom_property(DESTINATION, target.path)
@@ -115,7 +117,7 @@ class Pusher(BaseComponent):
         data_identity: Any,
         model_identity: Any,
         training_identity: Any,
-        keep_versions: int,
+        config: str,
         code: str,
         **channels: Any,
     ) -> None:
@@ -127,7 +129,7 @@ class Pusher(BaseComponent):
                 data_identity=data_identity,
                 model_identity=model_identity,
                 training_identity=training_identity,
-                keep_versions=keep_versions,
+                config=config,
                 code=code,
                 **channels,
                 **output_channels(PusherSpec),

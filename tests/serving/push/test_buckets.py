@@ -105,6 +105,24 @@ def test_a_mirror_of_a_bucket(s3, one, two, tmp_path, capsys):
         mirror(str(base), base)
 
 
+def test_a_mirror_keeps_what_the_server_holds_by_number(s3, tmp_path, capsys):
+    source, base = f"{s3}/{tmp_path.name}/mtmh", tmp_path / "local"
+    pushed = [push(model(tmp_path / str(number), str(number)), source).version for number in range(3)]
+    arguments = ["mirror", "--source", source, "--model-base-path", str(base), "--keep", "1"]
+    pins = ["--version", str(pushed[0])]
+    assert cli.main([*arguments, *pins]) == 0
+    assert versions(base) == [pushed[0], pushed[2]]
+    latest = push(model(tmp_path / "latest", "latest"), source, keep=1).version
+    assert versions(source) == [latest]
+    assert cli.main([*arguments, *pins]) == 0  # gone from the bucket, but here
+    assert versions(base) == [pushed[0], latest]
+    assert {state.faults for state in history(base, verify=True)} == {()}
+    assert cli.main([*arguments, *pins, "--version", "7"]) == 2
+    assert f"no version 7; there are {latest}" in capsys.readouterr().err
+    assert cli.main(arguments) == 0
+    assert versions(base) == [latest]
+
+
 @pytest.mark.parametrize(
     ("base", "words"),
     [
