@@ -34,7 +34,7 @@ def mirror(source: str, base: Path, keep: int | None = None, pinned: Collection[
 
     Raises:
       UserError: the source is no bucket, lacks a pinned version that is not there yet, or a version that arrived is not
-        what its manifest says.
+        what its manifest says, or that is damaged itself.
     """
     if not is_bucket(source):
         raise UserError(f"{source} is no bucket; a server reads a local directory itself, name it there")
@@ -57,7 +57,12 @@ def mirror(source: str, base: Path, keep: int | None = None, pinned: Collection[
 def _bring(remote: Shelf, local: LocalShelf, version: int) -> None:
     if version in local.versions():
         return
-    manifest = remote.manifest(version)
+    try:
+        manifest = remote.manifest(version)
+    except ValueError as error:
+        raise UserError(
+            f"the manifest of {remote.path(version)} is damaged ({error}); push another, or `mtmh rollback`"
+        ) from error
     with staged(Path(local.base)) as staging:
         get_tree(remote.path(version), staging / "version")
         wrong = differences(manifest, describe(staging / "version"))
