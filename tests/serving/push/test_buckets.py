@@ -101,6 +101,10 @@ def test_a_mirror_of_a_bucket(s3, one, two, tmp_path, capsys):
     stop.set()
     looking.join()
     assert versions(base) == [back.version, fourth.version]
+    Place(source).write(f"{fourth.version + 1}/saved_model.pb", b"five")
+    Place(source).write(f"{fourth.version + 1}/{MANIFEST}", b'{"format_version"')
+    with pytest.raises(UserError, match=rf"the manifest of \S+/{fourth.version + 1} is damaged"):
+        mirror(source, base)
     with pytest.raises(UserError, match="is no bucket"):
         mirror(str(base), base)
 
@@ -121,6 +125,13 @@ def test_a_mirror_keeps_what_the_server_holds_by_number(s3, tmp_path, capsys):
     assert f"no version 7; there are {latest}" in capsys.readouterr().err
     assert cli.main(arguments) == 0
     assert versions(base) == [latest]
+
+
+def test_a_refused_upload_is_told(s3, one):
+    """The client wraps what the store answers in an error of another kind than it does elsewhere."""
+    store, _ = open_store("s3://no-such-bucket-at-all/mtmh")
+    with pytest.raises(UserError, match=r"s3://no-such-bucket-at-all/mtmh/x: .*NoSuchBucket"):
+        store.upload(one / "saved_model.pb", "mtmh/x")
 
 
 @pytest.mark.parametrize(
