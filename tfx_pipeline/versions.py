@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,9 @@ from preprocessing.errors import UserError
 from serving.stores.objects import is_bucket
 
 if TYPE_CHECKING:
-    from serving.push import VersionState
+    from serving.push import Pushed, VersionState
+
+logger = logging.getLogger("mtmh.serving")
 
 _DIGITS = 12
 
@@ -101,8 +104,8 @@ def versions_verb(arguments: argparse.Namespace) -> int:
 
 
 def rollback_verb(arguments: argparse.Namespace) -> int:
-    """Goes back to an earlier version."""
-    from serving.push import origin, rollback
+    """Goes back to an earlier version, in a work directory with both flavours."""
+    from serving.push import origin, rollback, way_back
     from tfx_pipeline.blessed import point_latest
 
     if arguments.store and not is_bucket(arguments.store):
@@ -110,15 +113,40 @@ def rollback_verb(arguments: argparse.Namespace) -> int:
             f"--store {arguments.store} is no bucket; leave it out: local runs find their record themselves"
         )
     base = base_of(arguments)
-    pushed = rollback(base, arguments.to)
+    target = way_back(base, arguments.to)
+    stock = _rollback_stock(base, target) if arguments.workdir else None
+    pushed = rollback(base, target)
     if arguments.store:
         point_latest(arguments.store.rstrip("/"), origin(base) or pushed.version)
-    if pushed.new:
-        print(f"published {pushed.path}: the content of version {pushed.rollback_of}")
+    done = [each for each in (stock, pushed) if each is not None]
+    for each in done:
+        if each.new:
+            print(f"published {each.path}: the content of version {each.rollback_of}")
+        else:
+            print(f"nothing to do: {each.path}, the highest, has that content already")
+    if any(each.new for each in done):
         print("servers that answer with the highest version take it over at their next look")
-    else:
-        print(f"nothing to do: version {pushed.version}, the highest, has that content already")
     return 0
+
+
+def _rollback_stock(base: str, target: int) -> "Pushed | None":
+    """Goes back in the stock flavour to what stood beside a version of the main one; None where there is no stock.
+
+    Versions of the flavours are counted on their own, by seconds, and the stock one is pushed first: so it is the
+    highest that is not above. It goes back first, too: killed after it, the same command goes on.
+    """
+    from serving import flavours
+    from serving.push import rollback, versions
+
+    stock = flavours.base_of(flavours.STOCK, base)
+    there = versions(stock)
+    if not there:
+        return None
+    beside = [version for version in there if version <= target]
+    if not beside:
+        logger.warning("%s holds nothing as old as version %d: it stays at version %d", stock, target, there[-1])
+        return None
+    return rollback(stock, beside[-1])
 
 
 def mirror_verb(arguments: argparse.Namespace) -> int:
