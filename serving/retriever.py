@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from preprocessing.backend import tf
 from serving import merge, ranking
+from serving.blocks import apart
 from serving.filters import Filter
 from serving.index import IndexPlan
 from serving.ranking import Query
@@ -186,11 +187,10 @@ class Retriever(tf.Module):
         weight, k, size = query.weight, query.k, query.size
         if filters is None:
             found = self._search.run(query)
-            popular_score, popular = self._most_popular(query)
         else:
             searched = query._replace(k=tf.where(askable, k, 0))
             found = self._search.run_filtered(searched, filters)
-            popular_score, popular = self._most_popular_filtered(query, filters, askable)
+        popular_score, popular = self._fallback(query, filters, askable)
 
         asked = askable[:, tf.newaxis]
         candidates = tf.where(asked, found.candidates, popular)
@@ -235,12 +235,16 @@ class Retriever(tf.Module):
         shares, rows = merge.best(shares, rows, ~merge.contains(query.banned, rows), query.size)
         return shares, rows
 
-    def _most_popular_filtered(self, query: Query, filters: Filter, askable: Any) -> tuple[Any, Any]:
-        """The same of what passes the filter; empty where every request is askable."""
+    def _fallback(self, query: Query, filters: Filter | None, askable: Any) -> tuple[Any, Any]:
+        """What is popular, and passes the filters if there are any; empty where every request is askable."""
+
+        def popular() -> tuple[Any, Any]:
+            if filters is None:
+                return self._most_popular(query)
+            return self._search.most_popular(query, filters, whole(self._popular), whole(self._popular_share))
+
         shape = tf.stack([tf.shape(askable)[0], query.size])
-        popular: tuple[Any, Any] = tf.cond(
-            tf.reduce_all(askable),
-            lambda: (tf.zeros(shape), tf.fill(shape, -1)),
-            lambda: self._search.most_popular(query, filters, whole(self._popular), whole(self._popular_share)),
+        found: tuple[Any, Any] = tf.cond(
+            tf.reduce_all(askable), lambda: (tf.zeros(shape), tf.fill(shape, -1)), apart(popular)
         )
-        return popular
+        return found
