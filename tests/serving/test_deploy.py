@@ -120,11 +120,12 @@ def test_the_tls_script_writes_what_tf_serving_reads(tmp_path):
 
 def test_memory_grows_with_the_model_and_the_versions_held():
     size = Size.of(CARD)
-    # 3 + 2 tables of 256 MB and 400 MB of text.
-    assert size.version_bytes == 5 * 256_000_000 + 400_000_000
-    assert Size(1_000_000, 64, "exact", STOCK).version_bytes == 3 * 256_000_000 + 400_000_000
+    # 4 + 2 tables of 256 MB, 400 MB of text and 17 MB of the encoder.
+    assert size.version_bytes == 6 * 256_000_000 + 417_000_000
+    assert Size(1_000_000, 64, "exact", STOCK).version_bytes == 4 * 256_000_000 + 417_000_000
     assert Size(1_000_000, 64, "tree", SCANN).version_bytes == size.version_bytes + 32_000_000
     assert size.pod_bytes(3) - size.pod_bytes(2) > size.version_bytes
+    assert Size(1, 1, "exact", STOCK).pod_bytes(1) >= (400 << 20) + (256 << 20)  # the process, and its requests
 
 
 def test_a_canary_restarts_no_pod():
