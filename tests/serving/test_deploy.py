@@ -138,8 +138,9 @@ def test_a_canary_restarts_no_pod():
         differ = {before["kind"] for (_, before), (_, after) in zip(plain, changed, strict=True) if before != after}
         assert differ == {"ConfigMap"}
     assert of_kind(stock(canary=4, held=(2,)), "Deployment") != of_kind(plain, "Deployment")
-    with pytest.raises(UserError, match="version -1"):
-        stock(canary=-1)
+    for wrong in (-1, 2**63):
+        with pytest.raises(UserError, match=f"version {wrong}"):
+            stock(canary=wrong)
 
 
 def test_the_scann_flavour_needs_the_image_with_its_op():
@@ -159,6 +160,15 @@ def test_the_command_writes_files_that_can_be_applied(tmp_path, capsys):
         each.name for each in MANIFESTS.glob("*.yaml")
     )
     assert list(manifests(tmp_path / "out")) == stock(canary=4)
+    for cpus in ("abc", "-1", "0", "0.0", "2 ", "1.5m", ""):
+        assert main([*arguments, f"--cpus={cpus}"]) == 2
+        assert f"--cpus {cpus}: expected processors" in capsys.readouterr().err
+    for cpus in ("4", "0.5", "10", "500m"):
+        assert main([*arguments, f"--cpus={cpus}"]) == 0
+    assert main([*arguments[:-1], str(card)]) == 2
+    said = capsys.readouterr().err
+    assert f"{card} cannot be written to" in said
+    assert "model card" not in said
     for wrong in ("{}", "[", "[]"):
         card.write_text(wrong)
         assert main(arguments) == 2
