@@ -101,6 +101,7 @@ class Retriever(tf.Module):
 
     def retrieve(self, item_id: Any, relevance_weight: Any, k: Any, exclude_id: Any) -> dict[str, Any]:
         """Answers the ``retrieve`` signature; see `serving.signatures` for shapes."""
+        item_id = same_rows(item_id=item_id, relevance_weight=relevance_weight, k=k, exclude_id=exclude_id)
         return self.answer(**self._asked(item_id, exclude_id), relevance_weight=relevance_weight, k=k)
 
     def retrieve_filtered(
@@ -117,6 +118,14 @@ class Retriever(tf.Module):
         An item passes with any of the allowed categories, or any at all where none is named, and with none of the
         denied ones.
         """
+        item_id = same_rows(
+            item_id=item_id,
+            relevance_weight=relevance_weight,
+            k=k,
+            exclude_id=exclude_id,
+            allow_category=allow_category,
+            deny_category=deny_category,
+        )
         for name, names in (("allow_category", allow_category), ("deny_category", deny_category)):
             tf.debugging.assert_less_equal(
                 tf.shape(names)[1], MAX_FILTERS, message=f"{name} holds more than {MAX_FILTERS} categories a row"
@@ -248,3 +257,15 @@ class Retriever(tf.Module):
             tf.reduce_all(askable), lambda: (tf.zeros(shape), tf.fill(shape, -1)), apart(popular)
         )
         return found
+
+
+def same_rows(**inputs: Any) -> Any:
+    """The first of several inputs, given by name, once it is sure that all have as many rows as it has.
+
+    Else TensorFlow would spread a single row over the batch.
+    """
+    rows = tf.stack([tf.shape(tensor)[0] for tensor in inputs.values()])
+    message = f"{', '.join(inputs)} must all have a row for each request; their rows:"
+    checked = tf.debugging.Assert(tf.reduce_all(rows == rows[0]), [message, rows], summarize=len(inputs))
+    with tf.control_dependencies([checked]):
+        return tf.identity(next(iter(inputs.values())))
