@@ -13,7 +13,7 @@ Serving finds that it cannot load it and stays with the one it has. The next pus
 
 import logging
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -92,21 +92,19 @@ class BucketShelf:
         self._remove(f"{self._prefix}{version}/")
 
     def sweep(self) -> None:
-        """Removes what was left by the killed: stagings, claims and numbers without a model, once they are old."""
-        old: dict[str, float] = {}
+        """Removes what was left by the killed, once it is old: stagings, claims, and numbers without a model.
+
+        Such a number goes only where a claim or a manifest says that it is ours: a directory that merely looks like a
+        version, such as a year's logs, is somebody else's.
+        """
+        groups: dict[str, dict[str, float]] = {}
         for name, age in self._store.ages(self._prefix).items():
-            group = self._group(name)
-            old[group] = min(age, old.get(group, age))
-        complete = set(self.versions())
-        for group, age in old.items():
-            number = version_number(group)
-            remains = group.startswith((_STAGING, _CLAIMS)) or (number is not None and number not in complete)
-            if remains and age >= self._abandoned_seconds:
-                logger.info("removing %s/%s, left by a push that did not end", self.base, group)
-                if group.startswith(_CLAIMS):
-                    self._store.delete([self._prefix + group])
-                else:
-                    self._remove(f"{self._prefix}{group}/")
+            groups.setdefault(self._group(name), {})[name] = age
+        for group, ages in groups.items():
+            names = self._remains(group, ages.keys())
+            if names and min(ages.values()) >= self._abandoned_seconds:
+                logger.info("removing %s/%s, left by a push or a removal that did not end", self.base, group)
+                self._store.delete(names)
 
     def path(self, version: int) -> str:
         """Where a version is."""
@@ -159,9 +157,21 @@ class BucketShelf:
         return numbers
 
     def _group(self, name: str) -> str:
-        """What a name belongs to: a version's number, a staging, or a claim."""
+        """What a name belongs to: a version's number, whose claim does too, or a staging."""
         rest = name.removeprefix(self._prefix)
-        return rest if rest.startswith(_CLAIMS) else rest.partition("/")[0]
+        return rest.removeprefix(_CLAIMS).partition("/")[0]
+
+    def _remains(self, group: str, names: Collection[str]) -> list[str]:
+        """What a push or a removal has left of a group, in the order in which it may go; nothing of what is whole."""
+        claim, below = f"{self._prefix}{_CLAIMS}{group}", f"{self._prefix}{group}/"
+        if group.startswith(_STAGING):
+            return list(names)
+        if version_number(group) is None:
+            return []
+        if below + SAVED_MODEL in names:
+            return [claim] if claim in names else []
+        marks = [mark for mark in (below + MANIFEST, claim) if mark in names]
+        return [*(name for name in names if name not in marks), *marks] if marks else []
 
     def _described(self, prefix: str) -> VersionManifest:
         names = [name.removeprefix(prefix) for name in self._store.sizes(prefix)]
@@ -170,8 +180,9 @@ class BucketShelf:
         return VersionManifest(tuple(sorted(files, key=lambda file: file.path)))
 
     def _remove(self, prefix: str) -> None:
-        names = list(self._store.sizes(prefix))
-        self._store.delete(sorted(names, key=lambda name: name != prefix + SAVED_MODEL))
+        """Deletes the file that a loader opens first before all others, and last what says that the rest is ours."""
+        order = {prefix + SAVED_MODEL: 0, prefix + MANIFEST: 2}
+        self._store.delete(sorted(self._store.sizes(prefix), key=lambda name: order.get(name, 1)))
 
 
 def _loader_first_last(files: Iterable[VersionFile]) -> list[VersionFile]:

@@ -152,10 +152,10 @@ class Client:
         return self.ask(question, timeout)
 
     def describe(self, item_ids: Sequence[str], *, timeout: float | None = None) -> list[Description]:
-        """Titles and categories of items, in the order asked.
+        """Titles and categories of items, in the order asked; empty where the model has none (`export.titles`).
 
         Raises:
-            MissingSignatureError: the model was exported without titles.
+            MissingSignatureError: the model has no such signature.
             ServerError: the server cannot be reached or refuses.
         """
         return self.ask(questions.describe(item_ids), timeout) if item_ids else []

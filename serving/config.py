@@ -124,6 +124,9 @@ class PushConfig:
         "versions that stay, so that a rollback finds them; those before are removed, not the highest; null keeps all",
         minimum=2,
     )
+    protect_versions: tuple[int, ...] = option(
+        (), "versions, of either flavour, that stay whatever their age: those that a server is told to hold by number"
+    )
 
 
 @dataclasses.dataclass(frozen=True)

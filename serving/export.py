@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from preprocessing.backend import tf
 from preprocessing.read import ItemTable, read_items
-from serving.config import ServingConfig
+from serving.config import PushConfig, ServingConfig
 from serving.flavours import SCANN, STOCK, base_of
 from serving.index import IndexPlan, plan_index
 from serving.index_gate import GATE_K, check_index_floor, gate_triggers, tune_index
 from serving.local_shelf import staged
-from serving.push import push
+from serving.push import Pushed, push
 from serving.retriever import RetrievalDefaults, Retriever
 from serving.serving_module import ServingModule
 from serving.warmup import write_warmup
@@ -31,6 +31,7 @@ from trainer.names import QUOTA
 logger = logging.getLogger("mtmh.serving")
 
 MODEL_CARD: Final = "assets.extra/mtmh.json"
+_ALL_STAY: Final = PushConfig(keep_versions=None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +80,7 @@ class VersionContent:
 
 
 def export(
-    examples: Path, model_directory: Path, base: Path, config: ServingConfig, keep_versions: int | None = None
+    examples: Path, model_directory: Path, base: Path, config: ServingConfig, retention: PushConfig = _ALL_STAY
 ) -> ExportResult:
     """Exports a trained model to a new version below ``base``, and where configured to one of the stock flavour.
 
@@ -90,7 +91,7 @@ def export(
       model_directory: the trained model, see `trainer.artefact`.
       base: directory of versions; its last component is the model's name.
       config: options.
-      keep_versions: how many versions stay, see `serving.push.push`.
+      retention: which versions stay.
 
     Returns:
       What was built of the `SCANN` flavour.
@@ -104,7 +105,7 @@ def export(
             check_index_floor(each.index_recall, each.plan, config)
         # The main one last: once it is there, all is.
         published = [
-            dataclasses.replace(each, directory=publish(each.directory, base, each.plan.flavour, keep_versions))
+            dataclasses.replace(each, directory=Path(publish(each.directory, base, each.plan.flavour, retention).path))
             for each in reversed(built.flavours)
         ]
     for each in published:
@@ -118,9 +119,10 @@ def export(
     return dataclasses.replace(published[-1], stock=published[0] if built.stock else None)
 
 
-def publish(version: Path, base: Path, flavour: str, keep_versions: int | None) -> Path:
-    """Moves a built version to where its flavour is served, beside ``base``; gives its new place."""
-    return Path(push(version, base_of(flavour, str(base)), keep_versions, move=True).path)
+def publish(version: Path, base: Path, flavour: str, retention: PushConfig) -> Pushed:
+    """Moves a built version to where its flavour is served, beside ``base``."""
+    keep = retention.keep_versions
+    return push(version, base_of(flavour, str(base)), keep, protect=retention.protect_versions, move=True)
 
 
 def build_version(

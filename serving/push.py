@@ -109,21 +109,22 @@ def rollback(base: str | Path, to: int | None = None) -> Pushed:
     """
     shelf = open_shelf(base)
     with _alone(base):
-        shelf.sweep()
-        latest = _latest(shelf)
-        if latest is None:
-            raise UserError(f"{shelf.base} holds no version to go back from; `mtmh run` publishes one")
-        current, manifest = latest
-        target = to if to is not None else _before(shelf, current, manifest)
-        if target not in shelf.versions():
-            there = ", ".join(map(str, shelf.versions()))
-            raise UserError(f"{shelf.base} holds no version {target}; there are {there}")
+        current, manifest, target = _way_back(shelf, to)
         wanted = _whole(shelf, target)
         if wanted.digest == manifest.digest:
             return Pushed(current, shelf.path(current), False, wanted.digest, manifest.rollback_of)
+        shelf.sweep()
         withdrawn = [digest for digest in manifest.withdrawn if digest not in (wanted.digest, manifest.digest)]
         version = shelf.repeat(target, wanted.stamped(target, [*withdrawn, manifest.digest]))
     return Pushed(version, shelf.path(version), True, wanted.digest, target)
+
+
+def way_back(base: str | Path, to: int | None = None) -> int:
+    """The version that `rollback` would go back to; it raises what that would."""
+    shelf = open_shelf(base)
+    _, _, target = _way_back(shelf, to)
+    _whole(shelf, target)
+    return target
 
 
 def history(base: str | Path, *, verify: bool = False) -> list[VersionState]:
@@ -149,7 +150,7 @@ def history(base: str | Path, *, verify: bool = False) -> list[VersionState]:
             status = "damaged" if faults else "served"
         states.append(VersionState(version, shelf.path(version), manifest, status, faults))
     for version in shelf.incomplete():
-        line = f"{SAVED_MODEL} is missing: a push that did not end; no server takes it, a later push removes it"
+        line = f"{SAVED_MODEL} is missing: no server takes it; later pushes remove it if it is what a push has left"
         states.append(VersionState(version, shelf.path(version), None, "incomplete", (line,)))
     return sorted(states, key=lambda state: state.version)
 
@@ -209,6 +210,19 @@ def _digest(shelf: Shelf, version: int) -> str | None:
         return shelf.manifest(version).digest
     except (ValueError, OSError):
         return None
+
+
+def _way_back(shelf: Shelf, to: int | None) -> tuple[int, VersionManifest, int]:
+    """The highest version, its manifest, and the version to go back to."""
+    latest = _latest(shelf)
+    if latest is None:
+        raise UserError(f"{shelf.base} holds no version to go back from; `mtmh run` publishes one")
+    current, manifest = latest
+    target = to if to is not None else _before(shelf, current, manifest)
+    if target not in shelf.versions():
+        there = ", ".join(map(str, shelf.versions()))
+        raise UserError(f"{shelf.base} holds no version {target}; there are {there}")
+    return current, manifest, target
 
 
 def _before(shelf: Shelf, current: int, manifest: VersionManifest) -> int:

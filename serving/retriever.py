@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from preprocessing.backend import tf
 from serving import merge, ranking
+from serving.blocks import apart
 from serving.filters import Filter
 from serving.index import IndexPlan
 from serving.ranking import Query
@@ -100,6 +101,7 @@ class Retriever(tf.Module):
 
     def retrieve(self, item_id: Any, relevance_weight: Any, k: Any, exclude_id: Any) -> dict[str, Any]:
         """Answers the ``retrieve`` signature; see `serving.signatures` for shapes."""
+        item_id = same_rows(item_id=item_id, relevance_weight=relevance_weight, k=k, exclude_id=exclude_id)
         return self.answer(**self._asked(item_id, exclude_id), relevance_weight=relevance_weight, k=k)
 
     def retrieve_filtered(
@@ -116,6 +118,14 @@ class Retriever(tf.Module):
         An item passes with any of the allowed categories, or any at all where none is named, and with none of the
         denied ones.
         """
+        item_id = same_rows(
+            item_id=item_id,
+            relevance_weight=relevance_weight,
+            k=k,
+            exclude_id=exclude_id,
+            allow_category=allow_category,
+            deny_category=deny_category,
+        )
         for name, names in (("allow_category", allow_category), ("deny_category", deny_category)):
             tf.debugging.assert_less_equal(
                 tf.shape(names)[1], MAX_FILTERS, message=f"{name} holds more than {MAX_FILTERS} categories a row"
@@ -186,11 +196,10 @@ class Retriever(tf.Module):
         weight, k, size = query.weight, query.k, query.size
         if filters is None:
             found = self._search.run(query)
-            popular_score, popular = self._most_popular(query)
         else:
             searched = query._replace(k=tf.where(askable, k, 0))
             found = self._search.run_filtered(searched, filters)
-            popular_score, popular = self._most_popular_filtered(query, filters, askable)
+        popular_score, popular = self._fallback(query, filters, askable)
 
         asked = askable[:, tf.newaxis]
         candidates = tf.where(asked, found.candidates, popular)
@@ -235,12 +244,28 @@ class Retriever(tf.Module):
         shares, rows = merge.best(shares, rows, ~merge.contains(query.banned, rows), query.size)
         return shares, rows
 
-    def _most_popular_filtered(self, query: Query, filters: Filter, askable: Any) -> tuple[Any, Any]:
-        """The same of what passes the filter; empty where every request is askable."""
+    def _fallback(self, query: Query, filters: Filter | None, askable: Any) -> tuple[Any, Any]:
+        """What is popular, and passes the filters if there are any; empty where every request is askable."""
+
+        def popular() -> tuple[Any, Any]:
+            if filters is None:
+                return self._most_popular(query)
+            return self._search.most_popular(query, filters, whole(self._popular), whole(self._popular_share))
+
         shape = tf.stack([tf.shape(askable)[0], query.size])
-        popular: tuple[Any, Any] = tf.cond(
-            tf.reduce_all(askable),
-            lambda: (tf.zeros(shape), tf.fill(shape, -1)),
-            lambda: self._search.most_popular(query, filters, whole(self._popular), whole(self._popular_share)),
+        found: tuple[Any, Any] = tf.cond(
+            tf.reduce_all(askable), lambda: (tf.zeros(shape), tf.fill(shape, -1)), apart(popular)
         )
-        return popular
+        return found
+
+
+def same_rows(**inputs: Any) -> Any:
+    """The first of several inputs, given by name, once it is sure that all have as many rows as it has.
+
+    Else TensorFlow would spread a single row over the batch.
+    """
+    rows = tf.stack([tf.shape(tensor)[0] for tensor in inputs.values()])
+    message = f"{', '.join(inputs)} must all have a row for each request; their rows:"
+    checked = tf.debugging.Assert(tf.reduce_all(rows == rows[0]), [message, rows], summarize=len(inputs))
+    with tf.control_dependencies([checked]):
+        return tf.identity(next(iter(inputs.values())))

@@ -2,14 +2,14 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from preprocessing.backend import tf
 from serving import merge, ranking
-from serving.blocks import in_blocks
+from serving.blocks import all_or_in_blocks, apart, in_blocks
 from serving.filters import CategoryFilters, Filter
 from serving.flavours import STOCK
 from serving.index import IndexPlan, build_index
@@ -25,6 +25,8 @@ _MOST_FILTERED: Final = 4
 """A filtered list of an index is at most so many times as long as one without a filter."""
 _CELLS: Final = 1 << 22
 """Scores of one kind that a scan holds at a time."""
+_FLOATS: Final = 1 << 23
+"""Numbers of candidates' vectors that a search by an index holds at a time, 32 MB."""
 _LISTED: Final = 16
 """Up to one item in so many is scored one by one; beyond that all are, at the pace of a matrix product."""
 _FIELDS: Final = (tf.int32, *[tf.float32] * 5)
@@ -133,18 +135,18 @@ class Search(tf.Module):
         if self._scans:
             return self._by_scan(query)
         if self._concatenates:
-            return self._rank(query, self._by_concatenated_index(query))
+            return self._by_index(query, self._by_concatenated_index, query.wanted)
         if self._plan.kind == "exact":
-            return self._rank(query, self._by_both_indexes(query, query.wanted))
+            return self._by_index(query, self._by_both_indexes, query.wanted)
         asked = self._needed(query.wanted) <= self._longest_list
         found = tf.cond(
             asked,
-            lambda: self._rank(query, self._by_both_indexes(query, self._list_length(query.wanted))),
+            lambda: self._by_index(query, self._by_both_indexes, self._list_length(query.wanted)),
             lambda: _no_answers(query),
         )
         filled = tf.reduce_sum(tf.cast(found.candidates >= 0, tf.int32), axis=1)
         complete = asked & tf.reduce_all(filled >= query.possible)
-        answer: Answers = tf.cond(complete, lambda: found, lambda: self._by_scan(query))
+        answer: Answers = tf.cond(complete, lambda: found, apart(lambda: self._by_scan(query)))
         return answer
 
     @property
@@ -162,7 +164,20 @@ class Search(tf.Module):
             return wanted
         return tf.minimum(tf.maximum(self._needed(wanted), self._plan.reorder), self.num_items)
 
-    def _by_concatenated_index(self, query: Query) -> Finds:
+    def _by_index(self, query: Query, find: Callable[[Query, Any], Finds], number: Any) -> Answers:
+        """Answers of what ``find`` finds with lists of ``number``, a block of requests at a time."""
+
+        def work(*part: Any) -> Answers:
+            block = _with_rows(query, part)
+            return self._rank(block, find(block, number))
+
+        return Answers(*all_or_in_blocks(work, _of_rows(query), self._rows_at_once(number), _FIELDS))
+
+    def _rows_at_once(self, number: Any) -> Any:
+        """Requests for which ``number`` candidates' vectors of both heads are held at a time: int32 scalar."""
+        return tf.maximum(_FLOATS // sum(self._dimensions) // tf.maximum(number, 1), 1)
+
+    def _by_concatenated_index(self, query: Query, number: Any) -> Finds:
         """One search of the concatenated vectors answers the blend, and for each head what its own best is."""
         engagement, relevance, weight = query.engagement, query.relevance, query.weight
         queries = [
@@ -171,7 +186,7 @@ class Search(tf.Module):
             tf.concat([tf.zeros_like(engagement), relevance], axis=1),
         ]
         (index,) = self._indexes.items
-        scores, rows = index(tf.concat(queries, axis=0), k=query.wanted)
+        scores, rows = index(tf.concat(queries, axis=0), k=number)
         _, engagement_own, relevance_own = tf.split(scores, 3, axis=0)
         candidates, by_engagement, by_relevance = tf.split(rows, 3, axis=0)
         return Finds(
@@ -214,13 +229,22 @@ class Search(tf.Module):
         hopeful = (needed > 0) & (filters.share > 0.0) & (length <= longest)
         number = tf.clip_by_value(tf.reduce_max(tf.where(hopeful, length, 0)), tf.minimum(usual, longest), longest)
 
-        def by_index() -> tuple[Answers, Any]:
-            finds = self._admitted(self._by_both_indexes(query, number), filters)
+        own = len(_of_rows(query))
+
+        def work(*part: Any) -> tuple[Any, ...]:
+            block, limits = _with_rows(query, part[:own]), Filter(*part[own:])
+            finds = self._admitted(self._by_both_indexes(block, number), limits)
             left = [
-                tf.reduce_sum(tf.cast((rows >= 0) & ~merge.contains(query.banned, rows), tf.int32), axis=1)
+                tf.reduce_sum(tf.cast((rows >= 0) & ~merge.contains(block.banned, rows), tf.int32), axis=1)
                 for _, rows in (finds.by_engagement, finds.by_relevance)
             ]
-            return self._rank(query, finds), tf.minimum(*left) >= self._needed(query.k)
+            enough = tf.minimum(*left) >= self._needed(block.k)
+            return *self._rank(block, finds), enough[:, tf.newaxis]
+
+        def by_index() -> tuple[Answers, Any]:
+            batch = (*_of_rows(query), *filters)
+            *answers, enough = all_or_in_blocks(work, batch, self._rows_at_once(number), (*_FIELDS, tf.bool))
+            return Answers(*answers), enough[:, 0]
 
         def by_nothing() -> tuple[Answers, Any]:
             return _no_answers(query), query.k <= 0
@@ -233,7 +257,7 @@ class Search(tf.Module):
             pairs = zip(found, rest, strict=True)
             return Answers(*(tf.tensor_scatter_nd_update(whole, places, part) for whole, part in pairs))
 
-        answer: Answers = tf.cond(tf.reduce_all(served), lambda: found, completed)
+        answer: Answers = tf.cond(tf.reduce_all(served), lambda: found, apart(completed))
         return answer
 
     def most_popular(self, query: Query, filters: Filter, popular: Any, shares: Any) -> tuple[Any, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 from preprocessing.backend import tf
 from preprocessing.read import ItemTable
 from preprocessing.transform import CategoryLookup, split_categories, text_grams, text_tokens
-from serving.retriever import Retriever
+from serving.retriever import Retriever, same_rows
 from serving.signatures import (
     DESCRIBE,
     EMBED,
@@ -66,6 +66,14 @@ class ServingModule(tf.Module):
     def _retrieve_by_content(
         self, title: Any, description: Any, categories: Any, content_vector: Any, relevance_weight: Any, k: Any
     ) -> dict[str, Any]:
+        title = same_rows(
+            title=title,
+            description=description,
+            categories=categories,
+            content_vector=content_vector,
+            relevance_weight=relevance_weight,
+            k=k,
+        )
         engagement, relevance, askable = self._encode(title, description, categories, content_vector)
         nothing = tf.fill([tf.shape(title)[0], 1], -1)
         return self._retriever.answer(engagement, relevance, relevance_weight, k, nothing, askable)

@@ -173,7 +173,7 @@ def create_pipeline(settings: Settings) -> Pipeline:
         data_identity=settings.data_identity,
         model_identity=settings.model_identity,
         training_identity=settings.training_identity,
-        keep_versions=config.push.keep_versions or 0,
+        config=to_json(config.push),
         code=code.pusher,
     )
     return Pipeline(

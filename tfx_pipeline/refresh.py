@@ -72,7 +72,6 @@ def refresh_step(workdir: Workdir, config: RunConfig, items: Sequence[str]) -> "
     from preprocessing.read import read_items
     from serving.export import publish
     from serving.local_shelf import staged
-    from serving.push import push
     from serving.refresh import CatalogueChange, build_refreshed
 
     served = find_served(workdir, config)
@@ -91,8 +90,8 @@ def refresh_step(workdir: Workdir, config: RunConfig, items: Sequence[str]) -> "
             logger.info("%s", verdict.summary())
             verdict.require()
         if (stock := refreshed.built.stock) is not None:
-            publish(stock.directory, workdir.serving, stock.plan.flavour, config.push.keep_versions)
-        pushed = push(refreshed.built.directory, workdir.serving, config.push.keep_versions, move=True)
+            publish(stock.directory, workdir.serving, stock.plan.flavour, config.push)
+        pushed = publish(refreshed.built.directory, workdir.serving, refreshed.built.plan.flavour, config.push)
     if pushed.new:
         _record(workdir, config, served, refreshed, pushed.version)
     return pushed

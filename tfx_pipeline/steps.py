@@ -100,7 +100,7 @@ def export_step(workdir: Workdir, config: RunConfig) -> "ExportResult":
         workdir.model(config.model.name),
         workdir.serving,
         config.serving,
-        config.push.keep_versions,
+        config.push,
     )
 
 

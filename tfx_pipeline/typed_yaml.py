@@ -24,16 +24,17 @@ _KINDS: Final = {
     int: "a whole number",
     float: "a number",
     str: "a text",
-    tuple: "a list of texts",
 }
+_LISTS: Final = {int: "a list of whole numbers", str: "a list of texts"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Key:
-    """One option: its full name, kind of value, default, documentation and bounds."""
+    """One option: its full name, kind of value, and of a list's members, default, documentation and bounds."""
 
     name: str
     kind: type
+    member: type
     optional: bool
     default: Any
     doc: str
@@ -45,7 +46,9 @@ class Key:
     @property
     def expected(self) -> str:
         """What values it admits, in words."""
-        words = f"one of {', '.join(self.choices)}" if self.choices else _KINDS[self.kind]
+        words = _LISTS[self.member] if self.kind is tuple else _KINDS[self.kind]
+        if self.choices:
+            words = f"one of {', '.join(self.choices)}"
         bounds = bounds_in_words(self.minimum, self.above, self.maximum)
         return f"{words} {bounds}".strip() + (", or null" if self.optional else "")
 
@@ -70,10 +73,11 @@ def _keys(kind: type, prefix: str) -> Iterator[Key]:
             yield from _keys(typing.cast(type, hint), f"{prefix}{field.name}.")
             continue
         members = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-        (base,) = (typing.get_origin(member) or member for member in members if member is not types.NoneType)
+        (base,) = (member for member in members if member is not types.NoneType)
         yield Key(
             name=f"{prefix}{field.name}",
-            kind=base,
+            kind=typing.get_origin(base) or base,
+            member=(*typing.get_args(base), base)[0],
             optional=types.NoneType in members,
             default=field.default,
             doc=field.metadata["doc"],
@@ -198,8 +202,8 @@ def _value(key: Key, node: yaml.Node, where: str) -> Any:
     found = f"'{node.value:.60}'" if isinstance(node, yaml.ScalarNode) else "a list or mapping"
     if key.kind is tuple:
         members = node.value if isinstance(node, yaml.SequenceNode) else [node]
-        texts = [_scalar(str, member) for member in members]
-        return _checked(key, None if None in texts else tuple(texts), found, where)
+        values = [_scalar(key.member, member) for member in members]
+        return _checked(key, None if None in values else tuple(values), found, where)
     return _checked(key, _scalar(key.kind, node), found, where)
 
 

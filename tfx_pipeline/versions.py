@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,9 @@ from preprocessing.errors import UserError
 from serving.stores.objects import is_bucket
 
 if TYPE_CHECKING:
-    from serving.push import VersionState
+    from serving.push import Pushed, VersionState
+
+logger = logging.getLogger("mtmh.serving")
 
 _DIGITS = 12
 
@@ -58,6 +61,14 @@ def mirror_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model-base-path", required=True, type=Path, metavar="DIR", help="the server's directory")
     parser.add_argument("--keep", type=int, default=2, metavar="N", help="versions that stay there (%(default)s)")
     parser.add_argument(
+        "--version",
+        type=int,
+        action="append",
+        default=[],
+        metavar="VERSION",
+        help="brought beside the highest, and stays whatever its age: what the server holds by number; repeatable",
+    )
+    parser.add_argument(
         "--every", type=float, metavar="S", help="look again after so many seconds, until it is stopped; default: once"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress lines")
@@ -93,8 +104,8 @@ def versions_verb(arguments: argparse.Namespace) -> int:
 
 
 def rollback_verb(arguments: argparse.Namespace) -> int:
-    """Goes back to an earlier version."""
-    from serving.push import origin, rollback
+    """Goes back to an earlier version, in a work directory with both flavours."""
+    from serving.push import origin, rollback, way_back
     from tfx_pipeline.blessed import point_latest
 
     if arguments.store and not is_bucket(arguments.store):
@@ -102,19 +113,44 @@ def rollback_verb(arguments: argparse.Namespace) -> int:
             f"--store {arguments.store} is no bucket; leave it out: local runs find their record themselves"
         )
     base = base_of(arguments)
-    pushed = rollback(base, arguments.to)
+    target = way_back(base, arguments.to)
+    stock = _rollback_stock(base, target) if arguments.workdir else None
+    pushed = rollback(base, target)
     if arguments.store:
         point_latest(arguments.store.rstrip("/"), origin(base) or pushed.version)
-    if pushed.new:
-        print(f"published {pushed.path}: the content of version {pushed.rollback_of}")
+    done = [each for each in (stock, pushed) if each is not None]
+    for each in done:
+        if each.new:
+            print(f"published {each.path}: the content of version {each.rollback_of}")
+        else:
+            print(f"nothing to do: {each.path}, the highest, has that content already")
+    if any(each.new for each in done):
         print("servers that answer with the highest version take it over at their next look")
-    else:
-        print(f"nothing to do: version {pushed.version}, the highest, has that content already")
     return 0
 
 
+def _rollback_stock(base: str, target: int) -> "Pushed | None":
+    """Goes back in the stock flavour to what stood beside a version of the main one; None where there is no stock.
+
+    Versions of the flavours are counted on their own, by seconds, and the stock one is pushed first: so it is the
+    highest that is not above. It goes back first, too: killed after it, the same command goes on.
+    """
+    from serving import flavours
+    from serving.push import rollback, versions
+
+    stock = flavours.base_of(flavours.STOCK, base)
+    there = versions(stock)
+    if not there:
+        return None
+    beside = [version for version in there if version <= target]
+    if not beside:
+        logger.warning("%s holds nothing as old as version %d: it stays at version %d", stock, target, there[-1])
+        return None
+    return rollback(stock, beside[-1])
+
+
 def mirror_verb(arguments: argparse.Namespace) -> int:
-    """Brings the highest version of a bucket, once or again and again."""
+    """Brings the highest version of a bucket and those that are pinned, once or again and again."""
     import signal
     import threading
 
@@ -122,12 +158,12 @@ def mirror_verb(arguments: argparse.Namespace) -> int:
 
     base: Path = arguments.model_base_path
     if arguments.every is None:
-        version = mirror(arguments.source, base, arguments.keep)
+        version = mirror(arguments.source, base, arguments.keep, arguments.version)
         print(f"{arguments.source} holds no version" if version is None else base / str(version))
         return 0
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    keep_in_step(arguments.source, base, arguments.keep, max(arguments.every, 1.0), stop)
+    keep_in_step(arguments.source, base, arguments.keep, max(arguments.every, 1.0), stop, arguments.version)
     return 0
 
 

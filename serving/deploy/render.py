@@ -9,6 +9,7 @@ What a canary changes is the ConfigMap alone, so that no pod restarts for it.
 import argparse
 import dataclasses
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,10 +20,12 @@ import yaml
 from preprocessing.errors import UserError
 from serving.deploy.sizing import Size
 from serving.flavours import SCANN, STOCK, base_of
+from serving.version_manifest import version_number
 
 MANIFESTS: Final = Path(__file__).with_name("kubernetes")
 STOCK_IMAGE: Final = "tensorflow/serving:2.16.1"
 _STABLE, _CANARY = "stable", "canary"
+_CPUS: Final = re.compile(r"[0-9]+(\.[0-9]{1,3})?|[0-9]+m")
 _ROOM: Final = 2
 """Versions that a pod has memory for at least: so a canary, or the next version, needs no other pods."""
 
@@ -54,8 +57,9 @@ class Versions:
             UserError: one is no version.
         """
         numbers = sorted({*self.labels.values(), *self.held})
-        if numbers[0] < 0:
-            raise UserError(f"version {numbers[0]}: expected a number from 0")
+        for number in numbers:
+            if version_number(str(number)) is None:
+                raise UserError(f"version {number}: expected a number from 0, below 2 ** 63 - 1")
         return numbers
 
 
@@ -90,8 +94,10 @@ def render(size: Size, image: str, versions: Versions, cpus: str = "2") -> list[
         cpus: requested for a pod.
 
     Raises:
-        UserError: the image cannot serve the flavour, or a version is no version.
+        UserError: the image cannot serve the flavour, a version is no version, or the CPUs are no quantity.
     """
+    if not _CPUS.fullmatch(cpus) or not cpus.strip("0.m"):
+        raise UserError(f"--cpus {cpus}: expected processors, such as 2, 1.5 or 500m")
     if size.flavour == SCANN and image.startswith("tensorflow/serving"):
         raise UserError(
             f"{image} has no ScaNN op: build serving/deploy/tf_serving_scann and name it by --image, or serve the "
@@ -114,11 +120,19 @@ def render(size: Size, image: str, versions: Versions, cpus: str = "2") -> list[
 
 
 def write(rendered: Sequence[tuple[str, dict[str, Any]]], output: Path) -> None:
-    """Writes the manifests, a file for each of the originals."""
-    output.mkdir(parents=True, exist_ok=True)
-    for name in sorted({name for name, _ in rendered}):
-        documents = [document for each, document in rendered if each == name]
-        (output / name).write_text(yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    """Writes the manifests, a file for each of the originals.
+
+    Raises:
+        UserError: they cannot be written there.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for name in sorted({name for name, _ in rendered}):
+            documents = [document for each, document in rendered if each == name]
+            text = yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True)
+            (output / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{output} cannot be written to: {error}; name another directory with --output") from error
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -137,18 +151,22 @@ def _arguments() -> argparse.ArgumentParser:
     return parser
 
 
+def _read_card(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as a model card: {error}") from error
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; gives the exit code."""
     arguments = _arguments().parse_args(argv)
     try:
-        size = Size.of(json.loads(arguments.card.read_text(encoding="utf-8")))
+        size = Size.of(_read_card(arguments.card))
         versions = Versions(arguments.stable, arguments.canary, tuple(arguments.hold))
         write(render(size, arguments.image, versions, arguments.cpus), arguments.output)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (OSError, ValueError) as error:
-        print(f"error: {arguments.card} cannot be read as a model card: {error}", file=sys.stderr)
         return 2
     print(f"written to {arguments.output}: kubectl apply --filename {arguments.output}")
     return 0

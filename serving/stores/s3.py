@@ -27,6 +27,7 @@ def s3_client() -> Any:
 @contextlib.contextmanager
 def _told(bucket: str, name: str = "") -> Iterator[None]:
     """Turns the client's errors into those of `serving.stores.objects`."""
+    from boto3.exceptions import Boto3Error
     from botocore import exceptions
 
     where = f"s3://{bucket}/{name}"
@@ -41,6 +42,8 @@ def _told(bucket: str, name: str = "") -> Iterator[None]:
         raise UserError(
             f"{where}: {error}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, for MinIO AWS_ENDPOINT_URL too"
         ) from error
+    except Boto3Error as error:  # an upload that was refused is no ClientError any more
+        raise UserError(f"{where}: {error}; check the bucket's name and what the credentials may do") from error
     except exceptions.BotoCoreError as error:
         raise UserError(f"{where}: {error}; check AWS_ENDPOINT_URL and the network") from error
 

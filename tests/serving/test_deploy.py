@@ -120,11 +120,12 @@ def test_the_tls_script_writes_what_tf_serving_reads(tmp_path):
 
 def test_memory_grows_with_the_model_and_the_versions_held():
     size = Size.of(CARD)
-    # 3 + 2 tables of 256 MB and 400 MB of text.
-    assert size.version_bytes == 5 * 256_000_000 + 400_000_000
-    assert Size(1_000_000, 64, "exact", STOCK).version_bytes == 3 * 256_000_000 + 400_000_000
+    # 4 + 2 tables of 256 MB, 400 MB of text and 17 MB of the encoder.
+    assert size.version_bytes == 6 * 256_000_000 + 417_000_000
+    assert Size(1_000_000, 64, "exact", STOCK).version_bytes == 4 * 256_000_000 + 417_000_000
     assert Size(1_000_000, 64, "tree", SCANN).version_bytes == size.version_bytes + 32_000_000
     assert size.pod_bytes(3) - size.pod_bytes(2) > size.version_bytes
+    assert Size(1, 1, "exact", STOCK).pod_bytes(1) >= (400 << 20) + (256 << 20)  # the process, and its requests
 
 
 def test_a_canary_restarts_no_pod():
@@ -137,8 +138,9 @@ def test_a_canary_restarts_no_pod():
         differ = {before["kind"] for (_, before), (_, after) in zip(plain, changed, strict=True) if before != after}
         assert differ == {"ConfigMap"}
     assert of_kind(stock(canary=4, held=(2,)), "Deployment") != of_kind(plain, "Deployment")
-    with pytest.raises(UserError, match="version -1"):
-        stock(canary=-1)
+    for wrong in (-1, 2**63):
+        with pytest.raises(UserError, match=f"version {wrong}"):
+            stock(canary=wrong)
 
 
 def test_the_scann_flavour_needs_the_image_with_its_op():
@@ -158,6 +160,15 @@ def test_the_command_writes_files_that_can_be_applied(tmp_path, capsys):
         each.name for each in MANIFESTS.glob("*.yaml")
     )
     assert list(manifests(tmp_path / "out")) == stock(canary=4)
+    for cpus in ("abc", "-1", "0", "0.0", "2 ", "1.5m", ""):
+        assert main([*arguments, f"--cpus={cpus}"]) == 2
+        assert f"--cpus {cpus}: expected processors" in capsys.readouterr().err
+    for cpus in ("4", "0.5", "10", "500m"):
+        assert main([*arguments, f"--cpus={cpus}"]) == 0
+    assert main([*arguments[:-1], str(card)]) == 2
+    said = capsys.readouterr().err
+    assert f"{card} cannot be written to" in said
+    assert "model card" not in said
     for wrong in ("{}", "[", "[]"):
         card.write_text(wrong)
         assert main(arguments) == 2

@@ -273,6 +273,15 @@ def test_vector_of_another_width_is_refused(loaded, vector):
 # --- elsewhere --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["title", "description", "categories", "content_vector", "relevance_weight", "k"])
+def test_one_row_of_content_does_not_count_for_all(loaded, name):
+    one = content_inputs("red thing", vector=[0.0])
+    two = {each: np.concatenate([value, value]) for each, value in one.items()}
+    assert call(loaded, RETRIEVE_BY_CONTENT, two)["count"].tolist() == [5, 5]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"title, description, .* must all have a row"):
+        call(loaded, RETRIEVE_BY_CONTENT, two | {name: one[name]})
+
+
 def test_fresh_process_answers_alike_after_a_move(exported, loaded, questions, tmp_path):
     """By the loader of TensorFlow 2, and by that of TensorFlow 1 into a session, as TF Serving does it."""
     _, asked = questions

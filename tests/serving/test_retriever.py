@@ -62,6 +62,21 @@ def requests(number):
     return st.lists(st.builds(Row, triggers=ids, weight=weight, k=k, exclude=exclude), max_size=4)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"weight": [0.5]}, {"k": [3]}, {"exclude": [[""]]}, {"allow": [[""]]}, {"deny": [["a"]]}, {"item_id": [["i1"]]}],
+    ids=lambda change: next(iter(change)),
+)
+def test_one_row_does_not_count_for_all(exact, change):
+    """TensorFlow would spread it over the batch."""
+    inputs = {"item_id": [["i1"], ["i2"]], "weight": [0.5, 0.5], "k": [3, 3], "exclude": [[""], [""]]}
+    if change.keys() & {"allow", "deny"}:
+        inputs |= {"allow": [[""], [""]], "deny": [[""], [""]]}
+    assert exact.ask_tensors(**inputs)["count"].tolist() == [3, 3]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"item_id, relevance_weight, k, .* must all have a row"):
+        exact.ask_tensors(**(inputs | change))
+
+
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_whole_answer(shelf, data):

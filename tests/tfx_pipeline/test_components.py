@@ -6,6 +6,8 @@ import pytest
 
 from preprocessing.backend import tf  # noqa: F401 before TFX imports TensorFlow in a flavour of its own
 from preprocessing.errors import UserError
+from serving.config import PushConfig
+from serving.push import versions
 from tfx_pipeline.components import pusher, trainer
 from tfx_pipeline.components.blessing import is_blessed, verdict_of, write_blessing
 from tfx_pipeline.components.curated_schema import Executor as SchemaExecutor
@@ -44,7 +46,7 @@ def push(tmp_path):
         write_blessing(inputs, name, GOOD)
     properties = {
         "destination": str(tmp_path / "serving"), "store": str(tmp_path / "blessed"), "data_identity": "d",
-        "model_identity": "m", "training_identity": "t", "keep_versions": 5, "code": "c",
+        "model_identity": "m", "training_identity": "t", "config": to_json(PushConfig()), "code": "c",
     }  # fmt: skip
     return inputs, outputs, properties
 
@@ -62,6 +64,21 @@ def test_a_blessed_version_is_pushed_and_recorded(push, tmp_path):
     (place,) = load_places(tmp_path / "out" / "pushed_model")
     assert (place.base, place.version) == (properties["destination"], int(version.name))
     assert place.stands()
+
+
+def test_versions_that_are_protected_stay(push, tmp_path):
+    inputs, outputs, properties = push
+    for base in (tmp_path / "serving", tmp_path / "serving-stock"):
+        for version in (3, 4, 5):
+            (base / str(version)).mkdir(parents=True)
+            (base / str(version) / "saved_model.pb").write_bytes(b"old")
+    stock = tmp_path / "in" / "model" / "Format-Serving-stock"
+    stock.mkdir()
+    (stock / "saved_model.pb").write_bytes(b"graph")
+    properties["config"] = to_json(PushConfig(keep_versions=2, protect_versions=(3,)))
+    pusher.Executor().Do(inputs, outputs, properties)
+    for base in (tmp_path / "serving", tmp_path / "serving-stock"):
+        assert versions(base)[:-1] == [3, 5]
 
 
 @pytest.mark.parametrize("gate", ["model_blessing", "serving_blessing", "infra_blessing"])

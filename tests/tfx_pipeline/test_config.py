@@ -164,6 +164,8 @@ def test_overrides_are_read_by_the_kind_of_the_option(override: str, value: Any)
         ("seed=-1", ["at least 0"]),
         ("teacher.kind=onnx", ["`teacher.path`"]),
         ("retrieval.k=2000", ["`retrieval.max_k` = 1000"]),
+        ("push.protect_versions=[3, latest]", ["`push.protect_versions`", "a list of whole numbers"]),
+        ("push.protect_versions=latest", ["'latest'", "a list of whole numbers"]),
     ],
 )
 def test_a_wrong_override_is_refused_in_one_line(override: str, fragments: list[str]) -> None:
@@ -228,7 +230,9 @@ def values(key: typed_yaml.Key) -> st.SearchStrategy[Any]:
     elif key.kind is float:
         plain = st.floats(key.minimum or 0.0, key.maximum or 1e12).filter(key.admits)
     else:
-        plain = texts if key.kind is str else st.lists(texts, max_size=3).map(tuple)
+        plain = (
+            texts if key.kind is str else st.lists(st.integers() if key.member is int else texts, max_size=3).map(tuple)
+        )
     return plain | st.none() if key.optional else plain
 
 

@@ -14,7 +14,7 @@ from tfx_pipeline import blessed
 from tfx_pipeline.artifacts import MODEL, SERVING_MODEL, ExamplesManifest, ModelSnapshot, TrainedModel
 from tfx_pipeline.components.blessing import is_blessed
 from tfx_pipeline.components.files import Artifacts, only, readable, writable
-from tfx_pipeline.components.parameters import output_channels
+from tfx_pipeline.components.parameters import from_json, output_channels
 from tfx_pipeline.kept import Place, save_places
 
 PUSHED: Final = "pushed"
@@ -28,7 +28,7 @@ logger = logging.getLogger("mtmh.push")
 class PusherSpec(ComponentSpec):
     """``destination`` is the directory of versions, ``store`` that of `tfx_pipeline.blessed`, both perhaps in a bucket.
 
-    ``keep_versions`` says how many versions stay; 0: all.
+    ``config`` is a `serving.config.PushConfig` as JSON.
     """
 
     PARAMETERS: ClassVar[dict[str, Any]] = {
@@ -37,7 +37,7 @@ class PusherSpec(ComponentSpec):
         "data_identity": ExecutionParameter(type=str),
         "model_identity": ExecutionParameter(type=str),
         "training_identity": ExecutionParameter(type=str),
-        "keep_versions": ExecutionParameter(type=int),
+        "config": ExecutionParameter(type=str),
         "code": ExecutionParameter(type=str),
     }
     INPUTS: ClassVar[dict[str, Any]] = {
@@ -59,6 +59,7 @@ class Executor(BaseExecutor):
 
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:  # noqa: N802
         """Pushes, or says that nothing is pushed."""
+        from serving.config import PushConfig
         from serving.flavours import STOCK, base_of
         from serving.push import push
 
@@ -68,16 +69,17 @@ class Executor(BaseExecutor):
             if input_dict.get(key) and not is_blessed(only(input_dict, key)):
                 logger.info("nothing is pushed: %s does not bless the model", key)
                 return
-        destination, keep = exec_properties["destination"], int(exec_properties["keep_versions"]) or None
+        config, destination = from_json(PushConfig, exec_properties["config"]), exec_properties["destination"]
+        keep, protect = config.keep_versions, config.protect_versions
         with readable(input_dict, "model") as model:
             version = model / SERVING_MODEL
             stock = model / base_of(STOCK, SERVING_MODEL)
             places = []
             if stock.is_dir():  # before the main one: once that is there, all is
                 base = base_of(STOCK, destination)
-                beside = push(stock, base, keep)
+                beside = push(stock, base, keep, protect=protect)
                 places.append(Place(base, beside.version, beside.digest))
-            target = push(version, destination, keep)
+            target = push(version, destination, keep, protect=protect)
         self._record(input_dict, exec_properties, target.version)
         with writable(output_dict, "pushed_model") as place:
             save_places([Place(destination, target.version, target.digest), *places], place)
@@ -121,7 +123,7 @@ class Pusher(BaseComponent):
         data_identity: Any,
         model_identity: Any,
         training_identity: Any,
-        keep_versions: int,
+        config: str,
         code: str,
         **channels: Any,
     ) -> None:
@@ -133,7 +135,7 @@ class Pusher(BaseComponent):
                 data_identity=data_identity,
                 model_identity=model_identity,
                 training_identity=training_identity,
-                keep_versions=keep_versions,
+                config=config,
                 code=code,
                 **channels,
                 **output_channels(PusherSpec),

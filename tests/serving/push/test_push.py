@@ -90,6 +90,44 @@ def test_rollback_and_forward(place, one, two, tmp_path):
     assert third.version < forward.version
 
 
+def test_a_work_directory_goes_back_in_both_flavours(tmp_path, capsys, caplog, monkeypatch):
+    """The stock flavour is pushed first, and its numbers are its own."""
+    bases = {"stock": tmp_path / "serving" / "mtmh-stock", "main": tmp_path / "serving" / "mtmh"}
+    seconds = iter(range(1000, 2000))
+    monkeypatch.setattr(shelves.time, "time", lambda: next(seconds))
+    monkeypatch.chdir(tmp_path)
+
+    def go_back(*more):
+        status = cli.main(["rollback", "--workdir", str(tmp_path), *more])
+        return status, capsys.readouterr()
+
+    def served():
+        return [(base / str(versions(base)[-1]) / "saved_model.pb").read_text() for base in bases.values()]
+
+    pushed = {}
+    for name in ("one", "two", "three"):
+        for flavour, base in bases.items():
+            pushed[name, flavour] = push(model(tmp_path / name / flavour, f"{name}-{flavour}"), base)
+    status, said = go_back("--to", "7")
+    assert (status, served()) == (2, ["three-stock", "three-main"])
+    assert "no version 7" in said.err
+    status, said = go_back()
+    assert (status, served()) == (0, ["two-stock", "two-main"])
+    for flavour, base in bases.items():
+        line = f"published {base / str(versions(base)[-1])}: the content of version {pushed['two', flavour].version}"
+        assert line in said.out
+    # Killed between the two, it goes on where it was.
+    rollback(bases["stock"], pushed["one", "stock"].version)
+    status, said = go_back("--to", str(pushed["one", "main"].version))
+    assert (status, served()) == (0, ["one-stock", "one-main"])
+    assert f"nothing to do: {bases['stock']}" in said.out
+    # What stood beside an older version is gone.
+    push(model(tmp_path / "four", "four-stock"), bases["stock"], keep=1)
+    status, said = go_back("--to", str(pushed["two", "main"].version))
+    assert (status, served()) == (0, ["four-stock", "two-main"])
+    assert "it stays at version" in caplog.text
+
+
 def test_rollback_that_cannot_be(place, one, two):
     with pytest.raises(UserError, match="no version to go back from"):
         rollback(place.base)
