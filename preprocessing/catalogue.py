@@ -20,6 +20,10 @@ from preprocessing.texts import text_of
 MAX_DIMENSION: Final = 65_536
 _LARGEST: Final = 3e38
 _SEPARATORS: Final = re.compile(r"[\s,;|]+")
+_NAME: Final = r"""(?:'[^'\\]*(?:\\.[^'\\]*)*'|"[^"\\]*(?:\\.[^"\\]*)*"|-?[0-9]{1,20}|None)"""
+_PRINTED_NAME: Final = re.compile(_NAME)
+_PRINTED_LIST: Final = re.compile(rf"\[\s*(?:{_NAME}\s*(?:,\s*{_NAME}\s*)*)?\]")
+"""A list of texts and whole numbers as Python prints it. What numpy prints has no commas."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,12 +120,12 @@ def _listed(text: str) -> list[Any] | None:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        try:
-            value = ast.literal_eval(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+        if not _PRINTED_LIST.fullmatch(text):
             return None
-        # What numpy prints has no commas: to Python that is one name.
-        if str(value) != text:
+        try:
+            # One name at a time: of nothing nested, however long it is.
+            return [ast.literal_eval(name) for name in _PRINTED_NAME.findall(text)]
+        except (ValueError, SyntaxError):
             return None
     return value if isinstance(value, list) else None
 

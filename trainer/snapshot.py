@@ -25,6 +25,7 @@ _UNKNOWN: Final = -1
 _K: Final = "evaluate.k"
 _TIME: Final = "split.time"
 _DECISIVE: Final = (
+    "input.columns.session_id",
     "input.events",
     "input.min_value",
     "input.session_gap_seconds",
@@ -114,8 +115,10 @@ def recall_measure(k: int, preprocessing: Mapping[str, Any]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {_K: k}
     for name in _DECISIVE:
-        section, _, key = name.partition(".")
-        found[name] = preprocessing.get(section, {}).get(key)
+        value: Any = preprocessing
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        found[name] = value
     if found[_TIME] is not None:  # of a schedule it is another one every night, with a recall of the same kind
         found |= {"split.quantile": None, _TIME: "given"}
     return found

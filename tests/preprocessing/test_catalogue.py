@@ -28,12 +28,18 @@ def parse(rows, file=0):
         (decimal.Decimal(5), ("5",)),
         ('["a", " c|0", null, 3]', ("a", "c|0", "3")),
         (" ['a', \"it's\", 3, None] ", ("a", "it's", "3")),
+        ("['rock','hip hop']", ("rock", "hip hop")),
+        (r"['it\'s', 'a, b']", ("it's", "a, b")),
         ("[]", ()),
         # None of these is a list as JSON or Python writes one.
         ("[new] shoes|[sale]", ("[new] shoes", "[sale]")),
         ("[sale]", ("[sale]",)),
         ("['a' 'b']", ("['a' 'b']",)),
+        ("['a', ['b']]", ("['a', ['b']]",)),
         ("[" * 70_000 + "]", ("[" * 70_000 + "]",)),
+        # Python's own parser does not survive these.
+        ("[a" + ".a" * 150_000 + "]", ("[a" + ".a" * 150_000 + "]",)),
+        ("[1" + "+1" * 150_000 + "]", ("[1" + "+1" * 150_000 + "]",)),
     ],
 )
 def test_categories(value, names):

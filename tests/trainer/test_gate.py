@@ -179,6 +179,9 @@ def test_what_a_recall_is_does_not_depend_on_the_day():
     assert recall_measure(5, nightly[0]) == recall_measure(5, nightly[1]) != recall_measure(5, RAN)
     wider = {**RAN, "pairs": {**RAN["pairs"], "window": 9}}
     assert recall_measure(5, wider)["pairs.window"] == 9
+    columns = {**RAN["input"]["columns"], "session_id": "invoice"}
+    visits = {**RAN, "input": {**RAN["input"], "columns": columns}}
+    assert recall_measure(5, visits)["input.columns.session_id"] == "invoice"
     learns_more = {**RAN, "pairs": {**RAN["pairs"], "train_window": 90}}
     assert recall_measure(5, learns_more) == recall_measure(5, RAN)
 
