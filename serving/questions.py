@@ -125,9 +125,10 @@ def _read_embeddings(outputs: Mapping[str, Array], version: int) -> Embeddings:
     return Embeddings(*(outputs[field.name] for field in dataclasses.fields(Embeddings)))
 
 
-def _texts(values: Sequence[str], what: str) -> Sequence[str]:
+def _texts(values: Sequence[str], what: str) -> list[str]:
     if isinstance(values, str | bytes):
         raise UserError(f"{what}: expected a list of texts, not the single {values[:80]!r}")
+    values = list(values)  # what gives its texts once is walked once
     for value in values:
         if not isinstance(value, str):
             raise UserError(f"{what}: expected texts, not {str(value)[:80]} of type {type(value).__name__}")
@@ -135,7 +136,7 @@ def _texts(values: Sequence[str], what: str) -> Sequence[str]:
 
 
 def _strings(values: Sequence[str], what: str) -> Array:
-    _texts(values, what)
+    values = _texts(values, what)
     array = np.empty(len(values), object)
     try:
         # Arguments of a command line that are no UTF-8 come as lone surrogates: send the bytes that they were.

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
+import numpy as np
 from google.protobuf.message import DecodeError
 
 from preprocessing.errors import UserError
@@ -45,7 +46,9 @@ class Target:
         """
         if self.version is not None and self.label:
             raise UserError(f"ask for version {self.version} or for label {self.label!r}, not for both")
-        if self.version is not None and not (isinstance(self.version, int) and 0 <= self.version <= _MAX_VERSION):
+        if self.version is not None and not (
+            isinstance(self.version, int | np.integer) and 0 <= self.version <= _MAX_VERSION
+        ):
             raise UserError(f"version {self.version}: expected a whole number from 0 to {_MAX_VERSION}")
 
     def predict_request(self, signature: str, inputs: Mapping[str, Array]) -> bytes:
@@ -66,7 +69,7 @@ class Target:
     def _name(self, spec: Any) -> None:
         spec.name = self.model
         if self.version is not None:
-            spec.version.value = self.version
+            spec.version.value = int(self.version)
         if self.label:
             spec.version_label = self.label
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from preprocessing.errors import UserError
+from serving import questions
 from serving.client import Client, MissingSignatureError
 from serving.query import Question, print_json, print_table, query
 from serving.signatures import MAX_EXCLUSIONS, MAX_FILTERS
@@ -128,11 +129,20 @@ def test_wrong_arguments(client):
             call()
 
 
-def test_numbers_of_numpy_are_numbers(client):
+def test_numbers_of_numpy_are_numbers(client, server):
     answer = client.retrieve(np.array(["item3"]), k=np.int64(2), relevance_weight=np.float32(0.5))
     assert len(answer.results) == 2
     by_content = client.retrieve_by_content("Part 7", content_vector=np.zeros(1), k=np.int32(1))
     assert [result.item_id for result in by_content.results] == ["item6"]
+    with Client(server.address, version=np.int64(1)) as pinned:
+        assert pinned.retrieve(["item3"], k=1).version == 1
+
+
+def test_texts_that_can_be_walked_once_are_sent():
+    categories = ["kitchen", "garden"]
+    once = questions.retrieve_by_content("a", "", (each for each in categories), None, None, None)
+    assert list(once.inputs["categories"]) == [b"kitchen|garden"]
+    assert list(questions.describe(each for each in categories).inputs["item_id"]) == [b"kitchen", b"garden"]
 
 
 def test_a_refusal_is_one_line(client):
