@@ -55,21 +55,24 @@ class Arrivals:
     def end(self) -> None:
         """Gives up all that wait now."""
         self._ended.set()
-        self._give_up(len(self._waiting))
+        with self._lock:
+            for context in self._waiting:
+                context.cancel()
 
     def _run(self) -> None:
         while not self._ended.wait(_LOOK_SECONDS):
+            if given_up := self._give_up():
+                _log.warning("%d calls were given up: their requests did not come", given_up)
+
+    def _give_up(self) -> int:
+        # Chosen and given up under one lock: a call whose request comes meanwhile leaves its place to no other.
+        with self._lock:
             now = time.monotonic()
-            with self._lock:
-                waited = [now - since for since in self._waiting.values()]
+            waited = [now - since for since in self._waiting.values()]
             late = sum(seconds > self._longest for seconds in waited)
             slow = sum(seconds > _MOMENT for seconds in waited)
-            if given_up := max(late, slow - MOST_WAITING):
-                _log.warning("%d calls were given up: their requests did not come", given_up)
-                self._give_up(given_up)
-
-    def _give_up(self, number: int) -> None:
-        with self._lock:
             # In the order of their coming: the first waited longest.
-            for context in list(self._waiting)[:number]:
+            given_up = list(self._waiting)[: max(late, slow - MOST_WAITING)]
+            for context in given_up:
                 context.cancel()
+        return len(given_up)

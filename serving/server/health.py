@@ -7,6 +7,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2
 
 from serving.server.arrivals import Arrivals
+from serving.server.errors import RequestError
 
 _Send = Callable[[Any], None]
 
@@ -28,7 +29,7 @@ class Health:
         """For ``grpc.Server.add_generic_rpc_handlers``."""
 
         def watch(messages: Iterator[Any], context: Any, send: _Send) -> None:
-            request = self._arrivals.request(messages, context)
+            request = self._request(messages, context)
             self._watches.add(send)
             if not context.add_callback(lambda: self._watches.discard(send)):
                 self._watches.discard(send)
@@ -41,7 +42,7 @@ class Health:
             self._servicer.Watch(request, context, send_open)
 
         def check(messages: Iterator[Any], context: Any) -> Any:
-            return self._servicer.Check(self._arrivals.request(messages, context), context)
+            return self._servicer.Check(self._request(messages, context), context)
 
         # What grpc looks at to call without a thread that waits.
         watch.experimental_non_blocking = True  # type: ignore[attr-defined]
@@ -54,6 +55,12 @@ class Health:
             "Watch": grpc.stream_stream_rpc_method_handler(watch, **codec),
         }
         return grpc.method_handlers_generic_handler(health.SERVICE_NAME, methods)
+
+    def _request(self, messages: Iterator[Any], context: Any) -> Any:
+        try:
+            return self._arrivals.request(messages, context)
+        except RequestError as error:
+            context.abort(error.code, error.message)
 
     def set_ready(self, ready: bool) -> None:
         """What is answered from now on."""

@@ -1,6 +1,8 @@
 """Calls that begin and send no request, and watches of health: they take no place of anybody else's."""
 
 import contextlib
+import logging
+import queue
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -107,12 +109,55 @@ def test_a_request_that_does_not_come_is_given_up_in_time():
         server.stop(None).wait()
 
 
-def test_a_call_that_ends_without_a_request_is_told_so(small):
+class Call:
+    """The context of a call that nobody sends a request for until it is told to."""
+
+    def __init__(self, arrivals: Arrivals) -> None:
+        self._request: queue.Queue[bytes] = queue.Queue()
+        self.cancelled = False
+        self._thread = threading.Thread(target=arrivals.request, args=(iter(self._request.get, None), self))
+        self._thread.start()
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    def send(self) -> None:
+        self._request.put(b"there")
+        self._thread.join()
+
+
+def test_a_late_request_costs_no_other_call_its_place():
+    arrivals, told, calls = Arrivals(longest=1.0), threading.Event(), []
+    calls.append(Call(arrivals))
+
+    def arrive(record: logging.LogRecord) -> bool:
+        # Said when calls are late: the late one's request comes now, and another call begins.
+        if not told.is_set() and "given up" in record.msg:
+            calls[0].send()
+            calls.append(Call(arrivals))
+            told.set()
+        return True
+
+    log = logging.getLogger("mtmh.serving")
+    log.addFilter(arrive)
+    try:
+        assert told.wait(30)
+        time.sleep(0.1)
+        assert [call.cancelled for call in calls] == [True, False]
+    finally:
+        log.removeFilter(arrive)
+        calls[-1].send()
+        arrivals.end()
+
+
+@pytest.mark.parametrize("method", [wire.PREDICT, "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"])
+def test_a_call_that_ends_without_a_request_is_told_so(small, method):
     with grpc.insecure_channel(small.address, NO_PROXY) as channel:
         with pytest.raises(grpc.RpcError) as caught:
-            channel.stream_unary(wire.PREDICT)(iter(()), timeout=10)
+            list(channel.stream_stream(method)(iter(()), timeout=10))
         assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
         assert "exactly one request message" in caught.value.details()
+    assert "Traceback" not in small.log()
 
 
 def test_nobody_waits_for_what_needs_no_answer_at_the_end(exported, tmp_path):
