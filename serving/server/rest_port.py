@@ -1,6 +1,7 @@
 """A port of the REST server: connections that say nothing are closed, and renewed files of TLS are taken."""
 
 import asyncio
+import contextlib
 import logging
 import ssl
 from collections.abc import Callable
@@ -75,25 +76,41 @@ class RestPort:
         )
 
     async def _renew(self, tls: TlsFiles, renewed: Callable[[], bool]) -> None:
+        waiting = False
         while True:
             await asyncio.sleep(_RENEWAL_SECONDS)
             try:
-                if renewed():
-                    await self._begin_with(tls.context())
+                # What could not be taken, for want of descriptors say, is tried again.
+                waiting = renewed() or waiting
+                if waiting:
+                    await self.begin_with(tls.context())
+                    waiting = False
             except Exception:
                 _log.exception("renewed files of TLS could not be taken")
 
-    async def _begin_with(self, context: ssl.SSLContext) -> None:
+    async def begin_with(self, context: ssl.SSLContext) -> None:
         """Lets connections begin with this from now on.
 
         A context keeps the authorities that it has once taken, and sessions that callers of theirs may resume.
+
+        Raises:
+            OSError: there is no descriptor left; connections begin as before.
         """
-        before = self._listening
-        # Of the same queue of connections: none is refused meanwhile.
-        sockets = [socket.dup() for server in before for socket in server.sockets]
-        self._listening = [await self._serve(context, sock=socket) for socket in sockets]
-        for server in before:
-            server.close()
+        before, begun = self._listening, list[asyncio.Server]()
+        try:
+            for server in before:
+                for socket in server.sockets:
+                    # Of the same queue of connections: none is refused meanwhile.
+                    with contextlib.ExitStack() as undo:
+                        again = socket.dup()
+                        undo.callback(again.close)
+                        begun.append(await self._serve(context, sock=again))
+                        undo.pop_all()
+        except BaseException:
+            await _end(begun)
+            raise
+        self._listening = begun
+        await _end(before)
 
     async def close(self) -> None:
         """Accepts nothing new, gives requests in flight the grace, and ends."""
@@ -102,3 +119,17 @@ class RestPort:
         for server in self._listening:
             server.close()
         await self._runner.cleanup()
+
+
+async def _end(servers: list[asyncio.Server]) -> None:
+    """Ends servers, and drops no connection that they have accepted."""
+    loop = asyncio.get_running_loop()
+    for server in servers:
+        for socket in server.sockets:
+            loop.remove_reader(socket.fileno())
+    try:
+        # What is accepted already joins its server in the next turn of the loop: one that is closed would lose it.
+        await asyncio.sleep(0)
+    finally:
+        for server in servers:
+            server.close()
