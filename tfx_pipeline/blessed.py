@@ -40,7 +40,9 @@ STATISTICS: Final = "statistics"
 _KEPT: Final = 5
 
 
-def record(store: str | Path, version: int, identity: Mapping[str, str], parts: Mapping[str, Path]) -> None:
+def record(
+    store: str | Path, version: int, identity: Mapping[str, str], parts: Mapping[str, Path], digest: str = ""
+) -> None:
     """Keeps what was pushed as a version; an earlier record of the version is replaced.
 
     Args:
@@ -48,11 +50,12 @@ def record(store: str | Path, version: int, identity: Mapping[str, str], parts: 
       version: as pushed.
       identity: names what its ``data`` and its ``model`` were made of; see `find_baseline`.
       parts: directories and files by their path below the record.
+      digest: SHA-256 of the version's content; empty where it is not known.
     """
     store = str(store)
     if is_bucket(store):
         with tempfile.TemporaryDirectory(prefix="mtmh-") as scratch:
-            _fill(Path(scratch), version, identity, parts)
+            _fill(Path(scratch), version, identity, parts, digest)
             put_tree(Path(scratch), f"{store}/{version}", last=IDENTITY)
         point_latest(store, version)
         for number in sorted(_bucket_versions(store))[:-_KEPT]:
@@ -64,7 +67,7 @@ def record(store: str | Path, version: int, identity: Mapping[str, str], parts: 
     for old in root.glob(".staging-*"):
         shutil.rmtree(old, ignore_errors=True)
     staging.mkdir()
-    _fill(staging, version, identity, parts)
+    _fill(staging, version, identity, parts, digest)
     target = root / str(version)
     shutil.rmtree(target, ignore_errors=True)
     os.rename(staging, target)
@@ -72,14 +75,14 @@ def record(store: str | Path, version: int, identity: Mapping[str, str], parts: 
         shutil.rmtree(root / str(number), ignore_errors=True)
 
 
-def _fill(directory: Path, version: int, identity: Mapping[str, str], parts: Mapping[str, Path]) -> None:
+def _fill(directory: Path, version: int, identity: Mapping[str, str], parts: Mapping[str, Path], digest: str) -> None:
     for name, source in parts.items():
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
             shutil.copytree(source, directory / name)
         else:
             shutil.copy2(source, directory / name)
-    document = {"version": version, "identity": dict(identity)}
+    document = {"version": version, "digest": digest, "identity": dict(identity)}
     (directory / IDENTITY).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
@@ -113,10 +116,12 @@ class Lineage:
     Attributes:
       newest: the highest version; None where nothing is served, and then every record counts.
       left: spans of versions that rollbacks have left, each the version gone back to and the rollback itself.
+      withdrawn: digests of contents that rollbacks have taken out of service, also those that are removed since.
     """
 
     newest: int | None = None
     left: tuple[tuple[int, int], ...] = ()
+    withdrawn: tuple[str, ...] = ()
 
     def __contains__(self, version: int) -> bool:
         """Whether a version is, or was, served and was not rolled back."""
@@ -130,7 +135,8 @@ def lineage(base: str | Path) -> Lineage:
     from serving.push import history
 
     states = [state for state in reversed(history(base)) if state.status != "incomplete"]
-    found = Lineage(states[0].version if states else None)
+    manifest = states[0].manifest if states else None
+    found = Lineage(states[0].version if states else None, withdrawn=manifest.withdrawn if manifest else ())
     for state in states:
         back = state.manifest.rollback_of if state.manifest else None
         if back is not None and state.version in found:
@@ -162,7 +168,8 @@ def find_baseline(store: Path, part: str, identity: str, served: Lineage) -> Pat
             other = document["identity"].get(part)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
-        if other != identity:
+        # A record of before they named their content counts by its version alone.
+        if other != identity and document.get("digest", "") not in served.withdrawn:
             return store / str(version)
     none = store / NONE
     none.mkdir(parents=True, exist_ok=True)

@@ -9,11 +9,13 @@ TFX takes outputs from its cache as long as they are there. So what doesn't coun
 import dataclasses
 import json
 import shutil
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tfx_pipeline.verdict import load_verdict
+from tfx_pipeline.workdir import write_whole
 
 if TYPE_CHECKING:
     from serving.push import VersionState
@@ -22,6 +24,7 @@ UNSEEN: Final = "unseen"
 """Figure of a verdict that refuses a version without having looked at it: that stays so."""
 _REFUSED: Final = "*/blessing/*/INFRA_NOT_BLESSED"
 _PLACES: Final = "pushed.json"
+_GONE: Final = ".gone"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +59,7 @@ def served_at(base: str) -> "VersionState | None":
 def save_places(places: Sequence[Place], directory: Path) -> None:
     """Notes below the artifact of a push where it went."""
     text = json.dumps([dataclasses.asdict(place) for place in places], indent=2)
-    (directory / _PLACES).write_text(f"{text}\n", encoding="utf-8")
+    write_whole(directory / _PLACES, f"{text}\n")
 
 
 def load_places(directory: Path) -> list[Place]:
@@ -67,12 +70,30 @@ def load_places(directory: Path) -> list[Place]:
 
 def forget(root: Path) -> None:
     """Removes below the pipeline's root what does not count any more."""
-    for marker in root.glob(_REFUSED):
+    for left in root.glob(f"*/*/*{_GONE}"):
+        shutil.rmtree(left)
+    for marker in list(root.glob(_REFUSED)):
         if not _figures(marker.parent).get(UNSEEN):
-            shutil.rmtree(marker.parent)
-    for file in root.glob(f"Pusher/pushed_model/*/{_PLACES}"):
-        if not all(place.stands() for place in load_places(file.parent)):
-            shutil.rmtree(file.parent)
+            _remove(marker.parent)
+    for file in list(root.glob(f"Pusher/pushed_model/*/{_PLACES}")):
+        if not _stands(file.parent):
+            _remove(file.parent)
+
+
+def _stands(directory: Path) -> bool:
+    """Whether all of a push stands; one whose note is damaged does not."""
+    try:
+        places = load_places(directory)
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+    return all(place.stands() for place in places)
+
+
+def _remove(directory: Path) -> None:
+    """Removes an artifact in one step to the cache, which takes a directory with any files left in it for whole."""
+    gone = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}{_GONE}")
+    directory.rename(gone)
+    shutil.rmtree(gone)
 
 
 def _figures(directory: Path) -> dict[str, Any]:

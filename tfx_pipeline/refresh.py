@@ -93,7 +93,7 @@ def refresh_step(workdir: Workdir, config: RunConfig, items: Sequence[str]) -> "
             publish(stock.directory, workdir.serving, stock.plan.flavour, config.push)
         pushed = publish(refreshed.built.directory, workdir.serving, refreshed.built.plan.flavour, config.push)
     if pushed.new:
-        _record(workdir, config, served, refreshed, pushed.version)
+        _record(workdir, config, served, refreshed, pushed)
     return pushed
 
 
@@ -218,7 +218,7 @@ def _snapshot(refreshed: "Refreshed", config: RunConfig, before: "Snapshot | Non
     )
 
 
-def _record(workdir: Workdir, config: RunConfig, served: Served, refreshed: "Refreshed", version: int) -> None:
+def _record(workdir: Workdir, config: RunConfig, served: Served, refreshed: "Refreshed", pushed: "Pushed") -> None:
     """Keeps under the new number what was kept of the weights, with how they answer now."""
     if served.record is None:
         return
@@ -229,4 +229,5 @@ def _record(workdir: Workdir, config: RunConfig, served: Served, refreshed: "Ref
         snapshot.save(Path(scratch))
         names = (blessed.MODEL, f"{blessed.STATISTICS}/items", f"{blessed.STATISTICS}/pairs", MANIFEST)
         parts = {name: served.record / name for name in names if (served.record / name).exists()}
-        blessed.record(workdir.blessed, version, identity, parts | {blessed.SNAPSHOT: Path(scratch)})
+        parts[blessed.SNAPSHOT] = Path(scratch)
+        blessed.record(workdir.blessed, pushed.version, identity, parts, pushed.digest)

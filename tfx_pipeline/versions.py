@@ -133,7 +133,8 @@ def _rollback_stock(base: str, target: int) -> "Pushed | None":
     """Goes back in the stock flavour to what stood beside a version of the main one; None where there is no stock.
 
     Versions of the flavours are counted on their own, by seconds, and the stock one is pushed first: so it is the
-    highest that is not above. It goes back first, too: killed after it, the same command goes on.
+    highest that is not above. It goes back first, too: killed after it, the same command goes on. A damaged copy of it
+    does not keep the main flavour from going back.
     """
     from serving import flavours
     from serving.push import rollback, versions
@@ -146,7 +147,17 @@ def _rollback_stock(base: str, target: int) -> "Pushed | None":
     if not beside:
         logger.warning("%s holds nothing as old as version %d: it stays at version %d", stock, target, there[-1])
         return None
-    return rollback(stock, beside[-1])
+    try:
+        return rollback(stock, beside[-1])
+    except UserError as error:
+        logger.warning(
+            "%s stays at version %d: %s; later: mtmh rollback --model-base-path %s --to VERSION",
+            stock,
+            there[-1],
+            error,
+            stock,
+        )
+        return None
 
 
 def mirror_verb(arguments: argparse.Namespace) -> int:

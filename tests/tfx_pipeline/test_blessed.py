@@ -3,7 +3,7 @@
 import pytest
 
 from preprocessing.errors import UserError
-from serving.push import push, rollback
+from serving.push import push, rollback, versions
 from tfx_pipeline.blessed import (
     NONE,
     Lineage,
@@ -24,9 +24,9 @@ def store(tmp_path):
     return tmp_path / "blessed"
 
 
-def keep(store, version, data, model):
+def keep(store, version, data, model, *digest):
     parts = {"model": store.parent / "model", "manifest.json": store.parent / "manifest.json"}
-    return record(store, version, {"data": data, "model": model}, parts)
+    return record(store, version, {"data": data, "model": model}, parts, *digest)
 
 
 def test_on_the_first_run_there_is_nothing_to_compare_with(store):
@@ -72,13 +72,13 @@ def test_what_was_rolled_back_is_no_baseline(store):
 def shelf(store, tmp_path):
     """Pushes and records a model under a name, which names its data too; the version."""
 
-    def publish(name):
+    def publish(name, versions_kept=None):
         source = tmp_path / name
         source.mkdir(exist_ok=True)
         (source / "saved_model.pb").write_text(name)
-        version = push(source, tmp_path / "serving").version
-        keep(store, version, name, name)
-        return version
+        pushed = push(source, tmp_path / "serving", versions_kept)
+        keep(store, pushed.version, name, name, pushed.digest)
+        return pushed.version
 
     return publish
 
@@ -98,6 +98,20 @@ def test_what_was_rolled_back_is_no_baseline_after_a_later_push_either(store, sh
     rollback(base, to=monday)
     shelf("friday")
     assert find_baseline(store, "model", "friday", lineage(base)).name == str(monday)
+
+
+def test_what_was_rolled_back_is_no_baseline_after_the_rollback_itself_is_removed(store, shelf, tmp_path):
+    base = tmp_path / "serving"
+    monday, tuesday = shelf("monday"), shelf("tuesday")
+    back = rollback(base).version
+    shelf("wednesday", 2)
+    thursday = shelf("thursday", 2)
+    assert back not in versions(base)
+    keep(store, thursday, "wednesday", "thursday")  # both were made of the same data
+    assert find_baseline(store, "data", "wednesday", lineage(base)).name == str(monday)
+    # A record of before they named their content.
+    (store / str(tuesday) / "baseline.json").write_text('{"version": 2, "identity": {"data": "tuesday"}}')
+    assert find_baseline(store, "data", "wednesday", lineage(base)).name == str(tuesday)
 
 
 def test_damaged_records_are_passed_over_and_old_ones_removed(store):

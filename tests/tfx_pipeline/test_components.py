@@ -8,6 +8,7 @@ from preprocessing.backend import tf  # noqa: F401 before TFX imports TensorFlow
 from preprocessing.errors import UserError
 from serving.config import PushConfig
 from serving.push import versions
+from serving.version_manifest import describe
 from tfx_pipeline.components import pusher, trainer
 from tfx_pipeline.components.blessing import is_blessed, verdict_of, write_blessing
 from tfx_pipeline.components.curated_schema import Executor as SchemaExecutor
@@ -57,7 +58,11 @@ def test_a_blessed_version_is_pushed_and_recorded(push, tmp_path):
     (version,) = (tmp_path / "serving").glob("[0-9]*")
     assert (version / "saved_model.pb").read_bytes() == b"graph"
     record = json.loads((tmp_path / "blessed" / version.name / "baseline.json").read_text())
-    assert record == {"version": int(version.name), "identity": {"data": "d", "model": "m", "training": "t"}}
+    assert record == {
+        "version": int(version.name),
+        "digest": describe(version).digest,
+        "identity": {"data": "d", "model": "m", "training": "t"},
+    }
     pushed = outputs["pushed_model"][0]
     assert pushed.get_int_custom_property(pusher.PUSHED) == 1
     assert pushed.get_string_custom_property(pusher.VERSION) == version.name

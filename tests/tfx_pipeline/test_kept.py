@@ -78,6 +78,15 @@ def test_a_version_that_did_not_end_is_not_what_is_served(tmp_path, base):
     assert served_at(str(tmp_path / "elsewhere")) is None
 
 
+@pytest.mark.parametrize("text", ["", '[{"base": "/serv', "[3]", '[{"base": "/serving"}]', "3"])
+def test_a_push_whose_note_is_damaged_counts_no_more(tmp_path, text):
+    artifact = tmp_path / "pipeline" / "Pusher" / "pushed_model" / "7"
+    artifact.mkdir(parents=True)
+    (artifact / "pushed.json").write_text(text)
+    forget(tmp_path / "pipeline")
+    assert not artifact.exists()
+
+
 @pytest.fixture
 def blessing(tmp_path):
     """The ServingValidator's channels, on a root where a runner would put them."""
@@ -97,6 +106,26 @@ def test_what_a_server_has_refused_is_looked_at_again(tmp_path, blessing):
     write_blessing(outputs, "blessing", Verdict("ServingValidator", "the version", (), {}))
     forget(tmp_path / "pipeline")
     assert place.exists()
+
+
+def test_a_removal_that_is_cut_off_leaves_nothing_to_the_cache(tmp_path, blessing, monkeypatch):
+    _, outputs, place = blessing
+    channel = place.parent
+
+    def cut_off(directory):
+        """As a kill after the first file: the marker is gone, the directory is not."""
+        (directory / "INFRA_NOT_BLESSED").unlink()
+        raise KeyboardInterrupt
+
+    write_blessing(outputs, "blessing", SERVER_DIED)
+    with monkeypatch.context() as killed:
+        killed.setattr(shutil, "rmtree", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            forget(tmp_path / "pipeline")
+    assert not place.exists()
+    assert list(channel.iterdir())
+    forget(tmp_path / "pipeline")
+    assert not list(channel.iterdir())
 
 
 def test_what_no_server_has_seen_is_not_looked_at_again(tmp_path, blessing):

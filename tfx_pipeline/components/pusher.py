@@ -80,14 +80,14 @@ class Executor(BaseExecutor):
                 beside = push(stock, base, keep, protect=protect)
                 places.append(Place(base, beside.version, beside.digest))
             target = push(version, destination, keep, protect=protect)
-        self._record(input_dict, exec_properties, target.version)
+        self._record(input_dict, exec_properties, target.version, target.digest)
         with writable(output_dict, "pushed_model") as place:
             save_places([Place(destination, target.version, target.digest), *places], place)
         pushed.set_int_custom_property(PUSHED, 1)
         pushed.set_string_custom_property(DESTINATION, target.path)
         pushed.set_string_custom_property(VERSION, str(target.version))
 
-    def _record(self, input_dict: Artifacts, exec_properties: dict[str, Any], version: int) -> None:
+    def _record(self, input_dict: Artifacts, exec_properties: dict[str, Any], version: int, digest: str) -> None:
         with (
             readable(input_dict, "trained_model") as trained,
             readable(input_dict, "snapshot") as snapshot,
@@ -106,6 +106,7 @@ class Executor(BaseExecutor):
                     f"{blessed.STATISTICS}/pairs": pairs,
                     MANIFEST: manifest / MANIFEST,
                 },
+                digest,
             )
 
 

@@ -128,6 +128,21 @@ def test_a_work_directory_goes_back_in_both_flavours(tmp_path, capsys, caplog, m
     assert "it stays at version" in caplog.text
 
 
+def test_a_damaged_stock_version_does_not_keep_the_main_one_from_going_back(tmp_path, capsys, caplog):
+    main, stock = tmp_path / "serving" / "mtmh", tmp_path / "serving" / "mtmh-stock"
+    for name in ("one", "two"):
+        beside = push(model(tmp_path / name / "stock", f"{name}-stock"), stock)
+        push(model(tmp_path / name / "main", f"{name}-main"), main)
+    damaged = versions(stock)[0]
+    (stock / str(damaged) / "variables" / "part-1").write_bytes(b"x")
+    assert cli.main(["rollback", "--workdir", str(tmp_path)]) == 0
+    assert (main / str(versions(main)[-1]) / "saved_model.pb").read_text() == "one-main"
+    assert versions(stock) == [damaged, beside.version]
+    assert f"published {main / str(versions(main)[-1])}" in capsys.readouterr().out
+    assert f"{stock} stays at version {beside.version}: {stock / str(damaged)} is damaged" in caplog.text
+    assert f"mtmh rollback --model-base-path {stock} --to VERSION" in caplog.text
+
+
 def test_rollback_that_cannot_be(place, one, two):
     with pytest.raises(UserError, match="no version to go back from"):
         rollback(place.base)
