@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocessing.config import InputConfig
+from preprocessing.dates import written_out
 from preprocessing.errors import UserError
 from preprocessing.faults import Faults, distinct_values
 from preprocessing.rows import BadRow, RawBatch
@@ -134,6 +135,8 @@ def check_time(text: str | None) -> tuple[float, str, str]:
     if seconds >= LAST_SECOND:
         if not _NUMBER.fullmatch(text.strip()):
             return 0.0, "timestamp_out_of_range", f"{_short(text)} is beyond the year 2200"
+        if date := written_out(f"{seconds:.0f}"):
+            return 0.0, "bad_timestamp", f"{_short(text)} is a date written as a number; write {date}"
         if seconds / 1000 < LAST_SECOND:
             return 0.0, "timestamp_in_milliseconds", f"{_short(text)} is no time in unix seconds; divide it by 1000"
         return 0.0, "timestamp_out_of_range", f"{_short(text)} seconds are beyond the year 2200"
@@ -287,6 +290,8 @@ def parse_split_time(text: str) -> float:
     seconds, _, detail = check_time(text)
     if detail:
         raise UserError(f"split.time: {detail}; expected for example 1325376000 or 2012-01-01")
+    if date := written_out(text.strip()):
+        raise UserError(f"split.time is {text}, which would be read as unix seconds; write it as {date}")
     return seconds
 
 
