@@ -116,8 +116,23 @@ def test_a_record_may_not_grow_without_bound(tmp_path):
     assert [values["item_id"] for _, values in rows] == ["i2"]
     assert bad[0] == (2, "unclosed_quote")
     assert len(bad) == 1026
-    # Lines that are records go with a quote that is never closed, and are not lost for it.
-    rows, bad, _, _ = read(write(tmp_path, f'item_id,title,text\ni1,"a\n{lines_of("x,y,z", 60)}i2,a",b\n'))
+
+
+def test_lines_of_a_text_are_never_rows(tmp_path):
+    text = lines_of("Step 1, then wait", 80)
+    rows, bad, _, _ = read(write(tmp_path, f'item_id,text\ni1,"First, second, {text}"\ni2,b\n'))
+    assert [values["item_id"] for _, values in rows] == ["i1", "i2"]
+    assert bad == []
+    # Between quotes that may be meant or not, nothing is taken for a row, and nothing goes without a trace.
+    rows, bad, _, _ = read(write(tmp_path, f'item_id,text\ni1,"First\n{text}i2,19"\ni3,b\n'))
+    assert [values["item_id"] for _, values in rows] == ["i3"]
+    assert bad == [(line, "unclosed_quote") for line in range(2, 84)]
+
+
+def test_rows_that_show_what_they_are_go_with_no_quote_that_nobody_meant(tmp_path):
+    columns = {role: role for role in ("item_id", "timestamp")}
+    path = write(tmp_path, f'item_id,timestamp,note\ni1,1,"a\n{lines_of("x,1,z", 60)}i2,2,a"\n')
+    rows, bad, _, _ = read(path, columns)
     assert [line for line, _ in rows] == list(range(3, 64))
     assert bad == [(2, "unclosed_quote")]
 
