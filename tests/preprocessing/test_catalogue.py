@@ -26,6 +26,7 @@ def parse(rows, file=0):
         (float("nan"), ()),
         ([5.0, float("nan"), 7], ("5", "7")),
         (decimal.Decimal(5), ("5",)),
+        ([decimal.Decimal("2.00"), decimal.Decimal("NaN"), b"a "], ("2", "a")),
         ('["a", " c|0", null, 3]', ("a", "c|0", "3")),
         (" ['a', \"it's\", 3, None] ", ("a", "it's", "3")),
         ("['rock','hip hop']", ("rock", "hip hop")),
@@ -93,6 +94,8 @@ def test_the_most_common_dimension_wins():
     ("row", "reason"),
     [
         ({"item_id": "a", "categories": 3.5}, "wrong_type"),
+        ({"item_id": "a", "categories": decimal.Decimal("3.50")}, "wrong_type"),
+        ({"item_id": "a", "categories": [b"\xff"]}, "bad_encoding"),
         ({"item_id": "a", "categories": [["b"]]}, "wrong_type"),
         ({"item_id": "a", "categories": '[["b"]]'}, "wrong_type"),
         ({"item_id": "a", "categories": [float("inf")]}, "wrong_type"),
