@@ -2,7 +2,7 @@
 
 import csv
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 import numpy as np
@@ -12,6 +12,7 @@ from preprocessing.lines import MAX_LINE_BYTES, read_lines
 from preprocessing.rows import RAW_BYTES, BadRow, FileFault, RawBatch, shown
 from preprocessing.texts import TEXT_ROLES, length_fault
 
+_DELIMITERS: Final = (",", ";", "\t", "|")
 _SURE_LINES: Final = 50
 """A record of more lines may be a quote that nobody meant: then most of its lines are records themselves."""
 _UNCLOSED: Final = "unexpected end of data"
@@ -34,15 +35,30 @@ def parse_header(line: bytes, delimiter: str) -> list[str]:
 
 
 def csv_delimiter(text: str) -> str:
-    """The configured field separator; a tab may be spelled out.
+    """The configured field separator, or nothing where each file's own is to be found; a tab may be spelled out.
 
     Raises:
       UserError: it is not one character that can separate fields.
     """
+    if text == "auto":
+        return ""
     delimiter = "\t" if text == "\\t" else text
     if len(delimiter) != 1 or delimiter in '"\r\n\0 ':
-        raise UserError(f"input.delimiter is {text!r}; expected one character such as ',' ';' '|' or '\\t'")
+        raise UserError(f"input.delimiter is {text!r}; expected auto, or one character such as ',' ';' '|' or '\\t'")
     return delimiter
+
+
+def find_delimiter(line: bytes, names: Collection[str]) -> str:
+    """The separator by which a CSV header holds most of the names; of several, that which makes most fields of it."""
+
+    def fit(delimiter: str) -> tuple[int, int]:
+        try:
+            header = parse_header(line, delimiter)
+        except ValueError:
+            return 0, 1
+        return len(set(names) & set(header)), len(header)
+
+    return max(_DELIMITERS, key=fit)
 
 
 def read_csv(
@@ -53,7 +69,7 @@ def read_csv(
     Args:
       path: the file, plain or gzip; its first line is the header.
       columns: the column's name in the file for each role.
-      delimiter: one character.
+      delimiter: one character; empty: that which `find_delimiter` finds for the columns.
       max_field_bytes: rows with a longer field are bad.
     """
     parser: _Parser | None = None
@@ -71,6 +87,7 @@ def read_csv(
                 return
             if block.fault:
                 continue
+            delimiter = delimiter or find_delimiter(head, columns.values())
             try:
                 header = parse_header(head, delimiter)
             except ValueError as error:

@@ -13,7 +13,7 @@ from preprocessing.config import Columns, InputConfig
 from preprocessing.errors import UserError
 from preprocessing.files import filesystems, is_local, without_scheme
 from preprocessing.lines import read_lines
-from preprocessing.read_csv import csv_delimiter, parse_header, read_csv
+from preprocessing.read_csv import csv_delimiter, find_delimiter, parse_header, read_csv
 from preprocessing.read_jsonl import parse_object, read_jsonl
 from preprocessing.rows import FileFault, RawBatch
 from preprocessing.spans import Span, find_spans, has_spans
@@ -36,6 +36,8 @@ _OWN_ITEM_ID: Final[Mapping[str, str]] = {ITEM_TABLE: "catalogue_item_id", ANNOT
 _FORMATS: Final = {
     ".csv": "csv",
     ".csv.gz": "csv",
+    ".tsv": "csv",
+    ".tsv.gz": "csv",
     ".jsonl": "jsonl",
     ".jsonl.gz": "jsonl",
     ".ndjson": "jsonl",
@@ -181,7 +183,9 @@ def column_names(source: SourceFile, config: InputConfig) -> list[str] | FileFau
         lines = block.data.split(b"\n", _JSON_HEAD_LINES)[:_JSON_HEAD_LINES]
         if source.format == "csv":
             try:
-                return parse_header(lines[0], csv_delimiter(config.delimiter))
+                names_wanted = _columns(source.table, config.columns).values()
+                delimiter = csv_delimiter(config.delimiter) or find_delimiter(lines[0], names_wanted)
+                return parse_header(lines[0], delimiter)
             except UnicodeDecodeError as error:
                 raise UserError(f"{source.path} is not UTF-8 text; save it as UTF-8") from error
             except ValueError as error:
@@ -210,8 +214,9 @@ def read_source(source: SourceFile, config: InputConfig, *, embedding: bool = Fa
       config: its columns and format.
       embedding: whether the vectors that items bring are wanted; reading them costs more than all the rest.
     """
-    roles = (*REQUIRED_ROLES[source.table], *OPTIONAL_ROLES[source.table])
-    columns = {role: _column(source.table, role, config.columns) for role in roles if embedding or role != "embedding"}
+    columns = _columns(source.table, config.columns)
+    if not embedding:
+        columns.pop("embedding", None)
     if source.format == "csv":
         # Here all is text, and a line end in one of these tells that a quote is never closed.
         return read_csv(source.path, columns, csv_delimiter(config.delimiter), config.max_field_bytes)
@@ -257,6 +262,11 @@ def _needed_by_rules(table: str, config: InputConfig) -> tuple[str, ...]:
     return (*(("event",) if config.events else ()), *(("value",) if config.min_value is not None else ()))
 
 
+def _columns(table: str, columns: Columns) -> dict[str, str]:
+    """Names of a table's columns by role."""
+    return {role: _column(table, role, columns) for role in (*REQUIRED_ROLES[table], *OPTIONAL_ROLES[table])}
+
+
 def _column(table: str, role: str, columns: Columns) -> str:
     """Name of the column that a role has in a table."""
     own: str | None = getattr(columns, _own_option(table, role))
@@ -288,10 +298,11 @@ def _missing(source: SourceFile, role: str, columns: Columns, names: Sequence[st
     found = f"{source.path} has no column {name!r}{where}; found: {', '.join(map(repr, names)) or 'none'}"
     other = next((mark for mark in (",", ";", "\t", "|") if len(names) == 1 and mark in names[0]), None)
     if source.format == "csv" and other:
-        option = shlex.quote(f"input.delimiter={other}".replace("\t", "\\t"))
-        return f"{found}; the fields are separated by another character: --set {option}"
-    roles = (*REQUIRED_ROLES[source.table], *OPTIONAL_ROLES[source.table])
-    taken = {_column(source.table, other, columns) for other in roles}
+        return (
+            f"{found}; the fields are separated by another character than input.delimiter: with "
+            "--set input.delimiter=auto each file's own is found"
+        )
+    taken = set(_columns(source.table, columns).values())
     lower = {other.lower(): other for other in reversed(names) if other not in taken}
     part = next((other for other in lower if other and (other in name.lower() or name.lower() in other)), None)
     close = [part] if part else difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.4)

@@ -378,7 +378,8 @@ def test_mistakes_are_user_errors_that_name_the_remedy(tmp_path, shop):
     check(rf"{tmp_path} is a directory; name the files in it", interactions=str(tmp_path))
     semicolons = tmp_path / "semicolons.csv"
     semicolons.write_text("user_id;item_id;timestamp\nu;i;1\n")
-    check(r"separated by another character: --set 'input\.delimiter=;'", interactions=str(semicolons))
+    commas = dataclasses.replace(CONFIG, input=InputConfig(delimiter=","))
+    check(r"separated by another character .* input\.delimiter=auto", config=commas, interactions=str(semicolons))
     (tmp_path / "array.json").write_text(json.dumps(shop_interactions()))
     check("one object a line and no list", interactions=str(tmp_path / "array.json"))
     twice = write_csv(tmp_path / "twice.csv", [{"item_id": "a", "title": 1, "title ": 2}])
@@ -427,6 +428,21 @@ def test_vectors_that_the_catalogue_brings(tmp_path, shop):
     vectors = read_items(str(tmp_path / "out")).content_vectors
     assert vectors[:6] == pytest.approx(np.tile([0.6, 0.8], (6, 1)))
     assert not vectors[6].any()
+
+
+def test_each_csv_has_its_own_separator(tmp_path, shop):
+    def separated(path, rows, mark):
+        lines = [mark.join(f'"{value}"' for value in row) for row in (rows[0], *(row.values() for row in rows))]
+        path.write_text("\n".join(lines) + "\n")
+        return str(path)
+
+    log = shop_interactions()
+    logs = [separated(tmp_path / "a.csv", log[:90], ";"), separated(tmp_path / "b.tsv", log[90:], "\t")]
+    items = separated(tmp_path / "items.csv", shop_items(), "|")
+    preprocess(CONFIG, logs, [items], str(tmp_path / "out"))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").rglob("*.gz")} == {
+        path.name: path.read_bytes() for path in shop.output.rglob("*.gz")
+    }
 
 
 def test_more_shards_than_items_and_users(tmp_path, shop):

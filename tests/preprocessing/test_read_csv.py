@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 
 from preprocessing import lines
 from preprocessing.errors import UserError
-from preprocessing.read_csv import csv_delimiter, read_csv
+from preprocessing.read_csv import csv_delimiter, find_delimiter, read_csv
 from preprocessing.rows import FileFault
 
 COLUMNS = {"item_id": "item_id", "title": "title", "description": "text"}
@@ -190,6 +190,25 @@ def test_delimiters(tmp_path):
     rows, _, blank, _ = read(write(tmp_path, 'item_id\ttitle\n\t\n"a"\tb\n'), delimiter="\t")
     assert [values["item_id"] for _, values in rows] == ["", "a"]
     assert blank == 0
+    assert csv_delimiter("auto") == ""
     for wrong in ("", ",,", '"', "\n"):
         with pytest.raises(UserError, match=r"input\.delimiter"):
             csv_delimiter(wrong)
+
+
+@pytest.mark.parametrize(
+    ("header", "delimiter"),
+    [
+        ("item_id,title", ","),
+        ("item_id;title;a,b,c,d", ";"),
+        ('"item_id"|"title"', "|"),
+        ("item_id\ttitle\r", "\t"),
+        ("item_id", ","),
+        ("item_id;a,b,c", ";"),
+        # Where no name is found, most fields: their names are shown.
+        ("sku;name;price,net", ";"),
+        ('item_id,"title', ","),
+    ],
+)
+def test_a_header_tells_its_separator(header, delimiter):
+    assert find_delimiter(header.encode(), ["item_id", "title"]) == delimiter
