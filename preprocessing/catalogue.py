@@ -151,7 +151,10 @@ def parse_embedding(value: Any) -> npt.NDArray[np.float32] | None:
         text = value.strip()
         if not text:
             return None
-        value = json.loads(text) if text.startswith("[") else _SEPARATORS.split(text)
+        try:
+            value = json.loads(text) if text.startswith("[") else _SEPARATORS.split(text)
+        except json.JSONDecodeError:
+            raise ValueError(f"{text[:40]!r} is no list of numbers; write it as [0.1, 0.2], or as 0.1 0.2") from None
         if not isinstance(value, list):
             raise ValueError("no list of numbers")
         if any(isinstance(number, bool) or not isinstance(number, int | float | str) for number in value):

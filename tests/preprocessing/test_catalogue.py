@@ -60,6 +60,11 @@ def test_bad_embeddings(value):
         parse_embedding(value)
 
 
+def test_a_vector_that_numpy_printed_is_told_how_to_write():
+    with pytest.raises(ValueError, match=r"'\[1\. 2\.\]' is no list of numbers; write it as \[0\.1, 0\.2\]"):
+        parse_embedding("[1. 2.]")
+
+
 def test_items_are_ordered_by_bytes_and_the_first_row_wins():
     one, bad = parse([{"item_id": "é"}, {"item_id": "z", "title": "first"}, {"item_id": "Z"}, {"item_id": ""}], file=0)
     two, _ = parse([{"item_id": "z", "title": "second"}], file=1)
