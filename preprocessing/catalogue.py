@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from preprocessing.parse import check_id
 from preprocessing.rows import BadRow, RawBatch
-from preprocessing.texts import text_of
+from preprocessing.texts import is_whole, text_of
 
 MAX_DIMENSION: Final = 65_536
 _LARGEST: Final = 3e38
@@ -131,9 +131,9 @@ def _listed(text: str) -> list[Any] | None:
 
 
 def _category(value: Any) -> str | None:
-    if isinstance(value, float) and not value.is_integer() and not math.isnan(value):
+    if isinstance(value, float | decimal.Decimal) and not is_whole(value) and not math.isnan(value):
         raise TypeError(f"categories hold {value}, which is no whole number; expected names")
-    if not isinstance(value, str | int | float | decimal.Decimal | None):
+    if not isinstance(value, str | bytes | int | float | decimal.Decimal | None):
         raise TypeError("categories hold something else than texts and numbers")
     # As in ids, so that typed formats and CSV give the same.
     return text_of("categories", value)
@@ -151,7 +151,10 @@ def parse_embedding(value: Any) -> npt.NDArray[np.float32] | None:
         text = value.strip()
         if not text:
             return None
-        value = json.loads(text) if text.startswith("[") else _SEPARATORS.split(text)
+        try:
+            value = json.loads(text) if text.startswith("[") else _SEPARATORS.split(text)
+        except json.JSONDecodeError:
+            raise ValueError(f"{text[:40]!r} is no list of numbers; write it as [0.1, 0.2], or as 0.1 0.2") from None
         if not isinstance(value, list):
             raise ValueError("no list of numbers")
         if any(isinstance(number, bool) or not isinstance(number, int | float | str) for number in value):

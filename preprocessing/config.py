@@ -33,7 +33,9 @@ class InputConfig:
     format: str = option(
         "auto", "format of all tables; `auto` goes by the file name", choices=("auto", "csv", "jsonl", "parquet")
     )
-    delimiter: str = option(",", "CSV field separator")
+    delimiter: str = option(
+        "auto", "CSV field separator of all tables; `auto` finds each file's by its header, among `,` `;` tab and `|`"
+    )
     events: tuple[str, ...] = option((), "keep only rows with these values of `event`; empty keeps all")
     min_value: float | None = option(None, "keep only rows whose `value` is at least this")
     session_gap_seconds: float | None = option(

@@ -18,6 +18,8 @@ from preprocessing.sources import SourceFile
 FILES: Final = f"{DEAD_LETTERS}/files.jsonl"
 _REASONS_SHOWN: Final = 8
 _FAULTS_SHOWN: Final = 3
+_EVENTS_SHOWN: Final = 12
+_EVENTS_KEPT: Final = 1000
 _LOGGER: Final = logging.getLogger("mtmh.preprocessing")
 
 
@@ -32,6 +34,8 @@ class Account:
       examples: for each reason the first row, ``(file, line, detail)``.
       faults: files not read whole, with the fault.
       files: the dead letter files.
+      other_events: how often each value of ``event`` was dropped for not being one of ``input.events``; of each file
+        the most frequent.
     """
 
     rows_in: int = 0
@@ -40,6 +44,7 @@ class Account:
     examples: Mapping[str, tuple[str, int, str]] = dataclasses.field(default_factory=dict)
     faults: tuple[tuple[str, FileFault], ...] = ()
     files: tuple[OutputFile, ...] = ()
+    other_events: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def bad(self) -> int:
@@ -66,6 +71,7 @@ def add_accounts(accounts: Iterable[Account]) -> Account:
         examples=examples,
         faults=tuple(sorted((fault for account in accounts for fault in account.faults), key=lambda fault: fault[0])),
         files=tuple(sorted((file for account in accounts for file in account.files), key=lambda file: file.path)),
+        other_events=_total(account.other_events for account in accounts),
     )
 
 
@@ -79,13 +85,18 @@ class DeadLetters:
         self._rows_in = 0
         self._dead: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
+        self._other_events: Counter[str] = Counter()
         self._examples: dict[str, tuple[str, int, str]] = {}
         self._faults: list[tuple[str, FileFault]] = []
 
-    def count(self, rows_in: int, dropped: Mapping[str, int]) -> None:
-        """Adds rows read, good and bad, and good ones dropped."""
+    def count(self, rows_in: int, dropped: Mapping[str, int], other_events: Mapping[str, int] | None = None) -> None:
+        """Adds rows read, good and bad, good ones dropped by rule, and those dropped for their event by its value."""
         self._rows_in += rows_in
         self._dropped.update(dropped)
+        for event, number in (other_events or {}).items():
+            # A column that holds something else may have a value of its own in every row.
+            if event in self._other_events or len(self._other_events) < _EVENTS_KEPT:
+                self._other_events[event] += number
 
     def add(self, bad: Sequence[BadRow]) -> None:
         """Writes bad rows, which have been counted as read."""
@@ -116,6 +127,7 @@ class DeadLetters:
             dropped={rule: count for rule, count in self._dropped.items() if count},
             examples=self._examples,
             faults=tuple(self._faults),
+            other_events=dict(_most(self._other_events)),
         )
 
 
@@ -219,16 +231,23 @@ def check_any_good(table: str, account: Account) -> None:
     faults = _faults(account)
     if not account.rows_in:
         raise UserError(f"the {table} have no rows, nothing below a header{faults}; give files with data in them")
+    seen = ", ".join(f"{event:.60}" or "none" for event, _ in _most(account.other_events))
     fates = {**account.dropped, **account.dead}
     became = ", ".join(f"{name} {count:,}" for name, count in sorted(fates.items()))
     rules = ", input.events and input.min_value" if "event_filter" in fates or "below_min_value" in fates else ""
     raise UserError(
-        f"no usable row in the {account.rows_in:,} rows of {table}: {became}{faults}; check the input files{rules}"
+        f"no usable row in the {account.rows_in:,} rows of {table}: {became}{faults}; "
+        f"check the input files{rules}{f'; the events are {seen}' if seen else ''}"
     )
 
 
 def _faults(account: Account) -> str:
     return "".join(f"; {path}: {fault.reason} ({fault.detail})" for path, fault in account.faults[:_FAULTS_SHOWN])
+
+
+def _most(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """The most frequent names, the same whatever the order."""
+    return sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:_EVENTS_SHOWN]
 
 
 def _total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

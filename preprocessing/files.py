@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from typing import IO, Any
@@ -15,10 +16,10 @@ def is_local(path: str) -> bool:
 def without_scheme(path: str) -> str:
     """A path on this machine as it is without ``file://``, which Beam knows no filesystem for; others as they are.
 
-    >>> without_scheme("file:///logs/*.csv"), without_scheme("s3://logs/*.csv")
-    ('/logs/*.csv', 's3://logs/*.csv')
+    >>> without_scheme("file:///logs/*.csv"), without_scheme("file://localhost/a.csv"), without_scheme("s3://b/*.csv")
+    ('/logs/*.csv', '/a.csv', 's3://b/*.csv')
     """
-    return path.removeprefix("file://")
+    return re.sub("^file://(localhost(?=/))?", "", path)
 
 
 def filesystems() -> Any:

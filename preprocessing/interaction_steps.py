@@ -12,7 +12,9 @@ import numpy as np
 from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import TaggedOutput
 
+from preprocessing.dates import DateWatch
 from preprocessing.dead_letters import Account
+from preprocessing.errors import UserError
 from preprocessing.job import ACCOUNT, NAMESPACE, Job
 from preprocessing.mistakes import hands_on_mistakes
 from preprocessing.pairs import Pairs, mine_pairs, mine_triggers
@@ -60,15 +62,19 @@ class ReadInteractions(beam.DoFn):
         """Yields ``(partition, Rows)`` and, tagged, counts of seconds and the file's ``Account``."""
         parser = InteractionParser(self._job.config.input, self._index.of(ids))
         valid = ValidRows(self._job, source, parser.parse)
+        dates = DateWatch()
         for parts in valid.chunks(_FLUSH_ROWS * max(1, min(self._job.shards, 1024) // 64)):
-            yield from self._send(parts)
+            yield from self._send(parts, dates)
+        dates.check(source.path)
         yield TaggedOutput(ACCOUNT, valid.account)
 
-    def _send(self, parts: Sequence[Rows]) -> Iterator[Any]:
+    def _send(self, parts: Sequence[Rows], dates: DateWatch) -> Iterator[Any]:
         rows = concat_rows(parts)
         if not len(rows):
             return
-        yield TaggedOutput(TIMES, count_seconds(rows.timestamp))
+        seconds = count_seconds(rows.timestamp)
+        dates.add(seconds)
+        yield TaggedOutput(TIMES, seconds)
         shards = self._job.shards
         # Python's own hash is salted, this one is the same in every process.
         partition = np.array([zlib.crc32(user) % shards for user in rows.users], np.int64)
@@ -86,6 +92,14 @@ class FindSplit(beam.DoFn):
     def process(self, times: Counts, checked: Account) -> Iterator[Split]:
         """Yields the split; the account is asked for so that it is checked first."""
         del checked
+        dates = DateWatch()
+        dates.add(times)
+        dates.check("the interactions")
+        if len(times[0]) == 1:
+            raise UserError(
+                f"all timestamps of the interactions lie within one second, {times[0][0]:.0f}, so none comes before "
+                "another; they are read as unix seconds: bring them to that scale"
+            )
         yield find_split(times, self._job.config.split)
 
 

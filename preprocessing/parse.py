@@ -5,6 +5,7 @@ import datetime
 import functools
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence, Sized
 from typing import Any, Final, Generic, TypeVar
 
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocessing.config import InputConfig
+from preprocessing.dates import written_out
 from preprocessing.errors import UserError
 from preprocessing.faults import Faults, distinct_values
 from preprocessing.rows import BadRow, RawBatch
@@ -56,12 +58,16 @@ ParsedRows = TypeVar("ParsedRows", bound=Sized)
 
 @dataclasses.dataclass(frozen=True)
 class Validated(Generic[ParsedRows]):
-    """What became of a batch: the valid rows, the bad ones by line, good ones dropped by rule, and all read."""
+    """What became of a batch: the valid rows, the bad ones by line, good ones dropped by rule, and all read.
+
+    ``other_events`` counts the values of ``event`` that the rule about it dropped.
+    """
 
     rows: ParsedRows
     bad: list[BadRow]
     dropped: dict[str, int]
     rows_in: int
+    other_events: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 def parse_time(text: str) -> float:
@@ -134,6 +140,8 @@ def check_time(text: str | None) -> tuple[float, str, str]:
     if seconds >= LAST_SECOND:
         if not _NUMBER.fullmatch(text.strip()):
             return 0.0, "timestamp_out_of_range", f"{_short(text)} is beyond the year 2200"
+        if date := written_out(f"{seconds:.0f}"):
+            return 0.0, "bad_timestamp", f"{_short(text)} is a date written as a number; write {date}"
         if seconds / 1000 < LAST_SECOND:
             return 0.0, "timestamp_in_milliseconds", f"{_short(text)} is no time in unix seconds; divide it by 1000"
         return 0.0, "timestamp_out_of_range", f"{_short(text)} seconds are beyond the year 2200"
@@ -192,8 +200,16 @@ class InteractionParser:
         if "session_id" in columns:
             sessions, session = faults.apply(columns["session_id"], _check_session)
         keep = faults.good()
+        other_events: Counter[str] = Counter()
         if self._events:
-            keep = self._drop(dropped, "event_filter", keep, self._event_kept(columns.get("event"), count))
+            events, event = distinct_values(columns.get("event", [None] * count))
+            kinds = [(text or "").strip() for text in events]
+            wanted = np.array([kind in self._events for kind in kinds], np.bool_)[event]
+            numbers = np.bincount(event[keep & ~wanted], minlength=len(kinds))
+            for kind, number in zip(kinds, numbers.tolist(), strict=True):
+                if number:
+                    other_events[kind] += number
+            keep = self._drop(dropped, "event_filter", keep, wanted)
         if self._min_value is not None:
             values, value = faults.apply(columns.get("value"), check_value, among=keep)
             keep &= faults.good()
@@ -211,14 +227,7 @@ class InteractionParser:
             timestamp=np.array(times, np.float64)[time[keep]],
             position=batch.lines[keep] + (file_index << 40),
         )
-        return Validated(rows, bad, dropped, batch.rows_in)
-
-    def _event_kept(self, column: Sequence[Any] | None, count: int) -> npt.NDArray[np.bool_]:
-        if column is None:
-            return np.zeros(count, np.bool_)
-        distinct, codes = distinct_values(column)
-        kept = np.array([(text or "").strip() in self._events for text in distinct], np.bool_)
-        return np.asarray(kept[codes])
+        return Validated(rows, bad, dropped, batch.rows_in, other_events)
 
     @staticmethod
     def _drop(
@@ -287,6 +296,8 @@ def parse_split_time(text: str) -> float:
     seconds, _, detail = check_time(text)
     if detail:
         raise UserError(f"split.time: {detail}; expected for example 1325376000 or 2012-01-01")
+    if date := written_out(text.strip()):
+        raise UserError(f"split.time is {text}, which would be read as unix seconds; write it as {date}")
     return seconds
 
 

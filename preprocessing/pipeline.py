@@ -50,7 +50,7 @@ from preprocessing.parse import Rows, empty_rows, parse_split_time
 from preprocessing.publish import staged
 from preprocessing.read_csv import csv_delimiter
 from preprocessing.runner import parse_options, run_pipeline
-from preprocessing.schema import Manifest
+from preprocessing.schema import Manifest, TableCounts
 from preprocessing.sources import (
     ANNOTATION_TABLE,
     INTERACTIONS,
@@ -112,8 +112,10 @@ def preprocess(
         manifest = load_result(staging.directory)
         staging.publish(file.path for file in manifest.files)
     _LOGGER.info(
-        "done in %.1f s: %d items, %d users, %d pairs, %d validation triggers, %d eval triggers, %d annotations",
+        "done in %.1f s: used %s; %d items, %d users, %d pairs, %d validation triggers, %d eval triggers, "
+        "%d annotations",
         time.monotonic() - begun,
+        _fates(manifest.interactions),
         manifest.num_items,
         manifest.num_users,
         manifest.num_pairs,
@@ -283,6 +285,13 @@ def count_shards(config: PreprocessingConfig, sources: Sequence[SourceFile]) -> 
     if config.output.shards is not None:
         return config.output.shards
     return min(max(_MIN_SHARDS, math.ceil(total_text_bytes(sources) / _SHARD_BYTES)), _MAX_SHARDS)
+
+
+def _fates(table: TableCounts) -> str:
+    """How many rows were used of how many, and what became of the others."""
+    lost = [(sum(table.dead_letters.values()), "bad"), *((count, rule) for rule, count in table.dropped.items())]
+    losses = [f"{rule} {count:,}" for count, rule in sorted(lost, reverse=True) if count]
+    return f"{table.rows_used:,} of {table.rows_in:,} interactions" + (f" ({', '.join(losses)})" if losses else "")
 
 
 def _without_rows(partition: int) -> tuple[int, Rows]:

@@ -1,8 +1,8 @@
-"""Reads CSV files: exact about quoting, and never losing good rows to a broken one."""
+"""Reads CSV files: exact about quoting; a broken row takes no good one along where a text can be told from rows."""
 
 import csv
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 import numpy as np
@@ -12,9 +12,12 @@ from preprocessing.lines import MAX_LINE_BYTES, read_lines
 from preprocessing.rows import RAW_BYTES, BadRow, FileFault, RawBatch, shown
 from preprocessing.texts import TEXT_ROLES, length_fault
 
+_DELIMITERS: Final = (",", ";", "\t", "|")
 _SURE_LINES: Final = 50
-"""A record of more lines may be a quote that is never closed: then most of its lines are records themselves."""
+"""A record of more lines may be a quote that nobody meant: then most of its lines are records themselves."""
 _UNCLOSED: Final = "unexpected end of data"
+_TELLING_ROLES: Final = ("timestamp", "grade")
+"""What no line of a text holds: where a table has one of these, a line of a text does not pass for a row."""
 _ONE_LINE_ROLES: Final = ("user_id", "item_id", "timestamp", "session_id", "event", "value", "trigger_id", "grade")
 
 csv.field_size_limit(2 * MAX_LINE_BYTES)
@@ -32,15 +35,30 @@ def parse_header(line: bytes, delimiter: str) -> list[str]:
 
 
 def csv_delimiter(text: str) -> str:
-    """The configured field separator; a tab may be spelled out.
+    """The configured field separator, or nothing where each file's own is to be found; a tab may be spelled out.
 
     Raises:
       UserError: it is not one character that can separate fields.
     """
+    if text == "auto":
+        return ""
     delimiter = "\t" if text == "\\t" else text
     if len(delimiter) != 1 or delimiter in '"\r\n\0 ':
-        raise UserError(f"input.delimiter is {text!r}; expected one character such as ',' ';' '|' or '\\t'")
+        raise UserError(f"input.delimiter is {text!r}; expected auto, or one character such as ',' ';' '|' or '\\t'")
     return delimiter
+
+
+def find_delimiter(line: bytes, names: Collection[str]) -> str:
+    """The separator by which a CSV header holds most of the names; of several, that which makes most fields of it."""
+
+    def fit(delimiter: str) -> tuple[int, int]:
+        try:
+            header = parse_header(line, delimiter)
+        except ValueError:
+            return 0, 1
+        return len(set(names) & set(header)), len(header)
+
+    return max(_DELIMITERS, key=fit)
 
 
 def read_csv(
@@ -51,7 +69,7 @@ def read_csv(
     Args:
       path: the file, plain or gzip; its first line is the header.
       columns: the column's name in the file for each role.
-      delimiter: one character.
+      delimiter: one character; empty: that which `find_delimiter` finds for the columns.
       max_field_bytes: rows with a longer field are bad.
     """
     parser: _Parser | None = None
@@ -69,6 +87,7 @@ def read_csv(
                 return
             if block.fault:
                 continue
+            delimiter = delimiter or find_delimiter(head, columns.values())
             try:
                 header = parse_header(head, delimiter)
             except ValueError as error:
@@ -93,6 +112,7 @@ class _Parser:
         self._at = {role: header.index(name) for role, name in columns.items() if name in header}
         self._texts = [(role, at) for role, at in self._at.items() if role in TEXT_ROLES]
         self._one_line = [at for role, at in self._at.items() if role in _ONE_LINE_ROLES]
+        self._tells = any(role in self._at for role in _TELLING_ROLES)
         self._delimiter = delimiter
         self._max_field_bytes = max_field_bytes
         self._waiting: list[bytes] = []
@@ -167,7 +187,10 @@ class _Parser:
             if used == 0:
                 self._waiting, self._waiting_first = lines[at:], number
                 break
-            if reason:
+            if reason == "unclosed_quote":
+                parts = [shown(part.removesuffix(b"\r")) for part in lines[at : at + used]]
+                bad += [BadRow(number + i, reason, detail, part) for i, part in enumerate(parts)]
+            elif reason:
                 bad.append(BadRow(number, reason, detail, shown(self._raw(lines, at, line, used))))
             else:
                 numbers.append(number)
@@ -204,7 +227,12 @@ class _Parser:
         return self._extended(lines, at, text, final=final)
 
     def _extended(self, lines: list[bytes], at: int, text: str, *, final: bool) -> tuple[list[str], str, str, int]:
-        """A record that goes on over the following lines, if it is one beyond doubt."""
+        """A record that goes on over the following lines.
+
+        A long one may be rows between two quotes that nobody meant. Where no line of a text passes for a row, its lines
+        are tried one by one. Elsewhere it is a record, unless its first and last lines look like rows too: then nobody
+        can tell, and all of its lines are bad.
+        """
         unclosed: tuple[list[str], str, str, int] = ([], "unclosed_quote", "a quoted field is never closed", 1)
         reader = csv.reader(self._following(lines, at, text), delimiter=self._delimiter, strict=True)
         try:
@@ -216,18 +244,25 @@ class _Parser:
             return unclosed
         if len(fields) != self._width or any("\n" in fields[column] for column in self._one_line):
             return unclosed
-        return *self._checked(fields), reader.line_num
+        used = reader.line_num
+        if used > _SURE_LINES:
+            delimiter = self._delimiter.encode("utf-8")
+            like_rows = [line.count(delimiter) == self._width - 1 for line in lines[at : at + used]]
+            if 2 * sum(like_rows) >= used:
+                if self._tells:
+                    return unclosed
+                if like_rows[0] and like_rows[-1]:
+                    return [], "unclosed_quote", "a quoted field holds what looks like rows, or is never closed", used
+        return *self._checked(fields), used
 
     def _following(self, lines: list[bytes], at: int, text: str) -> Iterator[str]:
         """Yields a record's first line and those that may belong to it; raises ``ValueError`` when they do not."""
         yield text + "\n"
-        size, records = len(text), 0
-        delimiter = self._delimiter.encode("utf-8")
-        for count, place in enumerate(range(at + 1, len(lines)), start=2):
+        size = len(text)
+        for place in range(at + 1, len(lines)):
             line = lines[place]
             size += len(line) + 1
-            records += line.count(delimiter) == self._width - 1
-            if size > MAX_LINE_BYTES or b"\0" in line or (count > _SURE_LINES and 2 * records >= count):
+            if size > MAX_LINE_BYTES or b"\0" in line:
                 raise ValueError("no record")
             yield line.decode("utf-8") + "\n"
 

@@ -54,8 +54,9 @@ def read_parquet(path: str, columns: Mapping[str, str], max_field_bytes: int) ->
                         yield _rows(first, batch, present, max_field_bytes)
                         first += batch.num_rows
                 except (OSError, pa.ArrowException) as error:
-                    fault = fault or FileFault("corrupt_parquet", f"row group {group + 1}: {error}")
-                    yield from _unreadable(first, end, str(error))
+                    reason, detail = _why(error)
+                    fault = fault or FileFault(reason, f"row group {group + 1}: {detail}")
+                    yield from _unreadable(first, end, reason, detail)
                 first = end
     except (OSError, pa.ArrowException) as error:
         fault = fault or FileFault("corrupt_parquet", str(error))
@@ -63,11 +64,19 @@ def read_parquet(path: str, columns: Mapping[str, str], max_field_bytes: int) ->
         yield fault
 
 
-def _unreadable(first: int, end: int, why: str) -> Iterator[RawBatch]:
+def _why(error: Exception) -> tuple[str, str]:
+    """Why a row group cannot be read: the reason as a word and in detail."""
+    if "Expected all lists to be of size" in str(error):
+        detail = "a column of lists of one fixed size has rows without any, which Arrow cannot read; write it as a list"
+        return "unreadable_lists", detail
+    return "corrupt_parquet", str(error)
+
+
+def _unreadable(first: int, end: int, reason: str, detail: str) -> Iterator[RawBatch]:
     """Rows that the file says it has and nobody can read."""
     for begin in range(first, end, _BATCH_ROWS):
         lines = range(begin, min(begin + _BATCH_ROWS, end))
-        bad = [BadRow(line, "corrupt_parquet", why, "") for line in lines]
+        bad = [BadRow(line, reason, detail, "") for line in lines]
         yield RawBatch(np.zeros(0, np.int64), {}, lambda i: "", bad, 0)
 
 

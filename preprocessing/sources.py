@@ -6,14 +6,14 @@ import glob
 import logging
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Final
 
 from preprocessing.config import Columns, InputConfig
 from preprocessing.errors import UserError
 from preprocessing.files import filesystems, is_local, without_scheme
 from preprocessing.lines import read_lines
-from preprocessing.read_csv import csv_delimiter, parse_header, read_csv
+from preprocessing.read_csv import csv_delimiter, find_delimiter, parse_header, read_csv
 from preprocessing.read_jsonl import parse_object, read_jsonl
 from preprocessing.rows import FileFault, RawBatch
 from preprocessing.spans import Span, find_spans, has_spans
@@ -36,6 +36,8 @@ _OWN_ITEM_ID: Final[Mapping[str, str]] = {ITEM_TABLE: "catalogue_item_id", ANNOT
 _FORMATS: Final = {
     ".csv": "csv",
     ".csv.gz": "csv",
+    ".tsv": "csv",
+    ".tsv.gz": "csv",
     ".jsonl": "jsonl",
     ".jsonl.gz": "jsonl",
     ".ndjson": "jsonl",
@@ -46,7 +48,9 @@ _FORMATS: Final = {
 }
 _GZIP_RATIO: Final = 4
 """Text in an interaction log shrinks by about this much; only the number of shards follows from it."""
+_UNREAD_SHOWN: Final = 20
 _READ_BY_RULES: Final = ("event", "value")
+_NOT_UTF8: Final = "{} is not UTF-8 text; save it as UTF-8"
 _JSON_HEAD_LINES: Final = 100
 _JSON_HEAD: Final = f" in its first {_JSON_HEAD_LINES} lines"
 _LOGGER: Final = logging.getLogger("mtmh.preprocessing")
@@ -91,8 +95,9 @@ def find_sources(table: str, patterns: Sequence[str], config: InputConfig) -> tu
             continue
         found = _match(pattern)
         if not found and is_local(pattern) and os.path.isdir(pattern):
+            ending = next(filter(None, map(_ending, sorted(os.listdir(pattern)))), ".csv")
             raise UserError(
-                f"{table}: {pattern} is a directory; name the files in it: {os.path.join(pattern, '*.csv')}"
+                f"{table}: {pattern} is a directory; name the files in it: {os.path.join(pattern, f'*{ending}')}"
             )
         if not found:
             raise UserError(f"{table}: no file matches {pattern!r}; give an existing file or a glob that matches one")
@@ -153,9 +158,20 @@ def check_headers(sources: Sequence[SourceFile], config: InputConfig) -> None:
                 raise UserError(f"{source.path} has {names.count(name)} columns named {name!r}; rename all but one")
     if len(faults) == len(sources):
         raise UserError(f"no {table} file can be read: {'; '.join(faults[:3])}; give files with data in them")
+    _check_renamed(sources, config.columns, found)
+    unread = sorted(found - set(_columns(table, config.columns).values()))
+    if unread:
+        more = f" and {len(unread) - _UNREAD_SHOWN} more" if len(unread) > _UNREAD_SHOWN else ""
+        shown = ", ".join(map(repr, unread[:_UNREAD_SHOWN]))
+        _LOGGER.info("%s: not read, as no option below input.columns names them: %s%s", table, shown, more)
+
+
+def _check_renamed(sources: Sequence[SourceFile], columns: Columns, found: Set[str]) -> None:
+    """Checks that optional columns that have been given a name are in some file."""
+    table = sources[0].table
     defaults = Columns()
     for role in OPTIONAL_ROLES[table]:
-        name = getattr(config.columns, role)
+        name = getattr(columns, role)
         if name != getattr(defaults, role) and name not in found:
             lines = any(source.format == "jsonl" for source in sources)
             where = _JSON_HEAD if lines else ""
@@ -172,29 +188,43 @@ def column_names(source: SourceFile, config: InputConfig) -> list[str] | FileFau
     """Names of the columns of a file, or why they cannot be read."""
     if source.format == "parquet":
         return _parquet_names(source.path)
-    names: dict[str, None] = {}
     for block in read_lines(source.path):
         if isinstance(block, FileFault):
             return block
+        if block.fault == "line_too_long" and source.format == "jsonl":
+            continue
         if block.fault:
             return FileFault(block.fault, "its first line cannot be read")
         lines = block.data.split(b"\n", _JSON_HEAD_LINES)[:_JSON_HEAD_LINES]
-        if source.format == "csv":
-            try:
-                return parse_header(lines[0], csv_delimiter(config.delimiter))
-            except UnicodeDecodeError as error:
-                raise UserError(f"{source.path} is not UTF-8 text; save it as UTF-8") from error
-            except ValueError as error:
-                raise UserError(f"{source.path}: its first line is no CSV header: {error}") from error
-        for line in lines:
-            try:
-                names.update(dict.fromkeys(parse_object(line.decode("utf-8"))))
-            except ValueError:
-                continue
-        break
+        return _csv_names(source, lines[0], config) if source.format == "csv" else _json_names(source.path, lines)
+    return FileFault("line_too_long", "none of its lines can be read")
+
+
+def _csv_names(source: SourceFile, header: bytes, config: InputConfig) -> list[str]:
+    try:
+        names = _columns(source.table, config.columns).values()
+        return parse_header(header, csv_delimiter(config.delimiter) or find_delimiter(header, names))
+    except UnicodeDecodeError as error:
+        raise UserError(_NOT_UTF8.format(source.path)) from error
+    except ValueError as error:
+        raise UserError(f"{source.path}: its first line is no CSV header: {error}") from error
+
+
+def _json_names(path: str, lines: Sequence[bytes]) -> list[str]:
+    names: dict[str, None] = {}
+    undecodable = False
+    for line in lines:
+        try:
+            names.update(dict.fromkeys(parse_object(line.decode("utf-8"))))
+        except UnicodeDecodeError:
+            undecodable = True
+        except ValueError:
+            continue
+    if not names and undecodable:
+        raise UserError(_NOT_UTF8.format(path))
     if not names:
         raise UserError(
-            f"{source.path}: none of its first lines is a JSON object; expected JSON Lines, one object a line and no "
+            f"{path}: none of its first lines is a JSON object; expected JSON Lines, one object a line and no "
             "list around them (`jq -c .[]` makes them of a list)"
         )
     return list(names)
@@ -210,8 +240,9 @@ def read_source(source: SourceFile, config: InputConfig, *, embedding: bool = Fa
       config: its columns and format.
       embedding: whether the vectors that items bring are wanted; reading them costs more than all the rest.
     """
-    roles = (*REQUIRED_ROLES[source.table], *OPTIONAL_ROLES[source.table])
-    columns = {role: _column(source.table, role, config.columns) for role in roles if embedding or role != "embedding"}
+    columns = _columns(source.table, config.columns)
+    if not embedding:
+        columns.pop("embedding", None)
     if source.format == "csv":
         # Here all is text, and a line end in one of these tells that a quote is never closed.
         return read_csv(source.path, columns, csv_delimiter(config.delimiter), config.max_field_bytes)
@@ -240,14 +271,18 @@ def _match(pattern: str) -> dict[str, int]:
 def _format(path: str, config: InputConfig) -> str:
     if config.format != "auto":
         return config.format
+    ending = _ending(path)
+    if ending is None:
+        raise UserError(
+            f"cannot tell the format of {path} by its name; expected one of {', '.join(_FORMATS)}: leave the file out "
+            "of the glob, or say what all tables are: --set input.format=csv"
+        )
+    return _FORMATS[ending]
+
+
+def _ending(path: str) -> str | None:
     name = path.rsplit("/", 1)[-1].lower()
-    for ending, kind in _FORMATS.items():
-        if name.endswith(ending):
-            return kind
-    raise UserError(
-        f"cannot tell the format of {path} by its name; expected one of {', '.join(_FORMATS)}, "
-        "or say it: --set input.format=csv"
-    )
+    return next((ending for ending in _FORMATS if name.endswith(ending)), None)
 
 
 def _needed_by_rules(table: str, config: InputConfig) -> tuple[str, ...]:
@@ -255,6 +290,11 @@ def _needed_by_rules(table: str, config: InputConfig) -> tuple[str, ...]:
     if table != INTERACTIONS:
         return ()
     return (*(("event",) if config.events else ()), *(("value",) if config.min_value is not None else ()))
+
+
+def _columns(table: str, columns: Columns) -> dict[str, str]:
+    """Names of a table's columns by role."""
+    return {role: _column(table, role, columns) for role in (*REQUIRED_ROLES[table], *OPTIONAL_ROLES[table])}
 
 
 def _column(table: str, role: str, columns: Columns) -> str:
@@ -288,10 +328,11 @@ def _missing(source: SourceFile, role: str, columns: Columns, names: Sequence[st
     found = f"{source.path} has no column {name!r}{where}; found: {', '.join(map(repr, names)) or 'none'}"
     other = next((mark for mark in (",", ";", "\t", "|") if len(names) == 1 and mark in names[0]), None)
     if source.format == "csv" and other:
-        option = shlex.quote(f"input.delimiter={other}".replace("\t", "\\t"))
-        return f"{found}; the fields are separated by another character: --set {option}"
-    roles = (*REQUIRED_ROLES[source.table], *OPTIONAL_ROLES[source.table])
-    taken = {_column(source.table, other, columns) for other in roles}
+        return (
+            f"{found}; the fields are separated by another character than input.delimiter: with "
+            "--set input.delimiter=auto each file's own is found"
+        )
+    taken = set(_columns(source.table, columns).values())
     lower = {other.lower(): other for other in reversed(names) if other not in taken}
     part = next((other for other in lower if other and (other in name.lower() or name.lower() in other)), None)
     close = [part] if part else difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.4)

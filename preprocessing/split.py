@@ -13,15 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocessing.config import SplitConfig
-from preprocessing.errors import UserError
 from preprocessing.mixing import pick
 from preprocessing.parse import Rows, parse_split_time
 from preprocessing.statistics import Counts, count_values, quantile
 
 RECENT_SHARE: Final = 0.1
 """The last rows of a period, that tell what is popular by its end."""
-_FIRST_DATE: Final = 19_700_101
-_LAST_DATE: Final = 21_991_231
 
 
 class Part(enum.IntEnum):
@@ -55,9 +52,8 @@ def find_split(times: Counts, config: SplitConfig) -> Split:
     were rows began then.
 
     Raises:
-      UserError: ``split.time`` is no time, or the log's times are dates.
+      UserError: ``split.time`` is no time.
     """
-    _check_no_dates(times)
     split_time = quantile(times, config.quantile) if config.time is None else parse_split_time(config.time)
     early = _before(times, split_time)
     validation_time = quantile(early, config.validation_quantile) if len(early[0]) else split_time
@@ -66,22 +62,6 @@ def find_split(times: Counts, config: SplitConfig) -> Split:
     parts = (_before(times, validation_time), early, times)
     first, second, third = (quantile(part, 1.0 - RECENT_SHARE) if len(part[0]) else validation_time for part in parts)
     return Split(validation_time, split_time, (first, second, third))
-
-
-def _check_no_dates(times: Counts) -> None:
-    """Refuses dates without hyphens: each alone passes for unix seconds, of 1970, so it takes the log to tell.
-
-    Of times that are none, one in thirty at most looks like one.
-    """
-    values, counts = times
-    month, day = values // 100 % 100, values % 100
-    dates = (values >= _FIRST_DATE) & (values <= _LAST_DATE) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
-    if 2 * counts[dates].sum() > counts.sum():
-        date = f"{values[dates][0]:.0f}"
-        raise UserError(
-            f"the timestamps are dates such as {date}, which would be read as unix seconds, of 1970; "
-            f"write them with hyphens: {date[:4]}-{date[4:6]}-{date[6:]}"
-        )
 
 
 def _before(times: Counts, end: float) -> Counts:

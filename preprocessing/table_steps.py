@@ -58,7 +58,7 @@ class ValidRows(Generic[ParsedRows]):
                     closing.letters.fault(batch)
                     continue
                 valid = self._parse(batch, source.index)
-                closing.letters.count(valid.rows_in, valid.dropped)
+                closing.letters.count(valid.rows_in, valid.dropped, valid.other_events)
                 closing.letters.add(valid.bad)
                 rows_in += valid.rows_in
                 pending.append(valid.rows)

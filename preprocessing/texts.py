@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -34,13 +35,11 @@ def text_of(role: str, value: Any) -> str | None:
         raise TypeError(f"{role} is a truth value")
     if isinstance(value, int):
         return str(value)
-    if isinstance(value, float):
-        if role in NUMBER_ROLES or not value.is_integer():
-            # Pandas writes a missing id in a column of numbers as NaN.
-            return None if value != value and role not in NUMBER_ROLES else repr(value)
-        return str(int(value))
-    if isinstance(value, decimal.Decimal):
-        return str(value)
+    if isinstance(value, float | decimal.Decimal):
+        if role not in NUMBER_ROLES and is_whole(value):
+            return str(int(value))
+        # Pandas writes a missing id in a column of numbers as NaN.
+        return None if value != value and role not in NUMBER_ROLES else str(value)
     if isinstance(value, bytes):
         return value.decode("utf-8")
     if isinstance(value, datetime.datetime):
@@ -49,6 +48,11 @@ def text_of(role: str, value: Any) -> str | None:
     if isinstance(value, datetime.date):
         return value.isoformat()
     raise TypeError(f"{role} is {_kind(value)}")
+
+
+def is_whole(value: float | decimal.Decimal) -> bool:
+    """Whether a number, which may be infinite or none, is a whole one."""
+    return math.isfinite(value) and value == int(value)
 
 
 def scalar_texts(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -57,7 +57,6 @@ def demo(request: DemoRequest) -> None:
     config = load_config(request.config, [*options, *request.overrides])
     workdir = Workdir(request.workdir)
     workdir.prepare()
-    workdir.store_config(config)
 
     _title(console, "1/5 preprocess")
     preprocess_step(workdir, config, inputs, request.beam_args, resume=True)

@@ -35,7 +35,19 @@ class Inputs:
 def preprocess_step(
     workdir: Workdir, config: RunConfig, inputs: Inputs, beam_args: Sequence[str] = (), *, resume: bool = False
 ) -> None:
-    """Makes the examples, or with ``resume`` keeps those that were made of the same inputs and configuration."""
+    """Stores the configuration and makes the examples, or with ``resume`` keeps those made of the same.
+
+    Raises:
+      UserError: what `preprocessing.pipeline.preprocess` raises; or another process makes examples here.
+    """
+    with alone(workdir.root, "preprocessing"):
+        workdir.store_config(config)
+        _make_examples(workdir, config, inputs, beam_args, resume=resume)
+
+
+def _make_examples(
+    workdir: Workdir, config: RunConfig, inputs: Inputs, beam_args: Sequence[str], *, resume: bool
+) -> None:
     from preprocessing.pipeline import preprocess
 
     tables = {"interactions": inputs.interactions, "items": inputs.items, "annotations": inputs.annotations}

@@ -171,7 +171,9 @@ def _key(name: str, keys: dict[str, Key], where: str) -> Key:
     if inside:
         raise UserError(f"{where}: `{name}` is a section: name one of its options, such as `{inside[0]}`")
     section, dot, last = name.rpartition(".")
-    near = difflib.get_close_matches(name, keys, n=1, cutoff=0.75)
+    # A section that the name is in already is no answer.
+    sections = dict.fromkeys(part for known in keys for part in _sections(known) if not name.startswith(f"{part}."))
+    near = difflib.get_close_matches(name, [*keys, *sections], n=1, cutoff=0.75)
     if not near:
         full = {known.rpartition(".")[2]: known for known in reversed(keys)}
         near = [full[match] for match in difflib.get_close_matches(last, full, n=1, cutoff=0.75)]
@@ -180,6 +182,12 @@ def _key(name: str, keys: dict[str, Key], where: str) -> Key:
     raise UserError(
         f"{where}: unknown option `{name}`; " + (f"did you mean `{near[0]}`?" if near else f"known: {known}")
     )
+
+
+def _sections(name: str) -> Iterator[str]:
+    """The sections that an option is in, such as ``input`` and ``input.columns``."""
+    parts = name.split(".")[:-1]
+    yield from (".".join(parts[:count]) for count in range(1, len(parts) + 1))
 
 
 def _override(key: Key, text: str, where: str) -> Any:

@@ -83,7 +83,6 @@ def preprocess_verb(given: argparse.Namespace) -> int:
     workdir = Workdir(given.workdir)
     config = load_config(given.config, given.overrides)
     workdir.prepare()
-    workdir.store_config(config)
     preprocess_step(workdir, config, _inputs(given), given.beam_args)
     print(workdir.examples)
     return 0

@@ -26,6 +26,7 @@ def parse(rows, file=0):
         (float("nan"), ()),
         ([5.0, float("nan"), 7], ("5", "7")),
         (decimal.Decimal(5), ("5",)),
+        ([decimal.Decimal("2.00"), decimal.Decimal("NaN"), b"a "], ("2", "a")),
         ('["a", " c|0", null, 3]', ("a", "c|0", "3")),
         (" ['a', \"it's\", 3, None] ", ("a", "it's", "3")),
         ("['rock','hip hop']", ("rock", "hip hop")),
@@ -57,6 +58,11 @@ def test_embeddings(value):
 def test_bad_embeddings(value):
     with pytest.raises(ValueError, match=r"numbers|entries|finite|convert|could not"):
         parse_embedding(value)
+
+
+def test_a_vector_that_numpy_printed_is_told_how_to_write():
+    with pytest.raises(ValueError, match=r"'\[1\. 2\.\]' is no list of numbers; write it as \[0\.1, 0\.2\]"):
+        parse_embedding("[1. 2.]")
 
 
 def test_items_are_ordered_by_bytes_and_the_first_row_wins():
@@ -93,6 +99,8 @@ def test_the_most_common_dimension_wins():
     ("row", "reason"),
     [
         ({"item_id": "a", "categories": 3.5}, "wrong_type"),
+        ({"item_id": "a", "categories": decimal.Decimal("3.50")}, "wrong_type"),
+        ({"item_id": "a", "categories": [b"\xff"]}, "bad_encoding"),
         ({"item_id": "a", "categories": [["b"]]}, "wrong_type"),
         ({"item_id": "a", "categories": '[["b"]]'}, "wrong_type"),
         ({"item_id": "a", "categories": [float("inf")]}, "wrong_type"),

@@ -43,6 +43,12 @@ def test_no_rows():
         check_any_good("items", Account())
     with pytest.raises(UserError, match=r"no usable row in the 3 rows of items: event_filter 3; .*input\.events"):
         check_any_good("items", Account(3, {}, {"event_filter": 3}))
+    kinds = [Account(9, dropped={"event_filter": 9}, other_events={kind: 3}) for kind in ("buy", "view", "")]
+    with pytest.raises(UserError, match=r"event_filter 36; .*; the events are view, none, buy$"):
+        check_any_good("items", add_accounts([*kinds, Account(9, {}, {"event_filter": 9}, other_events={"view": 9})]))
+    many = Account(99, dropped={"event_filter": 99}, other_events={f"e{i:02}": 1 for i in range(99)})
+    with pytest.raises(UserError, match=r"the events are e00, .*, e11$"):
+        check_any_good("items", many)
     with pytest.raises(UserError, match=r"no rows.*b\.csv: x \(y\)"):
         check_any_good("items", Account(faults=ONE.faults))
 

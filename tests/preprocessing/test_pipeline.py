@@ -375,10 +375,15 @@ def test_mistakes_are_user_errors_that_name_the_remedy(tmp_path, shop):
     check("cannot tell the format of", interactions=write_csv(tmp_path / "a.txt", shop_interactions()))
     (tmp_path / "empty.csv").write_bytes(b"")
     check(r"no interactions file can be read.*empty_file", interactions=str(tmp_path / "empty.csv"))
-    check(rf"{tmp_path} is a directory; name the files in it", interactions=str(tmp_path))
+    (tmp_path / "spark").mkdir()
+    for name in ("_SUCCESS", "part-0.snappy.parquet"):
+        (tmp_path / "spark" / name).touch()
+    check(r"spark is a directory; name the files in it: .*spark/\*\.parquet", interactions=str(tmp_path / "spark"))
+    check(r"cannot tell the format of .*_SUCCESS .* leave the file out", interactions=f"{tmp_path}/spark/*")
     semicolons = tmp_path / "semicolons.csv"
     semicolons.write_text("user_id;item_id;timestamp\nu;i;1\n")
-    check(r"separated by another character: --set 'input\.delimiter=;'", interactions=str(semicolons))
+    commas = dataclasses.replace(CONFIG, input=InputConfig(delimiter=","))
+    check(r"separated by another character .* input\.delimiter=auto", config=commas, interactions=str(semicolons))
     (tmp_path / "array.json").write_text(json.dumps(shop_interactions()))
     check("one object a line and no list", interactions=str(tmp_path / "array.json"))
     twice = write_csv(tmp_path / "twice.csv", [{"item_id": "a", "title": 1, "title ": 2}])
@@ -406,6 +411,11 @@ def test_mistakes_are_user_errors_that_name_the_remedy(tmp_path, shop):
     assert (tmp_path / "mine/thesis.txt").exists()
     (tmp_path / "utf16.csv").write_text("user_id,item_id,timestamp\n", encoding="utf-16")
     check("not UTF-8", interactions=str(tmp_path / "utf16.csv"))
+    (tmp_path / "utf16.jsonl").write_text('{"user_id": "u"}\n', encoding="utf-16")
+    check("not UTF-8", interactions=str(tmp_path / "utf16.jsonl"))
+    kinds = write_csv(tmp_path / "kinds.csv", [row | {"event": "view"} for row in shop_interactions()])
+    events = dataclasses.replace(CONFIG, input=InputConfig(events=("views",)))
+    check("event_filter 200; check .* input.events .*; the events are view$", config=events, interactions=kinds)
     assert not list(tmp_path.glob(".out*"))
 
 
@@ -427,6 +437,42 @@ def test_vectors_that_the_catalogue_brings(tmp_path, shop):
     vectors = read_items(str(tmp_path / "out")).content_vectors
     assert vectors[:6] == pytest.approx(np.tile([0.6, 0.8], (6, 1)))
     assert not vectors[6].any()
+
+
+def test_each_csv_has_its_own_separator(tmp_path, shop):
+    def separated(path, rows, mark):
+        lines = [mark.join(f'"{value}"' for value in row) for row in (rows[0], *(row.values() for row in rows))]
+        path.write_text("\n".join(lines) + "\n")
+        return str(path)
+
+    log = shop_interactions()
+    logs = [separated(tmp_path / "a.csv", log[:90], ";"), separated(tmp_path / "b.tsv", log[90:], "\t")]
+    items = separated(tmp_path / "items.csv", shop_items(), "|")
+    preprocess(CONFIG, logs, [items], str(tmp_path / "out"))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").rglob("*.gz")} == {
+        path.name: path.read_bytes() for path in shop.output.rglob("*.gz")
+    }
+
+
+def test_what_became_of_rows_and_columns_is_told(tmp_path, shop, caplog):
+    rows = [row | {"event": "view" if i % 4 else "buy", "price": 1} for i, row in enumerate(shop_interactions())]
+    rows[1]["timestamp"] = "?"
+    log = write_csv(tmp_path / "log.csv", rows)
+    config = dataclasses.replace(CONFIG, input=InputConfig(events=("view",)))
+    with caplog.at_level("INFO", "mtmh.preprocessing"):
+        preprocess(config, [log], [shop.items], str(tmp_path / "out"))
+    assert "used 149 of 200 interactions (event_filter 50, bad 1); 12 items" in caplog.text
+    assert "interactions: not read, as no option below input.columns names them: 'price'\n" in caplog.text
+    assert "items: not read" not in caplog.text
+
+
+def test_a_long_first_line_of_json_lines_is_one_bad_row(tmp_path, shop):
+    log = tmp_path / "log.jsonl"
+    log.write_text(
+        json.dumps({"x": "a" * (1 << 21)}) + "\n" + "".join(f"{json.dumps(r)}\n" for r in shop_interactions())
+    )
+    manifest = preprocess(CONFIG, [str(log)], [shop.items], str(tmp_path / "out"))
+    assert manifest.interactions.dead_letters == {"line_too_long": 1}
 
 
 def test_more_shards_than_items_and_users(tmp_path, shop):

@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 
 from preprocessing import lines
 from preprocessing.errors import UserError
-from preprocessing.read_csv import csv_delimiter, read_csv
+from preprocessing.read_csv import csv_delimiter, find_delimiter, read_csv
 from preprocessing.rows import FileFault
 
 COLUMNS = {"item_id": "item_id", "title": "title", "description": "text"}
@@ -116,8 +116,23 @@ def test_a_record_may_not_grow_without_bound(tmp_path):
     assert [values["item_id"] for _, values in rows] == ["i2"]
     assert bad[0] == (2, "unclosed_quote")
     assert len(bad) == 1026
-    # Lines that are records go with a quote that is never closed, and are not lost for it.
-    rows, bad, _, _ = read(write(tmp_path, f'item_id,title,text\ni1,"a\n{lines_of("x,y,z", 60)}i2,a",b\n'))
+
+
+def test_lines_of_a_text_are_never_rows(tmp_path):
+    text = lines_of("Step 1, then wait", 80)
+    rows, bad, _, _ = read(write(tmp_path, f'item_id,text\ni1,"First, second, {text}"\ni2,b\n'))
+    assert [values["item_id"] for _, values in rows] == ["i1", "i2"]
+    assert bad == []
+    # Between quotes that may be meant or not, nothing is taken for a row, and nothing goes without a trace.
+    rows, bad, _, _ = read(write(tmp_path, f'item_id,text\ni1,"First\n{text}i2,19"\ni3,b\n'))
+    assert [values["item_id"] for _, values in rows] == ["i3"]
+    assert bad == [(line, "unclosed_quote") for line in range(2, 84)]
+
+
+def test_rows_that_show_what_they_are_go_with_no_quote_that_nobody_meant(tmp_path):
+    columns = {role: role for role in ("item_id", "timestamp")}
+    path = write(tmp_path, f'item_id,timestamp,note\ni1,1,"a\n{lines_of("x,1,z", 60)}i2,2,a"\n')
+    rows, bad, _, _ = read(path, columns)
     assert [line for line, _ in rows] == list(range(3, 64))
     assert bad == [(2, "unclosed_quote")]
 
@@ -175,6 +190,25 @@ def test_delimiters(tmp_path):
     rows, _, blank, _ = read(write(tmp_path, 'item_id\ttitle\n\t\n"a"\tb\n'), delimiter="\t")
     assert [values["item_id"] for _, values in rows] == ["", "a"]
     assert blank == 0
+    assert csv_delimiter("auto") == ""
     for wrong in ("", ",,", '"', "\n"):
         with pytest.raises(UserError, match=r"input\.delimiter"):
             csv_delimiter(wrong)
+
+
+@pytest.mark.parametrize(
+    ("header", "delimiter"),
+    [
+        ("item_id,title", ","),
+        ("item_id;title;a,b,c,d", ";"),
+        ('"item_id"|"title"', "|"),
+        ("item_id\ttitle\r", "\t"),
+        ("item_id", ","),
+        ("item_id;a,b,c", ";"),
+        # Where no name is found, most fields: their names are shown.
+        ("sku;name;price,net", ";"),
+        ('item_id,"title', ","),
+    ],
+)
+def test_a_header_tells_its_separator(header, delimiter):
+    assert find_delimiter(header.encode(), ["item_id", "title"]) == delimiter

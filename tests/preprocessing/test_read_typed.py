@@ -1,6 +1,7 @@
 """JSON Lines and Parquet."""
 
 import datetime
+import decimal
 import json
 
 import pyarrow as pa
@@ -154,3 +155,23 @@ def test_parquet_files_that_are_none(tmp_path, data, fault):
     path = tmp_path / "x.parquet"
     path.write_bytes(data)
     assert collect(read_parquet(str(path), COLUMNS, 400)) == ([], [], [fault])
+
+
+def test_parquet_ids_that_are_decimals(tmp_path):
+    path = tmp_path / "x.parquet"
+    numbers = pa.array([decimal.Decimal(13), decimal.Decimal("1.5"), None], pa.decimal128(38, 10))
+    parquet.write_table(pa.table({"item_id": numbers, "timestamp": numbers}), path)
+    rows, bad, _ = collect(read_parquet(str(path), COLUMNS, 400))
+    assert [row["item_id"] for _, row in rows] == ["13", "1.5000000000", None]
+    assert parse_time(rows[0][1]["timestamp"]) == 13
+    assert bad == []
+
+
+def test_parquet_lists_of_a_fixed_size_with_missing_rows(tmp_path):
+    path = tmp_path / "x.parquet"
+    vectors = pa.array([None, [1.0, 2.0]], pa.list_(pa.float32(), 2))
+    parquet.write_table(pa.table({"item_id": ["a", "b"], "embedding": vectors}), path)
+    batch, fault = read_parquet(str(path), {"item_id": "item_id", "embedding": "embedding"}, 400)
+    assert [(row.line, row.reason) for row in batch.bad] == [(1, "unreadable_lists"), (2, "unreadable_lists")]
+    assert fault.reason == "unreadable_lists"
+    assert "write it as a list" in fault.detail

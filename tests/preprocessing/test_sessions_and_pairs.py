@@ -3,11 +3,9 @@
 import itertools
 
 import numpy as np
-import pytest
 from hypothesis import given, strategies as st
 
 from preprocessing.config import PairsConfig, SplitConfig
-from preprocessing.errors import UserError
 from preprocessing.mixing import checksums, pick
 from preprocessing.pairs import mine_pairs, mine_triggers
 from preprocessing.parse import Rows
@@ -220,13 +218,6 @@ def test_the_validation_slice_is_a_share_of_the_times_before_the_split():
     days = count_values(np.repeat([1.0, 2.0], [85, 15]))
     assert find_split(days, SplitConfig()) == Split(2.0, 2.0, (1.0, 1.0, 2.0))
     assert find_split(days, SplitConfig(validation_users=0.5)).validation_time == 1.0
-
-
-def test_dates_without_hyphens_are_no_unix_seconds():
-    with pytest.raises(UserError, match=r"dates such as 20120131, .* 2012-01-31$"):
-        find_split(count_values(np.array([20120131.0, 20120201.0, 5.0])), SplitConfig())
-    seconds = count_values(np.arange(19_700_000, 22_000_000, dtype=np.float64))
-    assert find_split(seconds, SplitConfig()).split_time == 21_770_000.0
 
 
 def test_what_is_recent_is_counted_at_the_end_of_each_period():

@@ -7,10 +7,12 @@ import sys
 
 import pytest
 
+from preprocessing.errors import UserError
 from preprocessing.manifest import load_manifest
 from preprocessing.read import read_annotations
 from tests.preprocessing.shop import shop_interactions, shop_items, write_csv, write_jsonl
 from tfx_pipeline import cli
+from tfx_pipeline.alone import alone
 from tfx_pipeline.config import RunConfig
 from tfx_pipeline.steps import Inputs, preprocess_step
 from tfx_pipeline.verbs import VERBS
@@ -192,6 +194,18 @@ def test_annotations_come_from_files_and_globs(capsys, tmp_path):
     annotations = read_annotations(examples)
     assert annotations.grade.tolist() == [0.5, 0.0, 1.0]
     assert annotations.held_out.all()
+
+
+def test_one_preprocessing_at_a_time_in_a_work_directory(tmp_path):
+    log, items = write_csv(tmp_path / "log.csv", shop_interactions()), write_csv(tmp_path / "items.csv", shop_items())
+    workdir = Workdir(tmp_path / "work")
+    with (
+        alone(workdir.root, "preprocessing"),
+        pytest.raises(UserError, match=r"another preprocessing is at work in .*work; wait"),
+    ):
+        preprocess_step(workdir, RunConfig(), Inputs((log,), (items,)))
+    # The other's configuration stays what it was.
+    assert not workdir.config.exists()
 
 
 def test_other_annotations_make_other_examples(tmp_path):

@@ -41,7 +41,6 @@ def workdir(config, tmp_path_factory):
     directory = tmp_path_factory.mktemp("shop")
     workdir = Workdir(directory / "work")
     workdir.prepare()
-    workdir.store_config(config)
     log = write_csv(directory / "log.csv", shop_interactions())
     items = write_csv(directory / "items.csv", shop_items())
     preprocess_step(workdir, config, Inputs((log,), (items,)))
