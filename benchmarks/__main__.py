@@ -32,6 +32,9 @@ def main() -> None:
     given = [path for path in (arguments.interactions, arguments.items) if path is not None]
     if len(given) == 1:
         parser.error("--interactions and --items go together")
+    for path in given:
+        if not path.is_file():
+            parser.error(f"there is no file {path}")
     figures: list[Figure] = []
     arguments.output.mkdir(parents=True, exist_ok=True)
     for stage in arguments.only or STAGES:

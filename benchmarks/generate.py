@@ -248,9 +248,17 @@ class _CsvWriter:
 
 
 def generate(world: World, directory: Path, suffix: str = "csv", file_rows: int = 5_000_000) -> None:
-    """Writes ``interactions-*`` and ``items-*`` files."""
+    """Writes ``interactions-*`` and ``items-*`` files.
+
+    Raises:
+      FileExistsError: there are such files already; a pattern would take them for this world's.
+    """
+    tables = {"interactions": world.interaction_blocks(), "items": world.item_blocks()}
+    for stem in tables:
+        if earlier := sorted(directory.glob(f"{stem}-*")):
+            raise FileExistsError(f"{earlier[0]} is there already; remove it and its like, or name another directory")
     directory.mkdir(parents=True, exist_ok=True)
-    for stem, blocks in (("interactions", world.interaction_blocks()), ("items", world.item_blocks())):
+    for stem, blocks in tables.items():
         files = Files(directory, stem, suffix, file_rows)
         for table in blocks:
             files.write(table)
@@ -259,7 +267,10 @@ def generate(world: World, directory: Path, suffix: str = "csv", file_rows: int 
 
 def number(text: str) -> int:
     """A count written as ``1000000`` or ``1e6``."""
-    return int(float(text))
+    value = float(text)
+    if not (value >= 1 and value.is_integer()):
+        raise argparse.ArgumentTypeError(f"{text} is no count; expected a whole number of 1 or more")
+    return int(value)
 
 
 def main() -> None:
@@ -275,7 +286,10 @@ def main() -> None:
     arguments = parser.parse_args()
     users = arguments.users or max(1, arguments.interactions // 40)
     world = World(arguments.interactions, arguments.items, users, arguments.seed)
-    generate(world, arguments.output, arguments.format, arguments.file_rows)
+    try:
+        generate(world, arguments.output, arguments.format, arguments.file_rows)
+    except FileExistsError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

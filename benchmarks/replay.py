@@ -3,10 +3,10 @@
 ``python -m benchmarks.replay DIRECTORY QUESTIONS`` prints one JSON document.
 """
 
+import argparse
 import json
 import resource
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,12 @@ Inputs = dict[str, Any]
 
 
 def main() -> None:
-    """Loads, replays the warm-up requests, and times the questions: JSON lists of item ids and of filters by name."""
-    directory, questions = Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
+    """Loads, replays the warm-up requests, and times the questions."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.replay", description=main.__doc__)
+    parser.add_argument("directory", type=Path, help="of the SavedModel")
+    parser.add_argument("questions", type=Path, help='JSON: lists of item ids, "items", and of categories, "filters"')
+    arguments = parser.parse_args()
+    directory, questions = arguments.directory, json.loads(arguments.questions.read_text(encoding="utf-8"))
     import scann  # noqa: F401  registers its ops
 
     from preprocessing.backend import tf

@@ -5,10 +5,11 @@ import dataclasses
 import decimal
 import json
 import math
+import pickle
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from preprocessing.texts import is_whole, text_of
 
 MAX_DIMENSION: Final = 65_536
 _LARGEST: Final = 3e38
+_FLOAT: Final = 4
 _SEPARATORS: Final = re.compile(r"[\s,;|]+")
 _NAME: Final = r"""(?:'[^'\\]*(?:\\.[^'\\]*)*'|"[^"\\]*(?:\\.[^"\\]*)*"|-?[0-9]{1,20}|None)"""
 _PRINTED_NAME: Final = re.compile(_NAME)
@@ -37,13 +39,62 @@ class Item:
     embedding: npt.NDArray[np.float32] | None
 
 
-@dataclasses.dataclass(frozen=True)
-class ItemRow:
-    """An item with its place in the input."""
+class ItemRow(NamedTuple):
+    """An item with its place in the input, packed: one worker holds those of the whole catalogue.
+
+    Attributes:
+      file, line: where it stands.
+      item_id: its id.
+      dimension: of the vector that it brings, 0 without one.
+      packed: the rest of the item.
+    """
 
     file: int
     line: int
-    item: Item
+    item_id: str
+    dimension: int
+    packed: bytes
+
+    @classmethod
+    def of(cls, file: int, line: int, item: Item) -> "ItemRow":
+        """Packs an item."""
+        numbers = b"" if item.embedding is None else item.embedding.tobytes()
+        packed = pickle.dumps((item.title, item.description, item.categories, numbers), pickle.HIGHEST_PROTOCOL)
+        return cls(file, line, item.item_id, len(numbers) // _FLOAT, packed)
+
+    @property
+    def item(self) -> Item:
+        """The item."""
+        title, description, categories, numbers = pickle.loads(self.packed)  # noqa: S301 it is our own
+        embedding = np.frombuffer(numbers, np.float32) if numbers else None
+        return Item(self.item_id, title, description, categories, embedding)
+
+
+class Items(Sequence[Item]):
+    """Items that are unpacked when they are asked for."""
+
+    def __init__(self, rows: Sequence[ItemRow]):
+        """Takes the packed ones."""
+        self._rows = rows
+
+    @property
+    def ids(self) -> list[str]:
+        """All ids."""
+        return [row.item_id for row in self._rows]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, place: int) -> Item: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Item]: ...
+
+    def __getitem__(self, place: int | slice) -> Item | list[Item]:
+        if isinstance(place, slice):
+            return [row.item for row in self._rows[place]]
+        return self._rows[place].item
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +104,7 @@ class Catalogue:
     That is too much to carry along with every item; whoever shows the few reads them again.
     """
 
-    items: list[Item]
+    items: Items
     bad: list[tuple[int, BadRow]]
 
 
@@ -67,7 +118,7 @@ def parse_items(batch: RawBatch, file_index: int, max_field_bytes: int) -> tuple
         if item is None:
             bad.append(BadRow(line, reason, detail, batch.raw(i)))
         else:
-            rows.append(ItemRow(file_index, line, item))
+            rows.append(ItemRow.of(file_index, line, item))
     return rows, sorted(bad, key=lambda row: row.line)
 
 
@@ -79,20 +130,18 @@ def build_catalogue(rows: Iterable[ItemRow], paths: Sequence[str]) -> Catalogue:
       paths: of the files that the rows' numbers stand for.
     """
     ordered = sorted(rows, key=lambda row: (row.file, row.line))
-    dimensions = Counter(len(row.item.embedding) for row in ordered if row.item.embedding is not None)
+    dimensions = Counter(row.dimension for row in ordered if row.dimension)
     dimension = min(dimensions, key=lambda size: (-dimensions[size], size)) if dimensions else 0
     first: dict[str, ItemRow] = {}
     bad: list[tuple[int, BadRow]] = []
     for row in ordered:
-        item = row.item
-        if item.embedding is not None and len(item.embedding) != dimension:
-            detail = f"the embedding has {len(item.embedding)} numbers, most have {dimension}"
+        if row.dimension not in (0, dimension):
+            detail = f"the embedding has {row.dimension} numbers, most have {dimension}"
             bad.append((row.file, BadRow(row.line, "bad_embedding", detail, "")))
-        elif (earlier := first.setdefault(item.item_id, row)) is not row:
-            detail = f"item {item.item_id!r} stands in {paths[earlier.file]}:{earlier.line} already"
+        elif (earlier := first.setdefault(row.item_id, row)) is not row:
+            detail = f"item {row.item_id!r} stands in {paths[earlier.file]}:{earlier.line} already"
             bad.append((row.file, BadRow(row.line, "duplicate_item", detail, "")))
-    items = [first[name].item for name in sorted(first, key=lambda name: name.encode("utf-8"))]
-    return Catalogue(items, bad)
+    return Catalogue(Items([first[name] for name in sorted(first, key=lambda name: name.encode("utf-8"))]), bad)
 
 
 def split_categories(value: Any) -> tuple[str, ...]:

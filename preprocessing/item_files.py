@@ -1,13 +1,14 @@
 """The items of files: read, made into a catalogue, and what the teacher is fitted on; without Beam."""
 
 import dataclasses
+import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
 
-from preprocessing.catalogue import Item, ItemRow, build_catalogue, parse_items
+from preprocessing.catalogue import Item, ItemRow, Items, build_catalogue, parse_items
 from preprocessing.config import PreprocessingConfig
 from preprocessing.dead_letters import Account, add_accounts, check_any_good, check_bad_share, dead_letters
 from preprocessing.remembered import lsa_teacher
@@ -49,7 +50,7 @@ def read_item_file(source: SourceFile, config: PreprocessingConfig) -> ItemFile:
 
 def gather_items(
     files: Iterable[ItemFile], config: PreprocessingConfig, directory: str, rejected: str
-) -> tuple[list[Item], Account]:
+) -> tuple[Items, Account]:
     """The catalogue of all files, in order of id, and the account of their rows.
 
     Args:
@@ -87,7 +88,7 @@ def items_to_fit(items: Sequence[Item], config: PreprocessingConfig) -> list[Ite
     if config.teacher.kind == "lsa":
         return [items[i] for i in fit_sample(len(items))]
     if config.teacher.kind == "column":
-        return [item for item in items if item.embedding is not None][:1]
+        return list(itertools.islice((item for item in items if item.embedding is not None), 1))
     return []
 
 

@@ -72,7 +72,7 @@ class BuildCatalogue(beam.DoFn):
         items, account = gather_items(element[1], job.config, job.directory, job.rejected)
         count_metrics(ITEM_TABLE, account)
         yield TaggedOutput(ACCOUNT, account)
-        yield TaggedOutput(IDS, [item.item_id for item in items])
+        yield TaggedOutput(IDS, items.ids)
         yield TaggedOutput(FITTED, FitItems(items_to_fit(items, job.config)))
         bounds = job.item_bounds(len(items))
         for shard in range(job.shards):

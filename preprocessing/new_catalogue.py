@@ -46,7 +46,8 @@ def read_new_catalogue(
     """
     sources = find_sources(ITEM_TABLE, patterns, config.input)
     check_headers(sources, config.input)
-    items, _ = gather_items((read_item_file(source, config) for source in sources), config, directory, directory)
+    packed, _ = gather_items((read_item_file(source, config) for source in sources), config, directory, directory)
+    items = list(packed)
     vectors = _encode(items, config, trained_on)
     row = {item_id: index for index, item_id in enumerate(trained_on.ids)}
     known = np.array([row.get(item.item_id, -1) for item in items], dtype=np.int64)

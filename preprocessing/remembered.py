@@ -2,7 +2,9 @@
 
 import functools
 import hashlib
+import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Final
@@ -12,6 +14,7 @@ import numpy.typing as npt
 
 from preprocessing.catalogue import Item
 from preprocessing.config import PreprocessingConfig
+from preprocessing.job import PROGRESS_SECONDS
 from preprocessing.onnx_encoder import OnnxEncoder, check_directory
 from preprocessing.semantics import FIT_ITEMS, Encoder, fit_lsa, item_text
 from preprocessing.sources_hash import code_version
@@ -22,6 +25,9 @@ _ONNX_LIBRARIES: Final = ("onnxruntime", "tokenizers")
 _LSA_CODE: Final = ("preprocessing.semantics",)
 _ONNX_CODE: Final = ("preprocessing.onnx_encoder", "preprocessing.semantics")
 _PIECE_BYTES: Final = 1 << 20
+_KEPT_AT_ONCE: Final = 2048
+"""Texts that are encoded between two writes of the cache."""
+_LOGGER: Final = logging.getLogger("mtmh.preprocessing")
 
 
 class RememberingEncoder:
@@ -54,13 +60,20 @@ class RememberingEncoder:
         one_of_each = dict(zip(texts, items, strict=True))
         distinct = list(one_of_each)
         vectors, known = self._cache.find(distinct)
-        new = [distinct[place] for place in np.flatnonzero(~known)]
-        if new:
-            encoded = self._made().encode([one_of_each[text] for text in new])
-            if not known.any():
+        new = np.flatnonzero(~known)
+        reported = time.monotonic()
+        # Kept bit by bit: after a run that was killed the next one goes on from there.
+        for first in range(0, len(new), _KEPT_AT_ONCE):
+            places = new[first : first + _KEPT_AT_ONCE]
+            some = [distinct[place] for place in places]
+            encoded = self._made().encode([one_of_each[text] for text in some])
+            if not first and not known.any():
                 vectors = np.zeros((len(distinct), encoded.shape[1]), np.float32)
-            vectors[~known] = encoded
-            self._cache.store(new, encoded)
+            vectors[places] = encoded
+            self._cache.store(some, encoded)
+            if (now := time.monotonic()) - reported >= PROGRESS_SECONDS:
+                reported = now
+                _LOGGER.info("teacher: encoded %d of %d new texts of a shard", first + len(places), len(new))
         place_of = {text: place for place, text in enumerate(distinct)}
         return vectors[[place_of[text] for text in texts]]
 

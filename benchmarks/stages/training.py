@@ -116,19 +116,26 @@ class Ours:
         shapes = [
             (distinct, wide, hidden), (distinct, hidden, hidden), (distinct, hidden, hidden),
             (distinct, hidden, d), (number, hidden, d), (rows, hidden, d), (distinct, hidden, d),
-            (distinct, content, d), (number, d, candidates), (rows, d, compared), (rows, d, compared),
+            (number, d, candidates), (rows, d, compared), (rows, d, compared),
         ]  # fmt: skip
         rng = np.random.default_rng(0)
-        pairs = [
-            [tf.constant(rng.normal(size=shape), tf.float32) for shape in ((m, k), (k, n), (m, n))]
-            for m, k, n in shapes
-        ]
+
+        def drawn(m: int, k: int, n: int) -> list[Any]:
+            return [tf.constant(rng.normal(size=shape), tf.float32) for shape in ((m, k), (k, n), (m, n))]
+
+        pairs = [drawn(*shape) for shape in shapes]
+        # Nothing trains the content vectors: a product of theirs has no gradient on that side.
+        of_content, weights, against = drawn(distinct, content, d)
         teacher = [tf.constant(rng.normal(size=(m, content)), tf.float32) for m in (rows, compared)]
         self.shapes = f"{distinct:,} items encoded, logits {number:,} x {candidates:,}"
 
         @tf.function(autograph=False)
         def products() -> Any:
-            results = [tf.matmul(*teacher, transpose_b=True)]
+            results = [
+                tf.matmul(*teacher, transpose_b=True),
+                tf.matmul(of_content, weights),
+                tf.matmul(of_content, against, transpose_a=True),
+            ]
             for left, right, gradient in pairs:
                 results += [
                     tf.matmul(left, right),

@@ -81,6 +81,31 @@ def test_blocks_are_drawn_one_by_one(monkeypatch):
     assert drawn == [0]
 
 
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr("sys.argv", ["generate", *map(str, arguments)])
+    module.main()
+
+
+@pytest.mark.parametrize("option", ["--interactions", "--items", "--users", "--file-rows"])
+@pytest.mark.parametrize("value", ["0", "-3", "1.5", "inf", "nan", "some"])
+def test_counts_are_whole_numbers_above_zero(monkeypatch, tmp_path, capsys, option, value):
+    with pytest.raises(SystemExit, match="2"):
+        run(monkeypatch, f"{option}={value}", "--output", tmp_path / "log")
+    assert f"argument {option}: " in capsys.readouterr().err
+    assert not (tmp_path / "log").exists()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_files_of_another_log_are_not_mixed_in(monkeypatch, tmp_path, capsys, suffix):
+    sizes = ["--interactions", "4e3", "--items", "100", "--file-rows", "1000", "--output", tmp_path]
+    run(monkeypatch, *sizes)
+    whole = text(tmp_path, "interactions")
+    with pytest.raises(SystemExit, match="2"):
+        run(monkeypatch, *sizes, "--interactions", "2000", "--format", suffix)
+    assert "interactions-00000.csv is there already" in capsys.readouterr().err
+    assert text(tmp_path, "interactions") == whole
+
+
 @pytest.mark.slow
 def test_the_preprocessing_takes_it(written, tmp_path):
     manifest = preprocess(

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import pickle
 import random
 import tracemalloc
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from preprocessing.catalogue import Item
 from preprocessing.config import InputConfig, PreprocessingConfig, TeacherConfig
 from preprocessing.item_files import gather_items, read_item_file
 from preprocessing.sources import find_sources
@@ -86,6 +88,24 @@ def test_a_row_that_has_to_give_way_is_shown_as_it_stands_in_the_file(tmp_path):
     assert [item.title for item in items] == ["first", "other"]
     (letter,) = map(json.loads, (tmp_path / "out" / account.files[0].path).read_text().splitlines())
     assert (letter["line"], letter["reason"], letter["raw"]) == (4, "duplicate_item", lines[3])
+
+
+def test_items_on_their_way_to_the_catalogue_are_packed(tmp_path):
+    """One worker holds all of them: as objects they took 1,200 bytes each."""
+    rows = [f"i{i},word{i % 977} and word{i % 89},area{i % 7}|topic{i % 50}" for i in range(5_000)]
+    (tmp_path / "items.csv").write_text("\n".join(["item_id,title,categories", *rows]))
+    file, config = read(tmp_path / "items.csv")
+    sent = pickle.dumps(file)
+    tracemalloc.start()
+    try:
+        items, _ = gather_items([pickle.loads(sent)], config, str(tmp_path / "out"), str(tmp_path / "out"))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 600 * len(rows)
+    assert items.ids == sorted(f"i{i}" for i in range(5_000))
+    assert items[1] == Item("i1", "word1 and word1", "", ("area1", "topic1"), None)
+    assert items[1:2] == [items[1]]
 
 
 def test_numbers_as_categories_are_the_same_in_every_format(tmp_path):

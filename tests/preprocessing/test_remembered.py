@@ -1,5 +1,6 @@
 import contextlib
 import dataclasses
+import os
 import pathlib
 import pickle
 import shutil
@@ -75,6 +76,106 @@ def test_teachers_do_not_share_vectors(tmp_path):
     for name in ("one", "two"):
         remembering(VectorCache("kind", name, tmp_path), encoder).encode([item("a")])
     assert encoder.asked == ["a", "a"]
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_run_that_is_killed_goes_on_from_there(cache, monkeypatch):
+    monkeypatch.setattr(remembered, "_KEPT_AT_ONCE", 10)
+    titles = [item("a" * (i + 1)) for i in range(95)]
+    whole = Counting().encode(titles)
+    first, second, third = Counting(), Counting(), Counting()
+
+    def dies(items):
+        if len(first.asked) == 50:
+            raise Killed
+        return Counting.encode(first, items)
+
+    monkeypatch.setattr(first, "encode", dies, raising=False)
+    with pytest.raises(Killed):
+        remembering(cache, first).encode(titles)
+    assert np.array_equal(remembering(cache, second).encode(titles), whole)
+    assert sorted(first.asked + second.asked) == [each.title for each in titles]
+    assert np.array_equal(remembering(cache, third).encode(titles), whole)
+    assert third.asked == []
+
+
+def parts(directory):
+    return sorted(directory.glob("*/*.keys.npy"))
+
+
+def test_files_stay_few(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(vector_cache, "_MOST", 64)
+    vectors = np.random.default_rng(0).normal(size=(400, 3)).astype(np.float32)
+    for i in range(400):
+        cache.store([f"text {i}"], vectors[i : i + 1])
+    sizes = sorted(len(np.load(path)) for path in parts(tmp_path))
+    assert sum(sizes) == 400
+    assert sizes == [16] + [64] * 6
+    assert len(list(tmp_path.glob("*/*"))) == 2 * len(sizes)
+    found, known = cache.find([f"text {i}" for i in range(400)])
+    assert known.all()
+    assert np.array_equal(found, vectors)
+
+
+def test_the_same_texts_again_stay(cache, tmp_path):
+    for _ in range(3):
+        cache.store(["a", "b"], np.ones((2, 3), np.float32))
+    assert len(parts(tmp_path)) == 1
+    assert cache.find(["a", "b"])[1].all()
+
+
+def test_what_is_damaged_is_not_taken_over(cache, tmp_path):
+    cache.store(["a", "b"], np.ones((2, 3), np.float32))
+    (vectors,) = tmp_path.glob("*/*.vectors.npy")
+    data = bytearray(vectors.read_bytes())
+    data[-1] ^= 0x40
+    vectors.write_bytes(data)
+    cache.store(["c", "d"], np.ones((2, 3), np.float32))
+    assert len(parts(tmp_path)) == 1
+    assert cache.find(["a", "b", "c", "d"])[1].sum() == 3
+    (vectors,) = tmp_path.glob("*/*.vectors.npy")
+    vectors.write_bytes(b"")
+    cache.store(["e", "f", "g"], np.ones((3, 3), np.float32))
+    assert len(parts(tmp_path)) == 2
+    assert cache.find(["a", "b", "c", "d", "e", "f", "g"])[1].sum() == 3
+
+
+def test_parts_that_another_process_takes_over_meanwhile_are_found(cache, tmp_path, monkeypatch):
+    cache.store(["a", "b", "c"], np.ones((3, 2), np.float32))
+    cache.store(["d"], np.ones((1, 2), np.float32))
+    load = vector_cache._load
+
+    def beside(path):
+        monkeypatch.setattr(vector_cache, "_load", load)
+        cache.store(["e", "f"], np.ones((2, 2), np.float32))
+        cache.store(["g"], np.ones((1, 2), np.float32))
+        assert not any(path.exists() for path in before)
+        return load(path)
+
+    before = parts(tmp_path)
+    assert len(before) == 2
+    monkeypatch.setattr(vector_cache, "_load", beside)
+    assert cache.find(["a", "b", "c", "d"])[1].all()
+
+
+def test_halves_that_a_killed_process_left_are_removed_after_a_day(cache, tmp_path):
+    cache.store(["a"], np.ones((1, 2), np.float32))
+    (directory,) = tmp_path.iterdir()
+    whole = {path.name for path in directory.iterdir()}
+    halves = ["0.vectors.npy", "1.keys.npy", "2.keys.npy.0a.part", "3.vectors.npy.0a.part"]
+    for name in [*halves, "4.vectors.npy"]:
+        (directory / name).write_bytes(b"")
+    for name in [*halves, *whole]:
+        os.utime(directory / name, (0, 0))
+    cache.store(["b", "c"], np.ones((2, 2), np.float32))
+    cache.store(["d"], np.ones((1, 2), np.float32))
+    assert {path.name for path in directory.iterdir()} - {
+        name for path in parts(tmp_path) for name in (path.name, path.name.replace("keys", "vectors"))
+    } == {"4.vectors.npy"}
+    assert cache.find(["a", "b", "c", "d"])[1].all()
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "emptied", "keys", "gone"])

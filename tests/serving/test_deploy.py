@@ -128,6 +128,27 @@ def test_memory_grows_with_the_model_and_the_versions_held():
     assert Size(1, 1, "exact", STOCK).pod_bytes(1) >= (400 << 20) + (256 << 20)  # the process, and its requests
 
 
+def size_in(text):
+    """Bytes of "204 MiB" or "1.8 GiB"."""
+    number, unit = text.split()
+    return float(number) * {"MiB": 1 << 20, "GiB": 1 << 30}[unit]
+
+
+def test_the_documents_say_what_the_sizing_reckons():
+    rows = re.findall(r"^\| ([\d,]+), `(\w+)` (\w+) \|(.*)\|$", (ROOT / "docs/serving.md").read_text(), re.MULTILINE)
+    assert len(rows) >= 4
+    for items, flavour, kind, cells in rows:
+        size = Size(int(items.replace(",", "")), 64, kind, flavour)
+        version, one, swap = map(size_in, cells.split("|"))
+        assert version == pytest.approx(size.version_bytes, rel=0.03)
+        assert (one, swap) == (size.pod_bytes(1), size.pod_bytes(2))
+    text = (ROOT / "docs/performance.md").read_text()
+    shard, whole = Size(6_250_000, 64, "tree", SCANN), Size(10_000_000, 64, "tree", SCANN)
+    assert f"16 shards of 6.25 · 10⁶ items | {shard.version_bytes / 2**30:.1f} GiB a version" in text
+    assert f"a pod of {shard.pod_bytes(2) / 2**30:.1f} GiB" in text
+    assert f"a version of {whole.version_bytes / 2**30:.1f} GiB" in text
+
+
 def test_a_canary_restarts_no_pod():
     plain = stock()
     memory = f"{Size.of(CARD).pod_bytes(2) >> 20}Mi"
