@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
@@ -15,9 +16,11 @@ from serving.connection import open_channel
 from serving.retry import Retries
 from tests.serving.server.certificates import Authority
 from tests.serving.server.scripted_server import ScriptedServer, delay, refuse
+from tests.serving.server.server_process import wait_for
 from tfx_pipeline.cli import main as cli
 
 UNAVAILABLE, EXHAUSTED = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED
+CANCELLED = grpc.StatusCode.CANCELLED
 QUICK = Retry(attempts=4, first_seconds=0.02, most_seconds=0.1)
 
 
@@ -40,7 +43,7 @@ def ask(request):
     return request.param
 
 
-@pytest.mark.parametrize("code", [UNAVAILABLE, EXHAUSTED])
+@pytest.mark.parametrize("code", [UNAVAILABLE, EXHAUSTED, CANCELLED])
 def test_a_call_is_made_again_until_it_is_answered(ask, code):
     with ScriptedServer(refuse(code), refuse(code)) as server:
         assert ask(server.address, retry=QUICK) == "title 2"
@@ -61,6 +64,18 @@ def test_what_a_repeat_cannot_mend_is_not_repeated(ask, code, details):
         with pytest.raises(ServerError, match=r"refused|has no model") as caught:
             ask(server.address, retry=QUICK)
         assert caught.value.code == code
+        assert len(server.calls) == 1
+
+
+def test_what_the_client_cancels_itself_is_not_repeated():
+    with ScriptedServer(delay(20)) as server, ThreadPoolExecutor(1) as pool:
+        client = Client(server.address, retry=QUICK, timeout=15)
+        call = pool.submit(client.describe, ["a"])
+        wait_for(lambda: server.calls)
+        client.close()
+        with pytest.raises(ServerError) as caught:
+            call.result(10)
+        assert caught.value.code == CANCELLED
         assert len(server.calls) == 1
 
 
