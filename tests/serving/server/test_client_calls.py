@@ -3,8 +3,11 @@
 import asyncio
 import dataclasses
 import random
+import re
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import grpc
 import pytest
@@ -218,10 +221,12 @@ def test_tls(ask, secured, authority, tmp_path):
 
 def test_wrong_files_are_a_users_mistake(authority, tmp_path):
     (tmp_path / "text").write_text("hello")
+    one, another = authority.sign("one.test"), authority.sign("another.test")
     for tls, message in (
         (Tls(tmp_path / "nothing"), "TLS authority .*nothing cannot be read: No such file"),
         (Tls(tmp_path / "text"), "is no PEM file"),
         (Tls(authority.certificate, certificate=authority.certificate), "only one of them is given"),
+        (Tls(None, one.certificate, another.key), r"with key .*cannot be used \(.*: expected"),
     ):
         with pytest.raises(UserError, match=message):
             open_channel("127.0.0.1:1", tls)
@@ -238,3 +243,13 @@ def test_query_speaks_tls(secured, authority, capsys):
     assert server.specs[-1].version_label == "canary"
     assert cli([*arguments, "--tls"]) != 0
     assert "no server is reachable" in capsys.readouterr().err
+
+
+def test_the_snippet_of_the_documentation_runs(authority, tmp_path, monkeypatch):
+    text = (Path(__file__).parents[3] / "docs/serving.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    shutil.copy(authority.certificate, tmp_path / "ca.crt")
+    monkeypatch.chdir(tmp_path)
+    # There is no server of that name here: so far it comes.
+    with pytest.raises(ServerError, match="dns:///mtmh:8500"):
+        exec(snippet, {})
