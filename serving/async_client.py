@@ -63,6 +63,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Closes the connection."""
+        self._retries.end()
         await self._channel.close()
 
     async def retrieve(

@@ -90,6 +90,7 @@ class Client:
 
     def close(self) -> None:
         """Closes the connection."""
+        self._retries.end()
         self._channel.close()
 
     def retrieve(

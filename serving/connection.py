@@ -1,6 +1,7 @@
 """How a client's channel is made: options, and credentials where there is TLS."""
 
 import dataclasses
+import ssl
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,15 +42,34 @@ class Tls:
         """Reads the files.
 
         Raises:
-            UserError: a file cannot be read, or one of certificate and key is missing.
+            UserError: a file cannot be read, one of certificate and key is missing, or the key is another's.
         """
         if (self.certificate is None) != (self.key is None):
             raise UserError("mutual TLS needs the client's certificate and its key: only one of them is given")
-        return grpc.ssl_channel_credentials(
+        credentials = grpc.ssl_channel_credentials(
             root_certificates=_read(self.authority, "authority"),
             private_key=_read(self.key, "key"),
             certificate_chain=_read(self.certificate, "certificate"),
         )
+        if self.certificate and self.key:
+            # gRPC would say of a wrong pair that the server cannot be reached.
+            load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), self.certificate, self.key)
+        return credentials
+
+
+def load_pair(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    """Takes one's own certificate (chain) and its key.
+
+    Raises:
+        UserError: they cannot be read, do not belong together, or the key has a password.
+    """
+    try:
+        context.load_cert_chain(certificate, key, password=_no_password)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"TLS certificate {certificate} with key {key} cannot be used ({error}): expected PEM files of a "
+            "certificate chain and of its key without a password"
+        ) from error
 
 
 def open_channel(address: str, tls: Tls | None, module: Any = grpc) -> Any:
@@ -67,6 +87,10 @@ def open_channel(address: str, tls: Tls | None, module: Any = grpc) -> Any:
         return module.insecure_channel(address, options=_OPTIONS)
     name = (("grpc.ssl_target_name_override", tls.server_name),) if tls.server_name else ()
     return module.secure_channel(address, tls.credentials(), options=(*_OPTIONS, *name))
+
+
+def _no_password() -> str:
+    raise ValueError("the key has a password")
 
 
 def _read(path: Path | None, what: str) -> bytes | None:

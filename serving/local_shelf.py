@@ -1,6 +1,7 @@
 """Versions in a local directory: staged beside their place, synced, renamed."""
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -28,6 +29,7 @@ logger = logging.getLogger("mtmh.serving")
 _STAGING: Final = ".staging-"
 _UNCLAIMED: Final = ".unclaimed-"
 _TRASH: Final = ".trash-"
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 _UNCLAIMED_SECONDS: Final = 3600
 """A directory is claimed within microseconds of its making; one that never was is removed at this age."""
 
@@ -62,10 +64,19 @@ class LocalShelf:
 
     def put(self, source: Path, manifest: VersionManifest, *, move: bool = False) -> int:
         """Publishes a directory."""
+        try:
+            return self._put(source, manifest, move)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            why = f"{error.strerror} for a version of {manifest.size / 1e6:,.1f} MB"
+            raise OSError(error.errno, why, self.base) from error
+
+    def _put(self, source: Path, manifest: VersionManifest, move: bool) -> int:
         with staged(self._base) as staging:
             version = staging / "version"
             if not (move and _renamed(source, version)):
-                shutil.copytree(source, version)
+                _copy(source, version)
             (version / MANIFEST).unlink(missing_ok=True)
             wrong = differences(manifest, describe(version))
             if wrong:
@@ -176,6 +187,29 @@ def _renamed(source: Path, target: Path) -> bool:
     except OSError:  # on another filesystem
         return False
     return True
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copies a directory.
+
+    Raises:
+        OSError: the first fault, which `shutil.Error` would tell without its number.
+    """
+    faults: list[OSError] = []
+
+    def copy(file: str, to: str) -> None:
+        try:
+            shutil.copy2(file, to)
+        except OSError as error:
+            faults.append(error)
+            raise
+
+    try:
+        shutil.copytree(source, target, copy_function=copy)
+    except shutil.Error:
+        if not faults:
+            raise
+        raise faults[0] from None
 
 
 def _claim(directory: Path) -> int | None:

@@ -1,14 +1,18 @@
 """``mtmh query``: one question to a running server, as a table for people or one JSON document for programs."""
 
 import dataclasses
+import difflib
 import json
 import sys
 from collections.abc import Sequence
-from typing import IO, Any
+from typing import IO, Any, Final
 
 from preprocessing.errors import UserError
 from serving.client import DEFAULT_ADDRESS, DEFAULT_MODEL, Client, MissingSignatureError, Tls
 from serving.results import Description, Result
+
+_SAMPLE: Final = 200
+"""Popular items whose categories are looked through for one that may be meant."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Reply:
         results: retrieved items, best first.
         descriptions: one for each result.
         is_fallback: whether no trigger is known, so that the results are popular items.
+        remarks: sentences on categories that were asked for and no item has, where there are no results.
     """
 
     question: Question
@@ -47,6 +52,7 @@ class Reply:
     results: tuple[Result, ...]
     descriptions: tuple[Description, ...]
     is_fallback: bool
+    remarks: tuple[str, ...] = ()
 
 
 def query(
@@ -98,6 +104,7 @@ def query(
             )
         ids = [*question.items, *(result.item_id for result in answer.results)]
         descriptions = _describe(client, ids)
+        remarks = () if answer.results else _remarks(client, question.allow_categories)
     asked = len(question.items)
     return Reply(
         question,
@@ -107,6 +114,7 @@ def query(
         answer.results,
         tuple(descriptions[asked:]),
         answer.is_fallback,
+        remarks,
     )
 
 
@@ -115,6 +123,21 @@ def _describe(client: Client, ids: Sequence[str]) -> list[Description]:
         return client.describe(ids)
     except MissingSignatureError:
         return [Description("", ()) for _ in ids]
+
+
+def _remarks(client: Client, wanted: Sequence[str]) -> tuple[str, ...]:
+    """A sentence on each category that no item has."""
+    unknown = [each for each in wanted if not client.retrieve((), 1, allow_categories=(each,)).results]
+    if not unknown:
+        return ()
+    popular = _describe(client, [result.item_id for result in client.retrieve((), _SAMPLE).results])
+    spelled = {category.casefold(): category for item in popular for category in item.categories}
+    remarks = []
+    for each in unknown:
+        near = difflib.get_close_matches(each.casefold(), spelled, n=1)
+        hint = f"is {spelled[near[0]]!r} meant?" if near else "each letter counts, and its case"
+        remarks.append(f"No item has the category {each!r}: {hint}")
+    return tuple(remarks)
 
 
 def heading(reply: Reply) -> str:
@@ -144,6 +167,8 @@ def print_table(reply: Reply, stream: IO[str] | None = None) -> None:
         console.print(Text("Unknown to the model: these are its popular items.", style="yellow"))
     if not reply.results:
         console.print("No items.")
+        for remark in reply.remarks:
+            console.print(Text(remark, style="yellow"))
         return
     titled = any(each.title for each in reply.descriptions)
     table = Table(box=None, pad_edge=False)

@@ -1,13 +1,15 @@
 """When a failed call is made again, and how long to wait before.
 
 A call is repeated where that cannot do harm, and where it can help: the server was not there (UNAVAILABLE: a restart, a
-swap of pods) or busy (RESOURCE_EXHAUSTED). Waits grow and are random, so that the callers of a server that went
+swap of pods), ended before it answered (CANCELLED: gRPC's word when a server stops and has only just been asked) or was
+busy (RESOURCE_EXHAUSTED). Waits grow and are random, so that the callers of a server that went
 down do not come back all at once. A budget keeps repeats to a small share of all calls: where most of them fail,
 repeating them all would keep an overloaded server from ever recovering. It is the scheme of gRPC's own retry throttling
 (gRFC A6), which waits the same for every status and ends at five attempts.
 """
 
 import dataclasses
+import math
 import random
 import threading
 from typing import Any, Final
@@ -18,6 +20,7 @@ from preprocessing.errors import UserError
 
 _BUSY_FACTOR: Final = 4.0
 """A busy server is left alone longer than one that was not there."""
+_GONE: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 _TOO_LARGE: Final = ("larger than max", "metadata size exceeds")
 """In the words of gRPC's RESOURCE_EXHAUSTED for a message, or headers, that no repeat makes smaller."""
 
@@ -70,6 +73,11 @@ class Retries:
         with self._lock:
             self._left = min(self._retry.budget, self._left + 0.1)
 
+    def end(self) -> None:
+        """The client is closed: what that cancels is not repeated."""
+        with self._lock:
+            self._left = -math.inf
+
     def spend(self) -> bool:
         """Takes one repeat from the budget; False where too little is left for one."""
         with self._lock:
@@ -89,7 +97,7 @@ class Retries:
         code, details = error.code(), error.details() or ""
         if attempt >= self._retry.attempts:
             return None
-        if code == grpc.StatusCode.UNAVAILABLE:
+        if code in _GONE:
             least, most = 0.0, self._bound(attempt, 1.0)
         elif code == grpc.StatusCode.RESOURCE_EXHAUSTED and not any(each in details for each in _TOO_LARGE):
             most = self._bound(attempt, _BUSY_FACTOR)

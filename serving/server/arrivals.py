@@ -1,7 +1,8 @@
 """Calls that have begun and whose request has not come yet.
 
 Such a call holds a thread of the gRPC server. Few do for longer than a moment, but a caller that hangs, or means harm,
-may hold one after the other: those that waited longest are given up before no thread is left for anybody else.
+may hold one after the other: those that waited longest are given up, and leave threads for others. Only a burst of
+more than there are threads stands in the way, for as many moments as it takes to give it up.
 """
 
 import logging
@@ -31,7 +32,7 @@ class Arrivals:
         self._longest = longest
         self._lock = threading.Lock()
         self._waiting: dict[Any, float] = {}
-        self._ended = threading.Event()
+        self._stopped = threading.Event()
         threading.Thread(target=self._run, name="mtmh-arrivals", daemon=True).start()
 
     def request(self, messages: Iterator[Any], context: Any) -> Any:
@@ -52,15 +53,12 @@ class Arrivals:
             raise unimplemented("the method requires exactly one request message")
         return message
 
-    def end(self) -> None:
-        """Gives up all that wait now."""
-        self._ended.set()
-        with self._lock:
-            for context in self._waiting:
-                context.cancel()
+    def end(self, stopped: threading.Event) -> None:
+        """Requests have to come within a moment from now on, and until the server has ``stopped``."""
+        self._longest, self._stopped = min(self._longest, _MOMENT), stopped
 
     def _run(self) -> None:
-        while not self._ended.wait(_LOOK_SECONDS):
+        while not self._stopped.wait(_LOOK_SECONDS):
             if given_up := self._give_up():
                 _log.warning("%d calls were given up: their requests did not come", given_up)
 

@@ -9,6 +9,7 @@ for calls whose request has not come yet (``Arrivals``) and for status calls bes
 
 import functools
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -245,15 +246,15 @@ class GrpcServer:
         """Health says from now on that this server does not serve; calls are still taken."""
         self._health.announce_stop()
 
-    def stop(self, grace_seconds: float) -> Any:
+    def stop(self, grace_seconds: float) -> threading.Event:
         """Accepts nothing new, and gives calls in flight that long.
 
         Returns:
-            A ``threading.Event`` that is set when the last has ended.
+            Is set when the last has ended.
         """
         self.announce_stop()
-        stopped = self._server.stop(grace_seconds)
-        # No answer is due to these.
+        stopped: threading.Event = self._server.stop(grace_seconds)
+        # No answer is due to a watch, nor to a call whose request does not come.
         self._health.end()
-        self._arrivals.end()
+        self._arrivals.end(stopped)
         return stopped

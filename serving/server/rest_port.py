@@ -1,13 +1,21 @@
-"""A port of the REST server: connections that say nothing are closed, and renewed files of TLS are taken."""
+"""A port of the REST server.
+
+Connections that say nothing, or do not take their answers, are closed; renewed files of TLS are taken; and what comes
+and is no HTTP is told in one line.
+"""
 
 import asyncio
 import contextlib
 import logging
+import math
+import socket
 import ssl
+import sys
 from collections.abc import Callable
 from typing import Any, Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from serving.server.tls import TlsFiles
 
@@ -15,6 +23,18 @@ _RENEWAL_SECONDS: Final = 2.0
 _BACKLOG: Final = 128
 
 _log = logging.getLogger("mtmh.serving")
+
+
+class _PortLog(logging.LoggerAdapter):  # type: ignore[type-arg]  # generic in the stubs alone
+    """What aiohttp has to say; what is no HTTP, of the callers' making, without a traceback."""
+
+    def exception(self, msg: object, *args: object, exc_info: Any = True, **options: Any) -> None:
+        if isinstance(exc_info, HttpProcessingError):
+            # aiohttp's reason: its first line says what, the others hold the bytes.
+            reason = exc_info.message.strip().partition("\n")[0].rstrip(": ")
+            self.warning("what %s sent is no HTTP/1 request (%s): is the REST port meant?", args[0], reason)
+        else:
+            super().exception(msg, *args, exc_info=exc_info, **options)
 
 
 class RestPort:
@@ -29,7 +49,8 @@ class RestPort:
             app: what answers.
             tls: None for plain HTTP.
             grace_seconds: how long requests in flight may take after `close`.
-            silence_seconds: how long a connection may stand without a request.
+            silence_seconds: how long a connection may stand without a request, or, on Linux, its caller not take an
+                answer.
         """
         self._tls, self._silence_seconds = tls, silence_seconds
         self._runner = web.AppRunner(
@@ -39,6 +60,7 @@ class RestPort:
             handler_cancellation=True,
             shutdown_timeout=grace_seconds,
             keepalive_timeout=silence_seconds,
+            logger=_PortLog(_log, {}),
         )
         self._listening: list[asyncio.Server] = []
         self._renewal: asyncio.Task[None] | None = None
@@ -61,6 +83,11 @@ class RestPort:
         context = self._tls.context() if self._tls else None
         await self._runner.setup()
         server = await self._serve(context, host=host, port=port)
+        if sys.platform == "linux":
+            # Of each connection that comes: what it does not take for so long is not held for it.
+            server.sockets[0].setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, math.ceil(self._silence_seconds * 1000)
+            )
         self._listening = [server]
         if self._tls and renewed:
             self._renewal = asyncio.create_task(self._renew(self._tls, renewed))
@@ -99,10 +126,10 @@ class RestPort:
         before, begun = self._listening, list[asyncio.Server]()
         try:
             for server in before:
-                for socket in server.sockets:
+                for listener in server.sockets:
                     # Of the same queue of connections: none is refused meanwhile.
                     with contextlib.ExitStack() as undo:
-                        again = socket.dup()
+                        again = listener.dup()
                         undo.callback(again.close)
                         begun.append(await self._serve(context, sock=again))
                         undo.pop_all()
@@ -125,8 +152,8 @@ async def _end(servers: list[asyncio.Server]) -> None:
     """Ends servers, and drops no connection that they have accepted."""
     loop = asyncio.get_running_loop()
     for server in servers:
-        for socket in server.sockets:
-            loop.remove_reader(socket.fileno())
+        for listener in server.sockets:
+            loop.remove_reader(listener.fileno())
     try:
         # What is accepted already joins its server in the next turn of the loop: one that is closed would lose it.
         await asyncio.sleep(0)

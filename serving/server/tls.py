@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 
 from preprocessing.errors import UserError
+from serving.connection import load_pair
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,13 +32,7 @@ class TlsFiles:
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        try:
-            context.load_cert_chain(self.certificate, self.key, password=_no_password)
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"--tls-certificate {self.certificate} with --tls-key {self.key} cannot be used ({error}): expected "
-                "PEM files of a certificate chain and of its key without a password"
-            ) from error
+        load_pair(context, self.certificate, self.key)
         if self.client_ca:
             try:
                 context.load_verify_locations(self.client_ca)
@@ -94,7 +89,3 @@ class TlsFiles:
         return grpc.ssl_server_certificate_configuration(
             pairs, root_certificates=self.client_ca.read_bytes() if self.client_ca else None
         )
-
-
-def _no_password() -> str:
-    raise ValueError("the key has a password")

@@ -251,6 +251,7 @@ class Versions:
             end - warm_start,
         )
         self._metrics.loaded(end - start)
+        self._failed.pop(version, None)
         self.roster.add(loaded)
         _log.info("version %d: available", version)
         return True

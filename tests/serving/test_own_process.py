@@ -10,6 +10,7 @@ import pytest
 from preprocessing.errors import UserError
 from serving.candidate import CandidateError, running
 from serving.own_process import mtmh_command
+from tests.serving.server.server_process import wait_for
 from tfx_pipeline import demo
 
 ROOT = Path(__file__).parents[2]
@@ -66,7 +67,13 @@ def test_it_ends_with_its_parent(tmp_path):
     assert "mtmh" in line, line
     parent.kill()
     parent.wait()
-    parent.stderr.read()  # to the end, which comes when the child has gone too
     parent.stdout.close()
     parent.stderr.close()
-    assert not Path(f"/proc/{child}").exists() or "zombie" in Path(f"/proc/{child}/status").read_text()
+
+    def ended() -> bool:
+        try:
+            return "zombie" in Path(f"/proc/{child}/status").read_text()
+        except OSError:
+            return True
+
+    wait_for(ended, 30, "the end of the child")

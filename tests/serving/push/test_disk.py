@@ -1,5 +1,6 @@
 """What pushes to a directory meet: each other, numbers that something else has, failures, remains."""
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -13,6 +14,7 @@ from serving.push import history, push, versions
 from serving.server.directories import find_versions, read_manifest, what_is_wrong
 from serving.version_manifest import MANIFEST, VersionManifest
 from tests.serving.push.places import model
+from tfx_pipeline import cli
 
 
 def test_concurrent_pushes(tmp_path, monkeypatch):
@@ -71,6 +73,31 @@ def test_failures_leave_the_old_versions(tmp_path, one, monkeypatch):
     assert {path.name for path in base.iterdir()} - {"3"} <= {
         path.name for path in base.iterdir() if path.name.startswith(".unclaimed-")
     }
+
+
+@pytest.mark.parametrize(
+    ("number", "where", "what"),
+    [
+        (errno.ENOSPC, "mtmh: ", "No space left on device for a version of 0.0 MB; free some space"),
+        (errno.EIO, "mtmh/", "Input/output error"),
+    ],
+)
+def test_a_copy_that_fails_is_told_in_a_line(tmp_path, one, two, monkeypatch, capsys, number, where, what):
+    base = tmp_path / "mtmh"
+    push(one, base)
+    push(two, base)
+
+    def copy(source, target, **_):
+        raise OSError(number, os.strerror(number), source)
+
+    monkeypatch.setattr(local_shelf.shutil, "copyfile", copy)
+    assert cli.main(["rollback", "--model-base-path", str(base)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"mtmh: error: {tmp_path}/{where}")
+    assert what in error
+    assert error.count("\n") == 1
+    assert len(versions(base)) == 2
+    assert not list(base.glob(".*"))
 
 
 def test_remains_of_the_killed(tmp_path, one):

@@ -219,3 +219,21 @@ def test_query_needs_items_or_words(server):
     for question in ({}, {"items": ("a",), "title": "b"}, {"title": "b", "exclude": ("a",)}, filtered):
         with pytest.raises(UserError, match="--"):
             ask(server, **question)
+
+
+@pytest.mark.parametrize(
+    ("categories", "remarks"),
+    [
+        (("Drama",), ["No item has the category 'Drama': is 'drama' meant?"]),
+        (("[red]", "wars"), ["No item has the category '[red]': each letter", "'wars': is 'war' meant?"]),
+        (("drama", "Drama"), []),
+    ],
+)
+def test_a_category_that_no_item_has_is_told(server, categories, remarks):
+    stream = io.StringIO()
+    print_table(ask(server, items=("item3",), k=3, allow_categories=categories), stream)
+    lines = stream.getvalue().splitlines()
+    assert ("No items." in lines) == bool(remarks)
+    said = lines[lines.index("No items.") + 1 :] if remarks else []
+    assert len(said) == len(remarks)
+    assert all(remark in line for remark, line in zip(remarks, said, strict=True))

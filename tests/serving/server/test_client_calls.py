@@ -3,7 +3,11 @@
 import asyncio
 import dataclasses
 import random
+import re
+import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import grpc
 import pytest
@@ -15,9 +19,11 @@ from serving.connection import open_channel
 from serving.retry import Retries
 from tests.serving.server.certificates import Authority
 from tests.serving.server.scripted_server import ScriptedServer, delay, refuse
+from tests.serving.server.server_process import wait_for
 from tfx_pipeline.cli import main as cli
 
 UNAVAILABLE, EXHAUSTED = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED
+CANCELLED = grpc.StatusCode.CANCELLED
 QUICK = Retry(attempts=4, first_seconds=0.02, most_seconds=0.1)
 
 
@@ -40,7 +46,7 @@ def ask(request):
     return request.param
 
 
-@pytest.mark.parametrize("code", [UNAVAILABLE, EXHAUSTED])
+@pytest.mark.parametrize("code", [UNAVAILABLE, EXHAUSTED, CANCELLED])
 def test_a_call_is_made_again_until_it_is_answered(ask, code):
     with ScriptedServer(refuse(code), refuse(code)) as server:
         assert ask(server.address, retry=QUICK) == "title 2"
@@ -61,6 +67,18 @@ def test_what_a_repeat_cannot_mend_is_not_repeated(ask, code, details):
         with pytest.raises(ServerError, match=r"refused|has no model") as caught:
             ask(server.address, retry=QUICK)
         assert caught.value.code == code
+        assert len(server.calls) == 1
+
+
+def test_what_the_client_cancels_itself_is_not_repeated():
+    with ScriptedServer(delay(20)) as server, ThreadPoolExecutor(1) as pool:
+        client = Client(server.address, retry=QUICK, timeout=15)
+        call = pool.submit(client.describe, ["a"])
+        wait_for(lambda: server.calls)
+        client.close()
+        with pytest.raises(ServerError) as caught:
+            call.result(10)
+        assert caught.value.code == CANCELLED
         assert len(server.calls) == 1
 
 
@@ -203,10 +221,12 @@ def test_tls(ask, secured, authority, tmp_path):
 
 def test_wrong_files_are_a_users_mistake(authority, tmp_path):
     (tmp_path / "text").write_text("hello")
+    one, another = authority.sign("one.test"), authority.sign("another.test")
     for tls, message in (
         (Tls(tmp_path / "nothing"), "TLS authority .*nothing cannot be read: No such file"),
         (Tls(tmp_path / "text"), "is no PEM file"),
         (Tls(authority.certificate, certificate=authority.certificate), "only one of them is given"),
+        (Tls(None, one.certificate, another.key), r"with key .*cannot be used \(.*: expected"),
     ):
         with pytest.raises(UserError, match=message):
             open_channel("127.0.0.1:1", tls)
@@ -223,3 +243,13 @@ def test_query_speaks_tls(secured, authority, capsys):
     assert server.specs[-1].version_label == "canary"
     assert cli([*arguments, "--tls"]) != 0
     assert "no server is reachable" in capsys.readouterr().err
+
+
+def test_the_snippet_of_the_documentation_runs(authority, tmp_path, monkeypatch):
+    text = (Path(__file__).parents[3] / "docs/serving.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    shutil.copy(authority.certificate, tmp_path / "ca.crt")
+    monkeypatch.chdir(tmp_path)
+    # There is no server of that name here: so far it comes.
+    with pytest.raises(ServerError, match="dns:///mtmh:8500"):
+        exec(snippet, {})

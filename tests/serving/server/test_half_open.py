@@ -15,10 +15,12 @@ from serving import wire
 from serving.client import NEVER, Client
 from serving.server.arrivals import MOST_WAITING, Arrivals
 from tests.serving.server import toy_model
-from tests.serving.server.server_process import ServerProcess
+from tests.serving.server.server_process import ServerProcess, wait_for
 
 NO_PROXY = [("grpc.enable_http_proxy", 0)]
 STATUS = health_pb2.HealthCheckResponse
+STOPPED = threading.Event()
+STOPPED.set()
 
 
 class Silence:
@@ -105,8 +107,7 @@ def test_a_request_that_does_not_come_is_given_up_in_time():
         with grpc.insecure_channel(address, NO_PROXY) as channel:
             assert channel.unary_unary("/test.Test/Echo")(b"there", timeout=10) == b"there"
     finally:
-        arrivals.end()
-        server.stop(None).wait()
+        arrivals.end(server.stop(None))
 
 
 class Call:
@@ -147,7 +148,20 @@ def test_a_late_request_costs_no_other_call_its_place():
     finally:
         log.removeFilter(arrive)
         calls[-1].send()
-        arrivals.end()
+        arrivals.end(STOPPED)
+
+
+def test_at_the_end_a_request_still_has_a_moment_to_come():
+    arrivals, stopped = Arrivals(), threading.Event()
+    begun, silent = Call(arrivals), Call(arrivals)
+    arrivals.end(stopped)
+    try:
+        begun.send()
+        wait_for(lambda: silent.cancelled, 10)
+        assert not begun.cancelled
+    finally:
+        silent.send()
+        stopped.set()
 
 
 @pytest.mark.parametrize("method", [wire.PREDICT, "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"])

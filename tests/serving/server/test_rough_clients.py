@@ -6,12 +6,14 @@ import re
 import socket
 import statistics
 import struct
+import sys
 import time
 import types
 import urllib.parse
 
 import grpc
 import pytest
+from aiohttp import web
 
 from serving import wire
 from serving.client import Client
@@ -96,6 +98,21 @@ def test_rest_says_what_is_wrong(server, request_, status):
         assert connection.recv(1000).split()[1] == status
 
 
+@pytest.mark.parametrize(
+    "sent", [PREFACE + SETTINGS, b"GET / HTTP/1.1\r\nA: " + b"a" * 20_000 + b"\r\n\r\n"], ids=["gRPC", "header"]
+)
+@pytest.mark.usefixtures("alive")
+def test_what_is_no_http_is_told_in_a_line(server, sent):
+    before = len(server.lines)
+    with connect(rest_address(server)) as connection:
+        connection.sendall(sent)
+        assert connection.recv(1000).split()[1] == b"400"
+    wait_for(lambda: len(server.lines) > before, seconds=10)
+    time.sleep(0.1)
+    assert len(server.lines) == before + 1
+    assert "what 127.0.0.1 sent is no HTTP/1 request" in server.lines[-1]
+
+
 @pytest.mark.parametrize("body", [b"Content-Length: 99\r\n\r\n{", b"Transfer-Encoding: chunked\r\n\r\n5\r\nab"])
 @pytest.mark.parametrize("abruptly", [False, True])
 @pytest.mark.usefixtures("alive")
@@ -127,7 +144,11 @@ def impatient():
         grace_seconds=1.0,
         silence_seconds=0.5,
     )
-    routes = monitoring_routes(Metrics(), lambda: True)
+
+    async def large(request: web.Request) -> web.Response:
+        return web.Response(body=bytes(20_000_000))
+
+    routes = [*monitoring_routes(Metrics(), lambda: True), web.get("/large", large)]
     yield [f"127.0.0.1:{listen('127.0.0.1', 0, routes)}" for listen in (rest.listen, rest.listen_plain)]
     rest.stop()
 
@@ -142,6 +163,31 @@ def test_silent_rest_connections_are_closed(impatient, sent):
                 received += data
             assert 0.2 < time.monotonic() - started < 5
             assert received.startswith(b"HTTP/1.1 200" if sent.endswith(b"\r\n\r\n") else b"")
+
+
+def is_reset(connection: socket.socket) -> bool:
+    """Whether the other side has ended it, found out by sending: nothing of what it sent is read."""
+    try:
+        connection.send(b"x")
+    except ConnectionError:
+        return True
+    return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of Linux alone")
+@pytest.mark.parametrize("taken", [0, 100_000])
+def test_who_does_not_take_an_answer_is_hung_up_on(impatient, taken, caplog):
+    for address in impatient:
+        with contextlib.closing(socket.socket()) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            host, port = address.split(":")
+            connection.connect((host, int(port)))
+            connection.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+            left = taken
+            while left > 0:
+                left -= len(connection.recv(1000))
+            wait_for(lambda ended=connection: is_reset(ended), seconds=10)
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("held", [pytest.param(100, marks=pytest.mark.slow), 20])

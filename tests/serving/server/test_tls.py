@@ -138,7 +138,7 @@ def test_files_that_do_not_fit_are_a_users_mistake(tmp_path, wrong):
         files["key"] = other.key
     else:
         files[wrong] = tmp_path / "nothing.pem"
-    with pytest.raises(UserError, match=r"--tls-.*cannot be used"):
+    with pytest.raises(UserError, match=r"(TLS certificate|--tls-client-ca) .*cannot be used"):
         TlsFiles(**files).context()
 
 

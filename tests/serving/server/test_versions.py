@@ -210,6 +210,22 @@ def test_the_only_version_is_kept_when_its_directory_goes(swapping):
     moved.rename(swapping.base)
 
 
+def test_a_mended_version_that_is_kept_still_has_a_status(swapping, exported):
+    version = swapping.next()
+    broken = swapping.base / str(version)
+    toy_model.copy(exported, broken)
+    (broken / "saved_model.pb").write_bytes(b"not a model")
+    swapping.wait_state(version, "END")
+    shutil.copy(exported / "saved_model.pb", broken)
+    swapping.wait_state(version, "AVAILABLE")
+    moved = swapping.base.with_name("moved")
+    swapping.base.rename(moved)
+    wait_for(lambda: f"version {version}: its directory is gone" in swapping.server.log(), what="a line about it")
+    assert swapping.answering() == version
+    assert swapping.state(version) == "AVAILABLE"
+    moved.rename(swapping.base)
+
+
 @pytest.fixture(scope="module")
 def late(tmp_path_factory):
     """A server that starts with nothing, then gets a slow model; one thread and one waiting place."""
