@@ -12,9 +12,11 @@ import pytest
 
 from preprocessing.manifest import load_manifest
 from tests.tfx_pipeline.report_toys import HOSTILE, SECTIONS, report, write_card
-from tests.tfx_pipeline.test_compare import SMALL, make_workdir
+from tests.tfx_pipeline.test_compare import SMALL, compare, make_workdir
 from tests.trainer.toys import checkerboard_events, eval_triggers, item_table
 from tfx_pipeline import cli
+from tfx_pipeline.comparison_files import read_comparison
+from tfx_pipeline.comparison_sheets import comparison_sheets
 from tfx_pipeline.config import load_config
 from tfx_pipeline.report import collect, read_index
 from tfx_pipeline.report_curves import read_histories
@@ -22,6 +24,16 @@ from tfx_pipeline.report_data import summarise, utc
 from tfx_pipeline.report_neighbours import sample_by_slice
 from tfx_pipeline.report_page import TEMPLATE, apart
 from tfx_pipeline.workdir import Workdir
+
+OPTIONAL_SHEETS = {"graded", "gains", "gaps", "areas", "floors"}
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """A work directory without annotations after `mtmh compare` of all that the checkerboard is quick with."""
+    workdir = make_workdir(tmp_path_factory.mktemp("compared"))
+    assert compare(workdir, "--models", "popularity,content,one_head,mtmh")[0] == 0
+    return workdir
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +115,29 @@ def test_shows_what_is_there(whole):
     assert len(re.findall(r"\b[0-9a-f]{64}\b", text)) == 2 + 2 * 2
     # The frontier and two trainings.
     assert page.count("<svg") == 3
+
+
+@pytest.mark.parametrize(
+    ("models", "present"),
+    [
+        ("popularity,content,one_head,mtmh", {"gains", "gaps", "areas", "floors"}),
+        ("one_head,mtmh", {"gains", "areas", "floors"}),
+        ("mtmh", {"areas"}),
+        ("one_head,popularity", set()),
+        ("content", set()),
+    ],
+)
+def test_shows_a_comparison_of_any_models(compared, tmp_path, models, present):
+    workdir = Workdir(tmp_path / "copy")
+    shutil.copytree(compared.root, workdir.root)
+    assert compare(workdir, "--models", models, "--set", "trainer.tensorboard=false")[0] == 0
+    sheets = comparison_sheets(read_comparison(workdir.comparison))
+    assert OPTIONAL_SHEETS & set(sheets) == present
+    status, _, page = report(workdir)
+    assert status == 0
+    captions = re.findall(r"<caption>(.*?)</caption>", page)
+    assert {sheet.title for sheet in sheets.values()} <= {html.unescape(caption) for caption in captions}
+    assert ("The headline needs MTMH and a one-head model" in page) == ("gains" not in present)
 
 
 def test_same_workdir_same_bytes_and_another_file(whole, tmp_path):
