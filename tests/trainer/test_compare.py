@@ -242,10 +242,12 @@ def test_without_categories():
     assert from_json(to_json(found), "x") == found
 
 
-def test_where_no_recall_is_known_no_baseline_is_best_and_nothing_above():
+def test_where_no_recall_is_known_no_baseline_is_best_and_nothing_above(caplog):
     """Nobody has engaged with any item before the split, so that all pairs are cold."""
     cold = dataclasses.replace(ITEMS, interaction_count=np.zeros(4, np.int64))
-    found = compare(CONTENDERS, judge(cold), CONFIG, SEED)
+    with caplog.at_level("INFO", "mtmh.compare"):
+        found = compare(CONTENDERS, judge(cold), CONFIG, SEED)
+    assert "scored MTMH: recall@1 unknown" in caplog.text
     assert found.model("one_head").points[0].metrics["recall"] == Estimate(None, None, None)
     assert (found.subject, found.best_co_engagement) == ("mtmh", None)
     compared = [row for row in found.above if row.compared]
