@@ -107,7 +107,7 @@ def test_shows_what_is_there(whole):
         "used 900 (90.0 %)", "dead letters 40 (4.0 %)", "bad timestamp 30", "user cap 60", "0.9750", "0.9991",
         "MTMH at dial 0 over one head", "one head, ids + content, dial 0", "MTMH, dial 0.32 (default)",
         "content only", "as configured below", "index: leaves", "tensorflow 2.16",
-        "how held-out annotations are ranked", "1 triggers, ± over them",
+        "how held-out annotations are ranked", "of one trigger",
     ):  # fmt: skip
         assert words in text, words
     manifest = json.loads((workdir.examples / "manifest.json").read_text())
