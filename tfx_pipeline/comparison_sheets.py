@@ -186,16 +186,17 @@ def _graded(comparison: Comparison) -> Sheet:
 
 def _headline(comparison: Comparison) -> Sheet:
     subject = comparison.model(comparison.subject or "")
-    rows = []
+    rows, bar = [], f"{comparison.recall_gain:+g} %"
     for gain in comparison.gains:
-        wanted = f"recall ≥ {comparison.recall_gain:+g} %"
+        wanted = f"recall ≥ {bar}"
         setting = {"dial 0": "0", "default dial": f"{_dial(gain.relevance_weight)} (default)"}.get(gain.at)
         if setting is None:
             setting = f"{_dial(gain.relevance_weight)} ({wanted})" if gain.percent else f"none has {wanted}"
         cells = (percent(gain.percent[name]) if gain.percent else UNKNOWN for name in (metrics.RECALL, *AXES))
         rows.append((comparison.model(gain.over).label, setting, *cells))
     header = ("over", "at dial", *(f"{_NAMES[name]}, %" for name in (metrics.RECALL, *AXES)))
-    return Sheet(f"headline: {subject.label} over", header, tuple(rows), _judges(comparison), words=2)
+    notes = (f"{bar} recall: what the paper (arXiv:2506.06239) reports over its baselines", *_judges(comparison))
+    return Sheet(f"headline: {subject.label} over", header, tuple(rows), notes, words=2)
 
 
 def _gaps(comparison: Comparison) -> Sheet:

@@ -60,6 +60,7 @@ def test_headline_table(comparison):
     assert rows[over, "0"][2].startswith("-100.0")
     assert rows[over, "0.42 (default)"] == ("+0.0 [+0.0, +0.0]",) * 3
     assert (over, "0 (recall ≥ +14.4 %)") in rows
+    assert comparison_sheets(comparison)["gains"].notes[0].startswith("+14.4 % recall: what the paper")
 
 
 def test_frontier_table(comparison):
