@@ -137,7 +137,9 @@ def test_shows_a_comparison_of_any_models(compared, tmp_path, models, present):
     assert status == 0
     captions = re.findall(r"<caption>(.*?)</caption>", page)
     assert {sheet.title for sheet in sheets.values()} <= {html.unescape(caption) for caption in captions}
-    assert ("The headline needs MTMH and a one-head model" in page) == ("gains" not in present)
+    asked = re.findall(r"it needs MTMH and a one-head model; run <code>mtmh compare --models (\S+) --workdir", page)
+    assert len(asked) == ("gains" not in present)
+    assert not asked or set(asked[0].split(",")) == {*models.split(","), "one_head", "mtmh"}
 
 
 def test_same_workdir_same_bytes_and_another_file(whole, tmp_path):
@@ -158,8 +160,12 @@ def test_what_is_missing_names_its_verb(bare):
     assert status == 0
     outline = _Outline(page)
     assert outline.titles == SECTIONS
-    for verb in ("mtmh compare", "mtmh export", "mtmh train"):
-        assert f"<code>{verb}</code>" in page
+    commands = {html.unescape(command) for command in re.findall(r"<code>(mtmh .*?)</code>", page)}
+    where = f"--workdir {bare.root}"
+    assert commands == {
+        f"mtmh compare {where}", f"mtmh export {where}", f"mtmh train {where}",
+        f"mtmh compare --models one_head,mtmh {where}",
+    }  # fmt: skip
     assert "no columns of MTMH" in page
     assert ">content only<" in page  # it needs no training
 
@@ -203,14 +209,15 @@ def test_a_comparison_of_something_else_is_warned_of(whole, tmp_path):
     model, manifest = workdir.model("one_head") / "model.json", workdir.examples / "manifest.json"
     model.write_text(json.dumps(json.loads(model.read_text()) | {"epochs": 99}))
     (warning,) = collect(workdir, load_config(None, SMALL)).warnings
-    assert warning == "the comparison is of another training of one_head than is here; run `mtmh compare` again"
+    command = f"mtmh compare --workdir {workdir.root}"
+    assert warning == f"the comparison is of another training of one_head than is here; run `{command}` again"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"num_users": 99}))
     assert any(
         "comparison was made on other examples" in found
         for found in collect(workdir, load_config(None, SMALL)).warnings
     )
     shutil.rmtree(workdir.comparison)
-    assert not any("comparison" in found for found in collect(workdir, load_config(None, SMALL)).warnings)
+    assert not any("the comparison" in found for found in collect(workdir, load_config(None, SMALL)).warnings)
 
 
 def test_newest_version_and_its_dial(tmp_path):
