@@ -164,6 +164,7 @@ def write_version(content: VersionContent, version: Path, name: str, config: Ser
       config: options.
     """
     shutil.rmtree(stock_place(version), ignore_errors=True)
+    _warn_of_a_silent_head(content.description, config)
     built = _write_flavour(content, version, name, config, SCANN)
     if not config.export.stock:
         return built
@@ -220,8 +221,27 @@ def default_weight(description: ModelDescription, config: ServingConfig) -> floa
     """The exported dial: as configured, or the most relevant setting that keeps the configured share of recall."""
     if config.retrieval.relevance_weight is not None:
         return config.retrieval.relevance_weight
-    dial = description.quota_dial if config.retrieval.merge == QUOTA else description.dial
+    dial = _dial(description, config)
     return dial_by_rule(dial, config.retrieval.recall_kept) if dial else 0.0
+
+
+def _dial(description: ModelDescription, config: ServingConfig) -> tuple[DialPoint, ...]:
+    return description.quota_dial if config.retrieval.merge == QUOTA else description.dial
+
+
+def _warn_of_a_silent_head(description: ModelDescription, config: ServingConfig) -> None:
+    """Says so where the rule, and nobody's choice, has the relevance head alone answer by default."""
+    dial = _dial(description, config)
+    if len(dial) < 2 or config.retrieval.relevance_weight is not None or default_weight(description, config) < 1.0:
+        return
+    best, last = max(point.recall for point in dial), max(dial, key=lambda point: point.relevance_weight)
+    logger.warning(
+        "by default the engagement head has no say: the relevance head alone keeps %.0f %% of the best recall on the "
+        "validation slice, and retrieval.recall_kept asks for %.0f %%; raise it or set retrieval.relevance_weight, "
+        "unless that is what you want",
+        100.0 * last.recall / best,
+        100.0 * config.retrieval.recall_kept,
+    )
 
 
 def dial_by_rule(dial: tuple[DialPoint, ...], recall_kept: float) -> float:

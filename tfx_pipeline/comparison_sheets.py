@@ -51,10 +51,16 @@ def comparison_sheets(comparison: Comparison) -> dict[str, Sheet]:
 def summary(comparison: Comparison) -> str:
     """What was evaluated on, in a line."""
     data = comparison.data
+    users, intervals = "one user", "no intervals, as one user says nothing of how users differ"
+    if data.users > 1:
+        users = f"{data.users:,} users"
+        intervals = (
+            f"± and [ ]: 95 % bootstrap intervals over users, {comparison.resamples:,} resamples, paired where models "
+            "are compared"
+        )
     return (
-        f"{data.triggers:,} triggers of {data.users:,} users after the split, {data.pairs:,} (trigger, target) pairs, "
-        f"{data.cold_pairs:,} with an item unseen in training; {data.items:,} items; ± and [ ]: 95 % bootstrap "
-        f"intervals over users, {comparison.resamples:,} resamples, paired where models are compared"
+        f"{data.triggers:,} triggers of {users} after the split, {data.pairs:,} (trigger, target) pairs, "
+        f"{data.cold_pairs:,} with an item unseen in training; {data.items:,} items; {intervals}"
     )
 
 
@@ -173,22 +179,24 @@ def _graded(comparison: Comparison) -> Sheet:
         for _, point, named in _rows(comparison, 1.0)
         if point.annotation_ndcg is not None
     )
-    notes = (annotation_judge(), f"{comparison.data.annotated_triggers:,} triggers, ± over them")
+    triggers = comparison.data.annotated_triggers
+    notes = (annotation_judge(), f"{triggers:,} triggers, ± over them" if triggers > 1 else "of one trigger")
     return Sheet("how held-out annotations are ranked", ("model", "dial", "annotation NDCG"), rows, notes)
 
 
 def _headline(comparison: Comparison) -> Sheet:
     subject = comparison.model(comparison.subject or "")
-    rows = []
+    rows, bar = [], f"{comparison.recall_gain:+g} %"
     for gain in comparison.gains:
-        wanted = f"recall ≥ {comparison.recall_gain:+g} %"
+        wanted = f"recall ≥ {bar}"
         setting = {"dial 0": "0", "default dial": f"{_dial(gain.relevance_weight)} (default)"}.get(gain.at)
         if setting is None:
             setting = f"{_dial(gain.relevance_weight)} ({wanted})" if gain.percent else f"none has {wanted}"
         cells = (percent(gain.percent[name]) if gain.percent else UNKNOWN for name in (metrics.RECALL, *AXES))
         rows.append((comparison.model(gain.over).label, setting, *cells))
     header = ("over", "at dial", *(f"{_NAMES[name]}, %" for name in (metrics.RECALL, *AXES)))
-    return Sheet(f"headline: {subject.label} over", header, tuple(rows), _judges(comparison), words=2)
+    notes = (f"{bar} recall: what the paper (arXiv:2506.06239) reports over its baselines", *_judges(comparison))
+    return Sheet(f"headline: {subject.label} over", header, tuple(rows), notes, words=2)
 
 
 def _gaps(comparison: Comparison) -> Sheet:

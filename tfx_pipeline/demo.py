@@ -76,7 +76,7 @@ def demo(request: DemoRequest) -> None:
 
     rows = [("one head", score) for score in baseline] + [("MTMH", score) for score in scores]
     _title(console, "what the models retrieve from the time after the split")
-    console.print(tables.metrics_table(rows))
+    console.print(tables.metrics_table(rows, default=scores[-1]))
     console.print(tables.metrics_notes(scores[0]), style="dim")
     _print_gain(console, baseline[0], scores)
     for answer in answers:

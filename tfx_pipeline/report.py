@@ -6,6 +6,8 @@ import importlib.metadata
 import json
 import logging
 import platform
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -19,6 +21,7 @@ from tfx_pipeline.report_data import DataSummary, summarise
 from tfx_pipeline.report_neighbours import Neighbours, collect_neighbours
 from tfx_pipeline.sheets import Sheet
 from tfx_pipeline.workdir import Workdir
+from trainer.names import MTMH, ONE_HEAD
 
 if TYPE_CHECKING:
     from trainer.comparison import Comparison
@@ -118,20 +121,31 @@ def collect(workdir: Workdir, config: RunConfig) -> Report:
     comparison = _or_missing(missing, "comparison", lambda: read_comparison(workdir.comparison))
     if comparison is not None:
         warnings += _stale(workdir, comparison)
+        if not comparison.gains:
+            names = ",".join(dict.fromkeys([*(model.name for model in comparison.models), ONE_HEAD, MTMH]))
+            missing["headline"] = f"it needs MTMH and a one-head model; run `mtmh compare --models {names}`"
+    neighbours = collect_neighbours(workdir, config, items, triggers)
     index = _or_missing(missing, "index", lambda: read_index(workdir, config))
     return Report(
         title=f"MTMH report: {workdir.root.absolute().name}",
         data=summarise(manifest, items, triggers),
         histories=histories,
         comparison=comparison,
-        neighbours=collect_neighbours(workdir, config, items, triggers),
+        neighbours=dataclasses.replace(
+            neighbours, notes=tuple(_with_workdir(note, workdir) for note in neighbours.notes)
+        ),
         index=index,
         configuration=dump_config(config),
         models=models,
         hashes=_hashes(workdir, manifest),
-        warnings=tuple(warnings),
-        missing=missing,
+        warnings=tuple(_with_workdir(warning, workdir) for warning in warnings),
+        missing={name: _with_workdir(text, workdir) for name, text in missing.items()},
     )
+
+
+def _with_workdir(hint: str, workdir: Workdir) -> str:
+    """A text whose commands, between backticks, name the work directory, so that they can be run as they stand."""
+    return re.sub(r"`mtmh [^`]+", lambda found: f"{found.group()} --workdir {shlex.quote(str(workdir.root))}", hint)
 
 
 def _stale(workdir: Workdir, comparison: "Comparison") -> list[str]:
@@ -172,7 +186,9 @@ def read_index(workdir: Workdir, config: RunConfig) -> Index:
 
     published = versions(workdir.serving) if workdir.serving.is_dir() else []
     if not published:
-        raise UserError("no version is published; run `mtmh export`")
+        trained = workdir.model(config.model.name).exists()
+        first = "" if trained else "`mtmh train` and then "
+        raise UserError(f"no version is published; run {first}`mtmh export`")
     path = workdir.serving / str(published[-1]) / MODEL_CARD
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
@@ -211,7 +227,8 @@ def _models(workdir: Workdir, config: RunConfig) -> tuple[Sheet, list[str]]:
             warnings.append(str(error))
             continue
         if description.examples_digest != digest:
-            warnings.append(f"{name} was trained on other examples; run `mtmh train` or `mtmh compare` again")
+            again = "`mtmh train`" if name == config.model.name else "`mtmh compare`"
+            warnings.append(f"{name} was trained on other examples; run {again} again")
         shape = f"{description.model.dimension}"
         rows.append((name, differs or "as configured below", str(description.epochs), shape, str(description.seed)))
     return Sheet("trained models", ("model", "options", "epochs", "dimension", "seed"), tuple(rows), (), 2), warnings

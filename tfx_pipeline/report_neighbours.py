@@ -116,12 +116,15 @@ def _columns(workdir: Workdir, config: RunConfig, items: "ItemTable") -> tuple[l
     from trainer.trained import load_recommender
 
     columns, notes = [], []
-    one_head = next((name for name in _ONE_HEADS if workdir.model(name).exists()), ONE_HEAD)
-    try:
-        recommender = load_recommender(one_head, workdir.model, items)
-        columns.append(_Column(f"{MODELS[one_head].label}, dial 0", recommender))
-    except UserError as error:
-        notes.append(f"no column of one head: {error}; `mtmh compare` trains it")
+    one_head = next((name for name in _ONE_HEADS if workdir.model(name).exists()), None)
+    if one_head is None:
+        notes.append(f"no column of one head: it is not trained here; run `mtmh compare --models {ONE_HEAD},{MTMH}`")
+    else:
+        try:
+            recommender = load_recommender(one_head, workdir.model, items)
+            columns.append(_Column(f"{MODELS[one_head].label}, dial 0", recommender))
+        except UserError as error:
+            notes.append(f"no column of one head: {error}: run `mtmh compare --models {one_head},{MTMH}`")
     try:
         recommender = load_recommender(MTMH, workdir.model, items, config.retrieval.merge)
         default = default_weight(load_description(workdir.model(MTMH)), config.serving)

@@ -101,10 +101,12 @@ def print_result(console: Any, result: RunResult, workdir: Workdir, config: RunC
     """What a run has come to, on one screen."""
     from tfx_pipeline.tables import metrics_notes, metrics_table
     from trainer.evaluate import Scores
+    from trainer.names import MTMH
     from trainer.typed import typed
 
     scores = [typed(Scores, document) for document in result.metrics]
-    console.print(metrics_table([(config.model.name, score) for score in scores]))
+    default = scores[-1] if config.model.name == MTMH else None
+    console.print(metrics_table([(config.model.name, score) for score in scores], default))
     console.print(metrics_notes(scores[0]), style="dim")
     console.print(f"{len(result.ran)} steps ran, {len(result.kept)} were kept, in {result.seconds:.0f} s")
     console.print(f"training curves: tensorboard --logdir {workdir.root / 'training'}", soft_wrap=True)

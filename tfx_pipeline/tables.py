@@ -25,8 +25,8 @@ def console() -> Any:
     return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_IN_A_FILE)
 
 
-def metrics_table(rows: "Sequence[tuple[str, Scores]]") -> Any:
-    """One row a model and dial setting; a `rich` table."""
+def metrics_table(rows: "Sequence[tuple[str, Scores]]", default: "Scores | None" = None) -> Any:
+    """One row a model and dial setting, that of the ``default`` dial marked as such; a `rich` table."""
     from rich.table import Table
 
     k = rows[0][1].k
@@ -41,9 +41,8 @@ def metrics_table(rows: "Sequence[tuple[str, Scores]]") -> Any:
     for name, scores in rows:
         values = [scores.values.get(metric) for metric, _ in _COLUMNS]
         values += [scores.annotation_ndcg] if graded else []
-        table.add_row(
-            name, f"{scores.relevance_weight:g}", *("–" if value is None else f"{value:.3f}" for value in values)
-        )
+        dial = f"{scores.relevance_weight:g}" + (" (default)" if scores is default else "")
+        table.add_row(name, dial, *("–" if value is None else f"{value:.3f}" for value in values))
     return table
 
 

@@ -111,11 +111,14 @@ def evaluate_verb(given: argparse.Namespace) -> int:
     """Scores a trained model, and prints the table."""
     from tfx_pipeline.steps import evaluate_step
     from tfx_pipeline.tables import console, metrics_notes, metrics_table
+    from trainer.names import MTMH
 
     workdir, config = _existing(given)
     scores = evaluate_step(workdir, config, given.relevance_weight)
+    # Without a setting of one's own the last is that of the default dial.
+    default = scores[-1] if given.relevance_weight is None and config.model.name == MTMH else None
     out = console()
-    out.print(metrics_table([(config.model.name, score) for score in scores]))
+    out.print(metrics_table([(config.model.name, score) for score in scores], default))
     out.print(metrics_notes(scores[0]), style="dim")
     return 0
 

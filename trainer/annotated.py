@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from preprocessing.read import Annotations
 from trainer import metrics
+from trainer.dot_products import DotProductRecommender
 from trainer.names import BLEND
 from trainer.recommender import Recommender, VectorRecommender
 
@@ -39,7 +40,7 @@ def learnable(annotations: Annotations, num_items: int) -> Annotations:
 def ndcg_by_trigger(
     recommender: Recommender, annotations: Annotations | None, relevance_weight: float
 ) -> NDArray[np.float64]:
-    """`metrics.annotation_ndcg` of the held-out annotations by the blend's exact score: [G].
+    """`metrics.annotation_ndcg` of the held-out annotations by the exact score that answers follow from: [G].
 
     Args:
       recommender: what is judged.
@@ -49,7 +50,8 @@ def ndcg_by_trigger(
     Returns:
       Empty where nothing can be told: no annotations are held out, or the answers do not follow from a score.
     """
-    if annotations is None or not isinstance(recommender, VectorRecommender) or recommender.merge != BLEND:
+    by_quota = isinstance(recommender, VectorRecommender) and recommender.merge != BLEND
+    if annotations is None or by_quota or not isinstance(recommender, VectorRecommender | DotProductRecommender):
         return np.zeros(0)
     held_out = annotations.select(annotations.held_out)
     score = recommender.score_pairs(held_out.trigger, held_out.item, relevance_weight)

@@ -31,7 +31,10 @@ _SUMS_AT_ONCE: Final = 8
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A figure with its 95 % percentile interval; all None where the data can not tell."""
+    """A figure with its 95 % percentile interval; all None where the data can not tell.
+
+    The bounds alone are None where it rests on one user, who says nothing of how far users differ.
+    """
 
     value: float | None
     low: float | None
@@ -48,11 +51,14 @@ class Bootstrap:
     """
 
     def __init__(self, clusters: int, resamples: int, seed: int) -> None:
-        """Args are U, R, of which each draws U ``clusters`` with replacement, and the seed."""
-        self.clusters, self._resamples, self._seed = clusters, resamples, seed
+        """Args are U, R, of which each draws U ``clusters`` with replacement, and the seed; of one cluster R is 0."""
+        self.clusters, self._resamples, self._seed = clusters, resamples if clusters > 1 else 0, seed
 
     def metrics(self, sums: UserSums) -> NDArray[np.float64]:
-        """Draws of each metric, [1 + R, M], from sums [U, M]; NaN where a draw counts nothing."""
+        """Draws of each metric, [1 + R, M], from sums [U, M].
+
+        NaN where a draw counts nothing, and in all resamples of what a single cluster counts for.
+        """
         draws: NDArray[np.float64] = self.along_dial([sums])[0]
         return draws
 
@@ -66,6 +72,8 @@ class Bootstrap:
                 for place, each in enumerate(some):
                     np.matmul(weights, each.numerator, out=above[place, rows])
                     np.matmul(weights, each.denominator, out=below[place, rows])
+            for place, each in enumerate(some):
+                below[place, 1:][:, np.count_nonzero(each.denominator, axis=0) < 2] = 0.0
             draws.append(ratios(above, below))
         return np.concatenate(draws)
 

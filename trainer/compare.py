@@ -68,8 +68,9 @@ def compare(contenders: Iterable[Contender], judge: Judge, config: EvaluateConfi
     for contender in contenders:
         compared[contender.model.name] = draws = _draws(contender, tally, bootstrap)
         results.append(_result(contender, draws, judge, of_annotations))
-        recall = draws.at(metrics.RECALL)[0]
-        logger.info("scored %s: recall@%d %.4f", contender.model.label, config.k, recall)
+        recall = results[-1].points[0].metrics[metrics.RECALL].value
+        shown = "unknown" if recall is None else f"{recall:.4f}"
+        logger.info("scored %s: recall@%d %s", contender.model.label, config.k, shown)
         del contender  # else it would live until the next one is made
     subject = _subject(compared)
     return Comparison(

@@ -55,6 +55,16 @@ class DotProductRecommender:
             popularity=self.popularity * trend,
         )
 
+    def score_pairs(
+        self, left: NDArray[np.int64], right: NDArray[np.int64], relevance_weight: float = 0.0
+    ) -> NDArray[np.float32]:
+        """The score of triggers and items, float32 [P], from item indexes [P] each.
+
+        Pairs of which an item has no vector have one score, below all others.
+        """
+        score = np.einsum("pd,pd->p", self.query[left], self.candidate[right])
+        return np.where(self.known[left] & self.known[right], score, _NEVER).astype(np.float32)
+
     def retrieve(self, trigger: NDArray[np.int64], *, k: int, relevance_weight: float = 0.0) -> NDArray[np.int32]:
         """See `trainer.recommender.Recommender`; there is no dial."""
         unique, row = np.unique(trigger, return_inverse=True)

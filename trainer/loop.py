@@ -67,8 +67,9 @@ Watch = Callable[[int, Sequence[Scores]], None]
 """Sees a finished epoch, from 1, and its scores; what it raises ends the training, to be resumed from there."""
 
 _MOST_STEPS_PER_CALL = 8
-_SHOWN_LOSSES = ("loss", "loss_engagement", "loss_relevance", "loss_align")
-_SHOWN_METRICS = (metrics.RECALL, metrics.RELEVANCE, metrics.TAIL_SHARE)
+_LOSS: Final = "train/loss"
+"""Tag of the joint loss, and where those of its terms begin."""
+_SHOWN_METRICS = (metrics.RECALL, metrics.RELEVANCE)
 
 
 @dataclasses.dataclass
@@ -216,13 +217,13 @@ class TrainingLoop:
                 callbacks=[_StepProgress(progress, self._average)],
             )
         means = self._model.loss_means.take()
-        losses = {"loss": means.pop(JOINT)} | {f"loss_{name}": value for name, value in means.items()}
-        if not math.isfinite(losses["loss"]):
+        losses = {_LOSS: means.pop(JOINT)} | {f"{_LOSS}_{name}": value for name, value in means.items()}
+        if not math.isfinite(losses[_LOSS]):
             raise DivergedError(
-                f"the loss became {losses['loss']} in epoch {epoch + 1}; lower trainer.learning_rate, now "
+                f"the loss became {losses[_LOSS]} in epoch {epoch + 1}; lower trainer.learning_rate, now "
                 f"{self._config.trainer.learning_rate}"
             )
-        return {f"train/{name}": value for name, value in (losses | self._model.temperatures()).items()}
+        return losses | {f"train/{name}": value for name, value in self._model.temperatures().items()}
 
     def _stale(self) -> bool:
         waited = self._state.epoch - self._state.best_epoch
@@ -329,14 +330,20 @@ class TrainingLoop:
     # --- what people see ----------------------------------------------------------------------------------------
 
     def _report(self, record: Mapping[str, float | None]) -> None:
-        head = validation_tag(self._criterion.relevance_weight)
-        tags = [f"train/{name}" for name in _SHOWN_LOSSES]
-        tags += [f"{head}/{name}@{self._config.evaluate.k}" for name in _SHOWN_METRICS]
-        found = [(tag.partition("/")[2], record.get(tag)) for tag in tags]
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in found if value is not None)
+        head, k = validation_tag(self._criterion.relevance_weight), self._config.evaluate.k
+        terms = {tag.removeprefix(f"{_LOSS}_"): value for tag, value in record.items() if tag.startswith(f"{_LOSS}_")}
+        scores = {f"{name}@{k}": record.get(f"{head}/{name}@{k}") for name in _SHOWN_METRICS}
+        shown = f"loss {record[_LOSS]:.3f} ({_figures(terms, 3)})"
+        if known := _figures(scores, 4):
+            shown += f"; {known}"
         logger.info("%s epoch %d: %s", self._name, self._state.epoch, shown)
         if self._writer is not None:
             write_scalars(self._writer, self._state.epoch, record)
+
+
+def _figures(values: Mapping[str, float | None], decimals: int) -> str:
+    """Names and values of those that are known."""
+    return ", ".join(f"{name} {value:.{decimals}f}" for name, value in values.items() if value is not None)
 
 
 class _StepProgress(tf.keras.callbacks.Callback):

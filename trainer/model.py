@@ -1,7 +1,6 @@
 """The MTMH model: one encoder, two heads, one joint loss."""
 
 import dataclasses
-import logging
 from typing import Any, Final
 
 import numpy as np
@@ -29,8 +28,6 @@ from trainer.losses import AnnotationTask, DistillationTask, EngagementTask
 from trainer.precision import products_in_bfloat16
 from trainer.replica import Replica
 from trainer.variants import has_engagement_head, has_relevance_head, id_dropout, id_element_dropout
-
-logger = logging.getLogger("mtmh.trainer")
 
 JOINT: Final = "joint"
 
@@ -141,16 +138,6 @@ class MTMHModel(tfrs.Model):
         if self.has_relevance:
             self.annotation_task.trainable = annotated
         self.loss_means = LossMeans([JOINT, *self._terms])
-        logger.info(
-            "%.3g trigger events an item; to the teacher, of 1,024 items %.3g are alike, which saves %.2g nats; "
-            "identities hidden of %.2g, %.2g of their elements dropped; weights: %s",
-            tables.triggers_per_item,
-            tables.teacher_breadth,
-            tables.teacher_gain,
-            self._id_dropout,
-            self._id_element_dropout,
-            ", ".join(f"{name} {weight:.3g}" for name, weight in self._terms.items()),
-        )
 
     @property
     def sampler(self) -> CandidateSampler:
@@ -166,7 +153,11 @@ class MTMHModel(tfrs.Model):
     @property
     def suited(self) -> dict[str, float]:
         """What options by full name stand at that a configuration may leave to the data; after `prepare_training`."""
-        return {"loss.align": self._terms.get(ALIGN, 0.0), "model.id_dropout": self._id_dropout}
+        return {
+            "loss.align": self._terms.get(ALIGN, 0.0),
+            "model.id_dropout": self._id_dropout,
+            "model.id_element_dropout": self._id_element_dropout,
+        }
 
     def temperatures(self) -> dict[str, float]:
         """The learned temperatures, by name."""

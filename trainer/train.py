@@ -31,6 +31,7 @@ from trainer.config import TrainingConfig
 from trainer.data import PairSummary, summarise_pairs
 from trainer.distribution import Distribution, distribution
 from trainer.evaluate import DIAL, Scores, evaluate, make_judge, sample_triggers, sees_categories
+from trainer.in_words import data_in_words, left_to_data
 from trainer.loop import CHECKPOINTS, Criterion, TrainingLoop, Watch
 from trainer.model import MTMHModel
 from trainer.names import BLEND, QUOTA
@@ -143,7 +144,7 @@ def _train(
     epochs = config.trainer.epochs if choice is None else choice.epochs
     if config.trainer.refit:
         parts.append(schema.EVAL)
-    model, batches = _build(data, parts, config)
+    model, batches = _build(data, parts, config, told=choice is None)
     began = None if data.start is None else data.start.put_into(model, first_stage=False)
     loop = TrainingLoop(FINAL, output, config, model, batches, examples=data.identity, epochs=epochs, judge=None)
     loop.run(resume=resume, or_anew=or_anew)
@@ -238,7 +239,7 @@ def _choose(
     triggers = read_triggers(str(data.directory), schema.VALIDATION)
     if not len(triggers):
         return None
-    model, batches = _build(data, [schema.PAIRS], config)
+    model, batches = _build(data, [schema.PAIRS], config, told=True)
     if data.start is not None:
         data.start.put_into(model, first_stage=True)
     sample = sample_triggers(triggers, config.trainer.eval_triggers, config.seed)
@@ -344,8 +345,10 @@ def _trend(items: ItemTable, pairs: PairSummary, part: str) -> NDArray[np.float6
     return np.where(pairs.target_count > 0, trend, 1.0)
 
 
-def _build(data: _Examples, parts: Sequence[str], config: TrainingConfig) -> tuple[MTMHModel, Batches]:
-    """A new model, ready to learn from the pairs of ``parts``, and the batches of them."""
+def _build(
+    data: _Examples, parts: Sequence[str], config: TrainingConfig, *, told: bool = False
+) -> tuple[MTMHModel, Batches]:
+    """A new model, ready to learn from the pairs of ``parts``, and the batches of them; ``told`` goes to the log."""
     targets = _targets(data, config)
     pairs = summarise_pairs(data.directory, parts, data.catalogue.num_items, _MOST_KNOWN_POSITIVES, targets)
     if not pairs.num_pairs:
@@ -367,21 +370,23 @@ def _build(data: _Examples, parts: Sequence[str], config: TrainingConfig) -> tup
             model.encoder.start_ids_from(spectral_embeddings(pairs, config.model.dimension, config.seed))
         if data.stand_in is not None:
             model.encoder.stand_in.assign(*data.stand_in)
-        model.prepare_training(
-            TrainingTables(
-                annotations=data.annotations,
-                num_known=num_known,
-                triggers_per_item=pairs.num_triggers / num_known,
-                teacher_breadth=data.breadth,
-                teacher_gain=gain,
-                chance=batches.chance,
-                known_row_splits=pairs.known_row_splits,
-                known_values=pairs.known_values,
-                teacher_neighbours=data.neighbours,
-                draws_per_batch=batches.draws,
-                trend=_trend(data.items, pairs, parts[-1]),
-            ),
-            config.trainer.precision,
+        tables = TrainingTables(
+            annotations=data.annotations,
+            num_known=num_known,
+            triggers_per_item=pairs.num_triggers / num_known,
+            teacher_breadth=data.breadth,
+            teacher_gain=gain,
+            chance=batches.chance,
+            known_row_splits=pairs.known_row_splits,
+            known_values=pairs.known_values,
+            teacher_neighbours=data.neighbours,
+            draws_per_batch=batches.draws,
+            trend=_trend(data.items, pairs, parts[-1]),
         )
+        model.prepare_training(tables, config.trainer.precision)
+    if told:
+        logger.info("%s", data_in_words(tables, config.model.name))
+        if decided := left_to_data(config, model.suited):
+            logger.info("left to the data: %s", decided)
     distribution().adopt(model.variables)
     return model, batches

@@ -17,7 +17,7 @@ from preprocessing.errors import UserError
 from serving import export as export_module
 from serving.client import Client
 from serving.config import ExportConfig, IndexConfig, RetrievalConfig, ServingConfig
-from serving.export import MODEL_CARD, default_weight, dial_by_rule, export
+from serving.export import MODEL_CARD, _warn_of_a_silent_head, default_weight, dial_by_rule, export
 from serving.index_gate import GATE_DIAL
 from serving.push import versions
 from serving.signatures import DESCRIBE, EMBED, RETRIEVE, RETRIEVE_BY_CONTENT, SERVING_DEFAULT, SIGNATURES
@@ -451,6 +451,25 @@ def points(*recalls):
 def test_dial_by_rule(recalls, kept, weight):
     assert dial_by_rule(points(*recalls), kept) == weight
     assert dial_by_rule(points(*recalls)[::-1], kept) == weight
+
+
+@pytest.mark.parametrize(
+    ("recalls", "retrieval", "warned"),
+    [
+        ((0.2, 0.2, 0.19, 0.19), {}, True),
+        ((0.2, 0.2, 0.19, 0.1), {}, False),
+        ((0.2, 0.2, 0.19, 0.19), {"recall_kept": 0.99}, False),
+        ((0.2, 0.2, 0.19, 0.19), {"relevance_weight": 1.0}, False),
+    ],
+)
+def test_a_head_that_has_no_say_by_default_is_warned_of(trained, caplog, recalls, retrieval, warned):
+    description = dataclasses.replace(load_description(trained.model), dial=points(*recalls))
+    _warn_of_a_silent_head(description, ServingConfig(retrieval=RetrievalConfig(**retrieval)))
+    said = [message for message in caplog.messages if "the engagement head has no say" in message]
+    assert len(said) == warned
+    if warned:
+        assert "keeps 95 % of the best recall" in said[0]
+        assert "retrieval.recall_kept asks for 90 %; raise it or set retrieval.relevance_weight" in said[0]
 
 
 def test_default_weight(trained):

@@ -5,6 +5,7 @@ import csv
 import dataclasses
 import io
 import json
+import re
 import shutil
 import signal
 
@@ -179,6 +180,17 @@ def test_figures_of_what_has_learnt_the_rows_that_judge_it_come_with_a_warning(c
         path.write_text(json.dumps(json.loads(path.read_text()) | {"refit": True}))
         assert cli.main(["evaluate", "--workdir", str(workdir.root)]) == 0
     assert said in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "marked"),
+    [([], ["0.32 (default)"]), (["--relevance-weight", "0.32"], []), (["--set", "model.name=one_head"], [])],
+)
+def test_evaluate_marks_the_row_of_the_default_dial(compared, capsys, arguments, marked):
+    if "one_head" in str(arguments):
+        arguments = [*arguments, "--set", "retrieval.relevance_weight=0"]
+    assert cli.main(["evaluate", "--workdir", str(compared[0].root), *arguments]) == 0
+    assert re.findall(r"\S+ \(default\)", capsys.readouterr().out) == marked
 
 
 def test_a_teacher_that_read_the_categories_is_no_independent_judge(compared, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 
 from preprocessing.errors import UserError
 from tests.trainer import test_compare as toy
+from tests.trainer.toys import eval_triggers
 from tfx_pipeline import figures
 from tfx_pipeline.comparison_files import FILES, read_comparison, write_comparison
 from tfx_pipeline.comparison_sheets import comparison_sheets, headline_sentences, percent, plus_minus, summary
@@ -19,6 +20,7 @@ from tfx_pipeline.sheets import Sheet, markdown, rich_table
 from tfx_pipeline.tables import console
 from trainer.bootstrap import Estimate
 from trainer.compare import compare
+from trainer.evaluate import make_judge
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,7 @@ def test_headline_table(comparison):
     assert rows[over, "0"][2].startswith("-100.0")
     assert rows[over, "0.42 (default)"] == ("+0.0 [+0.0, +0.0]",) * 3
     assert (over, "0 (recall ≥ +14.4 %)") in rows
+    assert comparison_sheets(comparison)["gains"].notes[0].startswith("+14.4 % recall: what the paper")
 
 
 def test_frontier_table(comparison):
@@ -91,6 +94,17 @@ def test_headline_in_words(comparison):
     )
     assert "at dial 0.42" in second
     assert "10 triggers of 10 users" in summary(comparison)
+
+
+def test_one_user_has_no_intervals():
+    items, alone = toy.ITEMS, eval_triggers([(0, [1])] * 3, users=[7] * 3)
+    found = compare(toy.CONTENDERS, make_judge(items, alone, categories_seen=False), toy.CONFIG, toy.SEED)
+    sheets = comparison_sheets(found)
+    assert sheets["metrics"].rows[-1][2] == "0.000"
+    assert not any("±" in cell or "[" in cell for sheet in sheets.values() for row in sheet.rows for cell in row)
+    assert "3 triggers of one user after the split" in summary(found)
+    assert "±" not in summary(found)
+    assert {gap.reached for gap in found.gaps} == {1.0}
 
 
 def test_tables_without_what_they_need_are_left_out():

@@ -12,9 +12,11 @@ import pytest
 
 from preprocessing.manifest import load_manifest
 from tests.tfx_pipeline.report_toys import HOSTILE, SECTIONS, report, write_card
-from tests.tfx_pipeline.test_compare import SMALL, make_workdir
+from tests.tfx_pipeline.test_compare import SMALL, compare, make_workdir
 from tests.trainer.toys import checkerboard_events, eval_triggers, item_table
 from tfx_pipeline import cli
+from tfx_pipeline.comparison_files import read_comparison
+from tfx_pipeline.comparison_sheets import comparison_sheets
 from tfx_pipeline.config import load_config
 from tfx_pipeline.report import collect, read_index
 from tfx_pipeline.report_curves import read_histories
@@ -22,6 +24,16 @@ from tfx_pipeline.report_data import summarise, utc
 from tfx_pipeline.report_neighbours import sample_by_slice
 from tfx_pipeline.report_page import TEMPLATE, apart
 from tfx_pipeline.workdir import Workdir
+
+OPTIONAL_SHEETS = {"graded", "gains", "gaps", "areas", "floors"}
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """A work directory without annotations after `mtmh compare` of all that the checkerboard is quick with."""
+    workdir = make_workdir(tmp_path_factory.mktemp("compared"))
+    assert compare(workdir, "--models", "popularity,content,one_head,mtmh")[0] == 0
+    return workdir
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +107,7 @@ def test_shows_what_is_there(whole):
         "used 900 (90.0 %)", "dead letters 40 (4.0 %)", "bad timestamp 30", "user cap 60", "0.9750", "0.9991",
         "MTMH at dial 0 over one head", "one head, ids + content, dial 0", "MTMH, dial 0.32 (default)",
         "content only", "as configured below", "index: leaves", "tensorflow 2.16",
-        "how held-out annotations are ranked", "1 triggers, ± over them",
+        "how held-out annotations are ranked", "of one trigger",
     ):  # fmt: skip
         assert words in text, words
     manifest = json.loads((workdir.examples / "manifest.json").read_text())
@@ -103,6 +115,31 @@ def test_shows_what_is_there(whole):
     assert len(re.findall(r"\b[0-9a-f]{64}\b", text)) == 2 + 2 * 2
     # The frontier and two trainings.
     assert page.count("<svg") == 3
+
+
+@pytest.mark.parametrize(
+    ("models", "present"),
+    [
+        ("popularity,content,one_head,mtmh", {"gains", "gaps", "areas", "floors"}),
+        ("one_head,mtmh", {"gains", "areas", "floors"}),
+        ("mtmh", {"areas"}),
+        ("one_head,popularity", set()),
+        ("content", set()),
+    ],
+)
+def test_shows_a_comparison_of_any_models(compared, tmp_path, models, present):
+    workdir = Workdir(tmp_path / "copy")
+    shutil.copytree(compared.root, workdir.root)
+    assert compare(workdir, "--models", models, "--set", "trainer.tensorboard=false")[0] == 0
+    sheets = comparison_sheets(read_comparison(workdir.comparison))
+    assert OPTIONAL_SHEETS & set(sheets) == present
+    status, _, page = report(workdir)
+    assert status == 0
+    captions = re.findall(r"<caption>(.*?)</caption>", page)
+    assert {sheet.title for sheet in sheets.values()} <= {html.unescape(caption) for caption in captions}
+    asked = re.findall(r"it needs MTMH and a one-head model; run <code>mtmh compare --models (\S+) --workdir", page)
+    assert len(asked) == ("gains" not in present)
+    assert not asked or set(asked[0].split(",")) == {*models.split(","), "one_head", "mtmh"}
 
 
 def test_same_workdir_same_bytes_and_another_file(whole, tmp_path):
@@ -123,8 +160,12 @@ def test_what_is_missing_names_its_verb(bare):
     assert status == 0
     outline = _Outline(page)
     assert outline.titles == SECTIONS
-    for verb in ("mtmh compare", "mtmh export", "mtmh train"):
-        assert f"<code>{verb}</code>" in page
+    commands = {html.unescape(command) for command in re.findall(r"<code>(mtmh .*?)</code>", page)}
+    where = f"--workdir {bare.root}"
+    assert commands == {
+        f"mtmh compare {where}", f"mtmh export {where}", f"mtmh train {where}",
+        f"mtmh compare --models one_head,mtmh {where}",
+    }  # fmt: skip
     assert "no columns of MTMH" in page
     assert ">content only<" in page  # it needs no training
 
@@ -168,14 +209,15 @@ def test_a_comparison_of_something_else_is_warned_of(whole, tmp_path):
     model, manifest = workdir.model("one_head") / "model.json", workdir.examples / "manifest.json"
     model.write_text(json.dumps(json.loads(model.read_text()) | {"epochs": 99}))
     (warning,) = collect(workdir, load_config(None, SMALL)).warnings
-    assert warning == "the comparison is of another training of one_head than is here; run `mtmh compare` again"
+    command = f"mtmh compare --workdir {workdir.root}"
+    assert warning == f"the comparison is of another training of one_head than is here; run `{command}` again"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"num_users": 99}))
     assert any(
         "comparison was made on other examples" in found
         for found in collect(workdir, load_config(None, SMALL)).warnings
     )
     shutil.rmtree(workdir.comparison)
-    assert not any("comparison" in found for found in collect(workdir, load_config(None, SMALL)).warnings)
+    assert not any("the comparison" in found for found in collect(workdir, load_config(None, SMALL)).warnings)
 
 
 def test_newest_version_and_its_dial(tmp_path):

@@ -43,7 +43,7 @@ def test_browser_shows_headings_and_rows(opened):
     assert page.locator("#neighbours tbody tr").count() == 9
     assert page.locator("#index tbody tr").count() == 3
     metrics, graded = page.locator("#metrics table").all()
-    assert (metrics.locator("tbody tr").count(), graded.locator("tbody tr").count()) == (5, 4)
+    assert (metrics.locator("tbody tr").count(), graded.locator("tbody tr").count()) == (5, 5)
     assert graded.locator("caption").inner_text() == "how held-out annotations are ranked"
     assert HOSTILE in page.locator("#neighbours").inner_text()
     assert all(box["height"] > 100 for svg in page.locator("svg").all() if (box := svg.bounding_box()))

@@ -38,6 +38,12 @@ def test_table_has_a_row_for_each_setting_and_marks_what_is_not_known():
     assert [column[0] for column in cells] == ["mtmh", "0.15", "0.250", "–", "0.500", "1.000", "0.100", "0.000"]
 
 
+def test_the_row_of_the_default_dial_is_marked():
+    at_0 = dataclasses.replace(SCORES, relevance_weight=0.0)
+    table = metrics_table([("mtmh", at_0), ("mtmh", SCORES)], SCORES)
+    assert list(table.columns[1].cells) == ["0", "0.15 (default)"]
+
+
 def test_annotations_have_a_column_where_any_are_held_out():
     table = metrics_table([("one_head", SCORES), ("mtmh", dataclasses.replace(SCORES, annotation_ndcg=0.8765))])
     assert list(table.columns[-1].cells) == ["–", "0.876"]

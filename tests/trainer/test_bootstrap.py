@@ -112,10 +112,25 @@ def test_more_resamples_need_no_more_memory():
 
 
 def test_resamples_that_cannot_tell_are_left_out():
-    """Only the first of two users has cold pairs."""
-    draws = Bootstrap(2, 400, seed=0).metrics(sums([1, 0], [2, 0]))[:, 0]
+    """Only the first two of three users have cold pairs."""
+    draws = Bootstrap(3, 400, seed=0).metrics(sums([1, 1, 0], [2, 2, 0]))[:, 0]
     assert np.isnan(draws).any()
     assert estimate(draws) == Estimate(0.5, 0.5, 0.5)
+
+
+def test_one_user_says_nothing_of_how_users_differ():
+    """Neither where nobody else was evaluated nor where nobody else has such pairs; the other metrics are as before."""
+    alone = Bootstrap(1, 400, seed=0)
+    assert estimate(alone.metrics(sums([1], [4]))[:, 0]) == Estimate(0.25, None, None)
+    lists = np.array([[1, 2]], np.int32)
+    covered = alone.coverage(lists, scipy.sparse.identity(1, format="csr"), 10)
+    assert estimate(covered) == Estimate(0.2, None, None)
+    table = UserSums(np.array([[1.0, 1, 2], [0, 0, 1]]), np.array([[4.0, 2, 4], [0, 3, 4]]))
+    draws = Bootstrap(2, 400, seed=0).along_dial([table, table])
+    assert np.array_equal(draws[0], draws[1], equal_nan=True)
+    one, *two = (estimate(column) for column in draws[0].T)
+    assert one == Estimate(0.25, None, None)
+    assert [(found.low < found.value < found.high) for found in two] == [True, True]
 
 
 def test_what_is_unknown_is_none():

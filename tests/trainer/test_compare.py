@@ -14,6 +14,7 @@ from trainer.bootstrap import Estimate
 from trainer.compare import GRID, Contender, compare
 from trainer.comparison import from_json, to_json
 from trainer.config import EvaluateConfig
+from trainer.dot_products import DotProductRecommender
 from trainer.evaluate import make_judge
 from trainer.model import ItemVectors
 from trainer.names import MODELS
@@ -242,10 +243,12 @@ def test_without_categories():
     assert from_json(to_json(found), "x") == found
 
 
-def test_where_no_recall_is_known_no_baseline_is_best_and_nothing_above():
+def test_where_no_recall_is_known_no_baseline_is_best_and_nothing_above(caplog):
     """Nobody has engaged with any item before the split, so that all pairs are cold."""
     cold = dataclasses.replace(ITEMS, interaction_count=np.zeros(4, np.int64))
-    found = compare(CONTENDERS, judge(cold), CONFIG, SEED)
+    with caplog.at_level("INFO", "mtmh.compare"):
+        found = compare(CONTENDERS, judge(cold), CONFIG, SEED)
+    assert "scored MTMH: recall@1 unknown" in caplog.text
     assert found.model("one_head").points[0].metrics["recall"] == Estimate(None, None, None)
     assert (found.subject, found.best_co_engagement) == ("mtmh", None)
     compared = [row for row in found.above if row.compared]
@@ -271,7 +274,12 @@ def test_held_out_annotations_are_ranked_with_intervals_over_their_triggers():
     engaged[2, :2], relevant[2, 0], relevant[3, 1] = 1.0, 1.0, 1.0
     vectors = ItemVectors(content, engaged, relevant)
     annotations = annotation_columns([(0, 2, 1.0, True), (0, 3, 0.0, True), (1, 2, 0.0, True), (1, 3, 1.0, True)])
-    contenders = [CONTENDERS[0], Contender(MODELS["mtmh"], VectorRecommender(vectors, True), 0.1)]
+    teacher = np.array([[1, 0], [0, 1], [0.6, 0.8], [0, 0]], np.float32)
+    by_cosine = DotProductRecommender(teacher, teacher, teacher.any(axis=1), np.ones(4))
+    contenders = [
+        CONTENDERS[0], Contender(MODELS["content"], by_cosine),
+        Contender(MODELS["mtmh"], VectorRecommender(vectors, True), 0.1),
+    ]  # fmt: skip
     found = compare(contenders, judge(annotations=annotations), CONFIG, SEED)
     wrong = 1 / np.log2(3)
     points = {point.relevance_weight: point.annotation_ndcg for point in found.model("mtmh").points}
@@ -281,10 +289,12 @@ def test_held_out_annotations_are_ranked_with_intervals_over_their_triggers():
     )  # of two triggers one is often drawn twice
     assert points[1.0] == Estimate(1.0, 1.0, 1.0)
     assert found.model("popularity").points[0].annotation_ndcg is None
+    # Item 2 has a vector and item 3 has none: for trigger 0 that is the right order, for trigger 1 the wrong one.
+    assert found.model("content").points[0].annotation_ndcg.value == pytest.approx((1 + wrong) / 2)
     assert found.data.annotated_triggers == 2
     document = json.loads(to_json(found))
     assert document["models"][0]["points"][0]["annotation_ndcg"] is None
-    assert set(document["models"][1]["points"][0]["annotation_ndcg"]) == {"value", "low", "high"}
+    assert set(document["models"][2]["points"][0]["annotation_ndcg"]) == {"value", "low", "high"}
     assert from_json(to_json(found), "x") == found
 
 

@@ -63,3 +63,7 @@ def test_items_without_a_vector_come_after_those_of_opposite_vectors():
     vectors = np.array([[1.0], [-1.0], [0.0], [-0.5]], np.float32)
     recommender = DotProductRecommender(vectors, vectors, vectors.any(axis=1), np.array([0.0, 1.0, 3.0, 2.0]))
     assert recommender.retrieve(np.array([0, 2]), k=3).tolist() == [[3, 1, 2], [3, 1, 0]]
+    scores = recommender.score_pairs(np.array([0, 0, 0, 2, 2]), np.array([3, 1, 2, 1, 0]))
+    assert scores[:2].tolist() == [-0.5, -1.0]
+    assert (scores[2:] == scores[2]).all()
+    assert scores[2] < -1e5

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -306,6 +307,42 @@ def test_steps_that_no_call_divides(board, tmp_path):
     assert seen == [8, 16, 22] * 2 + [8, 16, 24, 26] * result.epochs
 
 
+def test_the_log_says_each_thing_once_in_short_lines(tmp_path, caplog):
+    """What the data decide before the first epoch; each epoch the loss with all that makes it up, and the metrics."""
+    events = checkerboard_events(events=200)
+    examples = write_examples(
+        tmp_path / "examples", dataclasses.replace(checkerboard_items(), target_count=np.full(16, 9)), events,
+        events[:20], validation_events=events[:40], annotations=[(0, 2, 1.0, False), (0, 1, 0.0, False)],
+    )  # fmt: skip
+    config = changed(SMALL, loss={"align": None, "annotations": 0.5}, trainer={"epochs": 2})
+    with caplog.at_level("INFO", "mtmh.trainer"):
+        train(examples, tmp_path / "run", config)
+    assert max(len(message) for message in caplog.messages) <= 136
+    (data,) = [message for message in caplog.messages if message.startswith("data: ")]
+    assert re.fullmatch(
+        r"data: [\d.]+ trigger events an item; teacher: [\d.]+ % of items alike, "
+        r"[\d.]+ times as good as chance at what comes next",
+        data,
+    )
+    (left,) = [message for message in caplog.messages if message.startswith("left to the data: ")]
+    suited = suited_options(examples, config)
+    assert left == "left to the data: " + ", ".join(f"{name} {value:.2g}" for name, value in suited.items())
+    epochs = [message for message in caplog.messages if message.startswith("training epoch ")]
+    assert len(epochs) == 2
+    for line in epochs:
+        found = {name: float(value) for name, value in re.findall(r"([a-z@\d]+) (\d+\.\d{3,4})", line)}
+        assert list(found) == ["loss", "engagement", "align", "relevance", "annotations", "recall@50", "relevance@50"]
+        weights = {
+            "engagement": 1.0, "align": suited["loss.align"], "relevance": config.loss.relevance, "annotations": 0.5,
+        }  # fmt: skip
+        assert found["loss"] == pytest.approx(sum(found[name] * weight for name, weight in weights.items()), abs=2e-3)
+    caplog.clear()
+    closed = changed(SMALL, model={"name": "one_head", "id_dropout": 0.1, "id_element_dropout": 0.0})
+    with caplog.at_level("INFO", "mtmh.trainer"):
+        train(examples, tmp_path / "closed", closed)
+    assert not any("teacher" in message or "left to the data" in message for message in caplog.messages)
+
+
 def test_an_operators_log_holds_our_lines_alone(board, tmp_path):
     """In a process of its own, with all INFO logging shown, as in a Beam worker or under TFX."""
     program = f"""
@@ -331,8 +368,8 @@ load_model(result.model, read_items({str(board)!r}))[0].embed_catalogue()
     assert done.stdout == ""
     lines = done.stderr.splitlines()
     assert [line for line in lines if not line.startswith("mtmh.trainer INFO ")] == []
-    assert sum("training epoch" in line and "loss_engagement" in line for line in lines) == 2
-    assert 1 <= sum("final epoch" in line and "loss_engagement" in line for line in lines) <= 2
+    assert sum("training epoch" in line and "(engagement " in line for line in lines) == 2
+    assert 1 <= sum("final epoch" in line and "(engagement " in line for line in lines) <= 2
 
 
 def test_absl_warnings_are_still_heard(caplog):
