@@ -34,7 +34,7 @@ class Place:
     Attributes:
       base: the directory of versions, or its URL in a bucket.
       version: its number.
-      digest: SHA-256 of its content.
+      digest: names its content, see `serving.version_manifest.VersionManifest.digest`.
     """
 
     base: str
