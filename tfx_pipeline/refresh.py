@@ -230,4 +230,5 @@ def _record(workdir: Workdir, config: RunConfig, served: Served, refreshed: "Ref
         names = (blessed.MODEL, f"{blessed.STATISTICS}/items", f"{blessed.STATISTICS}/pairs", MANIFEST)
         parts = {name: served.record / name for name in names if (served.record / name).exists()}
         parts[blessed.SNAPSHOT] = Path(scratch)
-        blessed.record(workdir.blessed, pushed.version, identity, parts, pushed.digest)
+        lineage = blessed.lineage(workdir.serving)
+        blessed.record(workdir.blessed, pushed.version, identity, parts, served=lineage, digest=pushed.digest)

@@ -66,7 +66,14 @@ def keep_record(workdir, config, version):
         blessed.SNAPSHOT: frozen,
         "manifest.json": workdir.examples / "manifest.json",
     }
-    blessed.record(workdir.blessed, version, {"data": "d", "model": "m"}, parts)
+    blessed.record(
+        workdir.blessed, version, {"data": "d", "model": "m"}, parts, served=blessed.lineage(workdir.serving)
+    )
+
+
+def say_of(version, **what):
+    card = version / "assets.extra" / "mtmh.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | what))
 
 
 def today(tmp_path, *, without=(), extra=(NEW,)):
