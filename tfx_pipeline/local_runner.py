@@ -3,6 +3,7 @@
 Metadata are in SQLite. A step whose inputs, parameters and code are those of an earlier execution is taken from there.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import logging
@@ -20,6 +21,7 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.portable import data_types, launcher, runtime_parameter_utils
 from tfx.orchestration.portable.mlmd import execution_lib
 
+from tfx_pipeline.kept import remove
 from tfx_pipeline.metadata_faults import explained
 from tfx_pipeline.run_reasons import reasons
 
@@ -169,4 +171,5 @@ def _prune(root: Path, steps: list[Step]) -> None:
             numbers = sorted((int(path.name) for path in channel.glob("*") if path.name.isdigit()), reverse=True)
             for number in numbers[_KEPT:]:
                 if str(channel / str(number)) not in used:
-                    shutil.rmtree(channel / str(number), ignore_errors=True)
+                    with contextlib.suppress(OSError):
+                        remove(channel / str(number))
