@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import logging
@@ -19,6 +18,7 @@ from typing import Any, Final
 
 from preprocessing.errors import UserError
 from preprocessing.schema import MANIFEST
+from tfx_pipeline.alone import alone
 from tfx_pipeline.config import RunConfig
 from tfx_pipeline.kept import forget, load_places, served_at
 from tfx_pipeline.quiet import only_our_lines
@@ -81,7 +81,7 @@ def run_pipeline(workdir: Workdir, config: RunConfig, inputs: Inputs, beam_args:
     started = time.monotonic()
     workdir.require_plain_path()
     workdir.prepare()
-    with _alone(workdir), _interruptible(), only_our_lines(workdir.pipeline / "libraries.log"):
+    with alone(workdir.pipeline, "`mtmh run`"), _interruptible(), only_our_lines(workdir.pipeline / "libraries.log"):
         settings = _settings(workdir, config, inputs, beam_args)
         workdir.store_config(config)
         from preprocessing.backend import tf  # noqa: F401 before TFX imports TensorFlow in a flavour of its own
@@ -187,15 +187,34 @@ def _show(workdir: Workdir, model: str, step: Any) -> None:
     elif step.node == "Trainer":
         parts = {MODEL: outputs["model"] / MODEL}
         parts |= {name: outputs["model_run"] / name for name in (LOGS, CHECKPOINTS)}
-        _place(workdir.training(model), f"{MODEL}/model.json", parts)
+        with _at_rest(workdir.training(model)) as at_rest:
+            if at_rest:
+                _place(workdir.training(model), f"{MODEL}/model.json", parts)
+            else:
+                message = "a training is at work in %s, which stays as it is: the run's own model is in %s"
+                logger.warning(message, workdir.training(model), outputs["model"])
     elif step.node == "RetrievalEvaluator":
         target = workdir.metrics(model)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
         shutil.copy2(outputs["evaluation"] / METRICS, target)
         logs = workdir.training(model) / LOGS / "evaluation"
-        shutil.rmtree(logs, ignore_errors=True)
-        shutil.copytree(outputs["evaluation"] / LOGS / "evaluation", logs)
+        with _at_rest(workdir.training(model)) as at_rest:
+            if at_rest:
+                shutil.rmtree(logs, ignore_errors=True)
+                shutil.copytree(outputs["evaluation"] / LOGS / "evaluation", logs)
+
+
+@contextlib.contextmanager
+def _at_rest(directory: Path) -> Iterator[bool]:
+    """Whether no training is at work in a directory; within the block none begins there."""
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(alone(directory, "training"))
+        except UserError:
+            yield False
+        else:
+            yield True
 
 
 def _place(target: Path, marker: str, parts: dict[str, Path]) -> bool:
@@ -255,23 +274,6 @@ def _pushed(artifact: Path) -> tuple[Path | None, Path | None]:
             return Path(served.path), None
         return Path(place.base) / str(place.version), Path(served.path) if served else None
     return None, None
-
-
-@contextlib.contextmanager
-def _alone(workdir: Workdir) -> Iterator[None]:
-    """One run at a time uses a work directory; the lock ends with the process, however that ends."""
-    workdir.pipeline.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(workdir.pipeline / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f"another `mtmh run` is using {workdir.root}: wait for it, or name another directory with --workdir"
-            ) from None
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -269,11 +269,11 @@ def test_two_runs_do_not_share_a_work_directory(shop, tmp_path):
     )
     try:
         end = time.monotonic() + 60.0
-        while not (Path(tmp_path) / "pipeline" / "lock").exists() and time.monotonic() < end:
+        while not (tmp_path / ".pipeline.lock").exists() and time.monotonic() < end:
             time.sleep(0.1)
         result = run(shop, tmp_path)
     finally:
         os.killpg(first.pid, signal.SIGKILL)
         first.wait()
     assert result.returncode == 2
-    assert "another `mtmh run` is using" in result.stderr
+    assert "another `mtmh run` is at work in" in result.stderr
