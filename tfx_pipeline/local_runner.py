@@ -39,12 +39,13 @@ _KEPT: Final = 3
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """What became of a step: ``ran`` or was kept, how long it took, what it left."""
+    """What became of a step: ``ran`` or was kept, how long it took, what it left; ``silent`` ones are not told of."""
 
     node: str
     ran: bool
     seconds: float
     outputs: Outputs
+    silent: bool = False
 
 
 class LocalRunner(LocalDagRunner):
@@ -102,7 +103,8 @@ class LocalRunner(LocalDagRunner):
             logger.info("%s: kept, nothing that it depends on has changed", name)
         with metadata.Metadata(connection) as handle:
             found = execution_lib.get_output_artifacts(handle, info.execution_id)
-        return Step(name, launched.ran, seconds, {key: artifacts[0] for key, artifacts in found.items() if artifacts})
+        outputs = {key: artifacts[0] for key, artifacts in found.items() if artifacts}
+        return Step(name, launched.ran, seconds, outputs, _is_silent(node))
 
 
 class _TellingLauncher(launcher.Launcher):

@@ -43,14 +43,16 @@ class RunResult:
 
     Attributes:
       version: the pushed version's directory; None where a gate refused.
+      new: whether this run has published it.
       instead: what is served in its place, where something was published after an earlier run had pushed it.
       verdicts: of the gates.
       metrics: the candidate's scores as JSON gives them.
-      ran, kept: names of steps.
+      ran, kept: names of steps, of those that are told of.
       seconds: of the whole run.
     """
 
     version: Path | None
+    new: bool
     instead: Path | None
     verdicts: tuple[Verdict, ...]
     metrics: list[dict[str, Any]]
@@ -85,16 +87,18 @@ def run_pipeline(workdir: Workdir, config: RunConfig, inputs: Inputs, beam_args:
         settings = _settings(workdir, config, inputs, beam_args)
         workdir.store_config(config)
         from preprocessing.backend import tf  # noqa: F401 before TFX imports TensorFlow in a flavour of its own
+        from serving.push import versions
         from tfx_pipeline.local_runner import LocalRunner, Step
         from tfx_pipeline.pipeline import create_pipeline
 
         def shown(step: Step) -> None:
             _show(workdir, config.model.name, step)
 
+        before = versions(workdir.serving)
         forget(workdir.pipeline)
         runner = LocalRunner(shown)
         runner.run(create_pipeline(settings))
-        return _result(runner.steps, time.monotonic() - started)
+        return _result(runner.steps, before, time.monotonic() - started)
 
 
 def print_result(console: Any, result: RunResult, workdir: Workdir, config: RunConfig) -> None:
@@ -115,7 +119,7 @@ def print_result(console: Any, result: RunResult, workdir: Workdir, config: RunC
             soft_wrap=True,
         )
     elif result.version is not None:
-        console.print(f"published {result.version}", soft_wrap=True)
+        console.print(f"{'published' if result.new else 'served already:'} {result.version}", soft_wrap=True)
         console.print(f"serve it: mtmh serve --model-base-path {workdir.serving}", soft_wrap=True)
 
 
@@ -248,7 +252,7 @@ def _place(target: Path, marker: str, parts: dict[str, Path]) -> bool:
     return True
 
 
-def _result(steps: Sequence[Any], seconds: float) -> RunResult:
+def _result(steps: Sequence[Any], before: Sequence[int], seconds: float) -> RunResult:
     from tfx_pipeline.artifacts import METRICS
     from tfx_pipeline.components.blessing import verdict_of
 
@@ -257,11 +261,12 @@ def _result(steps: Sequence[Any], seconds: float) -> RunResult:
     evaluation = Path(by_node["RetrievalEvaluator"].outputs["evaluation"].uri)
     return RunResult(
         version=version,
+        new=version is not None and int(version.name) not in before,
         instead=instead,
         verdicts=tuple(verdict_of(gate, by_node[gate].outputs["blessing"]) for gate in _GATES if gate in by_node),
         metrics=json.loads((evaluation / METRICS).read_text(encoding="utf-8")),
-        ran=tuple(step.node for step in steps if step.ran),
-        kept=tuple(step.node for step in steps if not step.ran),
+        ran=tuple(step.node for step in steps if step.ran and not step.silent),
+        kept=tuple(step.node for step in steps if not step.ran and not step.silent),
         seconds=seconds,
     )
 

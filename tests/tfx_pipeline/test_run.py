@@ -1,14 +1,20 @@
 """What a run puts where the other verbs look for it, and what it says of itself."""
 
+import dataclasses
+import io
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from preprocessing.backend import tf  # noqa: F401 before TFX imports TensorFlow in a flavour of its own
 from preprocessing.errors import UserError
+from tests.tfx_pipeline.test_tables import SCORES
 from tfx_pipeline.alone import alone
-from tfx_pipeline.run import _show
+from tfx_pipeline.config import load_config
+from tfx_pipeline.run import RunResult, _show, print_result
 from tfx_pipeline.workdir import Workdir
 
 
@@ -54,3 +60,12 @@ def test_a_lock_holds_for_what_takes_the_directorys_place(tmp_path):
             pass
     with alone(directory, "training"):
         pass
+
+
+@pytest.mark.parametrize(("new", "line"), [(True, "published /w/3\n"), (False, "served already: /w/3\n")])
+def test_what_an_earlier_run_has_published_is_not_said_to_be_published(new, line):
+    out = io.StringIO()
+    result = RunResult(Path("/w/3"), new, None, (), [dataclasses.asdict(SCORES)], ("Pusher",), ("Trainer",), 1.0)
+    print_result(Console(file=out, width=200), result, Workdir(Path("/w")), load_config(None, []))
+    assert line in out.getvalue()
+    assert "1 steps ran, 1 were kept" in out.getvalue()
