@@ -21,6 +21,7 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.portable import data_types, launcher, runtime_parameter_utils
 from tfx.orchestration.portable.mlmd import execution_lib
 
+from preprocessing.errors import UserError
 from tfx_pipeline.kept import remove
 from tfx_pipeline.metadata_faults import explained
 from tfx_pipeline.run_reasons import reasons
@@ -73,6 +74,7 @@ class LocalRunner(LocalDagRunner):
         root = Path(pipeline.runtime_spec.pipeline_root.field_value.string_value)
         with explained(root):
             with metadata.Metadata(connection) as handle:
+                _require_own(handle.store, root)
                 _sweep(handle.store, root)
             try:
                 for node in pipeline.nodes:
@@ -147,6 +149,22 @@ def _parameters(execution: Any) -> dict[str, Any]:
 
 def _ids(artifacts: Mapping[str, Any]) -> dict[str, list[int]]:
     return {name: [int(artifact.id) for artifact in found] for name, found in artifacts.items()}
+
+
+def _require_own(store: Any, root: Path) -> None:
+    """Checks that the metadata, which know outputs by their full paths, tell of those below ``root``.
+
+    Raises:
+      UserError: the directory is a copy of another, whose outputs would be taken, and in time removed.
+    """
+    outputs = (each for each in store.get_artifacts() if not each.custom_properties["is_external"].int_value)
+    for output in outputs:
+        made_in = Path(output.uri).parents[2]  # below it step, channel and execution
+        if made_in.exists() and not made_in.samefile(root):
+            raise UserError(
+                f"{root} is a copy of {made_in}, and its metadata tell of what is there: remove {root} and run again; "
+                "the cache is gone then, what is served and blessed stays"
+            )
 
 
 def _sweep(store: Any, root: Path) -> None:

@@ -98,3 +98,16 @@ def test_outputs_whose_removal_is_cut_off_are_no_results_any_more(tmp_path, monk
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path, nights[3], schema("b"))
     assert run(tmp_path, nights[0], schema("b"))["First"]
+
+
+def test_a_copied_directory_does_not_work_on_the_originals_outputs(tmp_path):
+    original, copy, moved = (tmp_path / name for name in ("original", "copy", "moved"))
+    original.mkdir()
+    run(original, schema("a"), schema("b"))
+    shutil.copytree(original, copy)
+    with pytest.raises(UserError, match=f"{copy} is a copy of {original}.*remove {copy}"):
+        run(copy, schema("a"), schema("b"))
+    assert run(original, schema("a"), schema("b")) == {"First": False, "Second": False}
+    original.rename(moved)  # what the metadata name is not there any more
+    assert run(moved, schema("a"), schema("b")) == {"First": True, "Second": True}
+    assert run(moved, schema("a"), schema("b")) == {"First": False, "Second": False}
