@@ -404,12 +404,15 @@ def quick_save(monkeypatch):
     monkeypatch.setattr(export_module.ServingModule, "signatures", lambda self: {})
 
 
-def test_two_exports_in_a_second(trained, tmp_path, monkeypatch):
+def test_two_exports_in_a_second_and_the_last_once_more(trained, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "mtmh")
     quick_save(monkeypatch)
     monkeypatch.setattr("serving.shelf.time.time", lambda: 1000.0)
-    for _ in range(2):
-        export(trained.examples, trained.model, tmp_path, CONFIG)
+    other = dataclasses.replace(CONFIG, retrieval=dataclasses.replace(CONFIG.retrieval, k=9))
+    done = [export(trained.examples, trained.model, tmp_path, config).directory for config in (CONFIG, other, other)]
     assert versions(tmp_path) == [1000, 1001]
+    assert [int(directory.name) for directory in done] == [1000, 1001, 1001]
+    assert [f"{word} {done[1]}: index" in caplog.text for word in ("published", "as it is already in")] == [True, True]
 
 
 def test_failure_in_the_middle_leaves_the_old_versions(trained, tmp_path, monkeypatch):
