@@ -66,5 +66,6 @@ def check_options(config: Any, prefix: str = "") -> None:
         if choices and value not in choices and value != field.default:  # which may be None
             raise UserError(f"{name} is {value}; expected one of {', '.join(choices)}")
         bounds = [declared.get(bound) for bound in ("minimum", "above", "maximum")]
-        if isinstance(value, int | float) and not isinstance(value, bool) and not within(value, *bounds):
-            raise UserError(f"{name} is {value}; expected a finite number {bounds_in_words(*bounds)}".rstrip())
+        for each in value if isinstance(value, tuple) else (value,):
+            if isinstance(each, int | float) and not isinstance(each, bool) and not within(each, *bounds):
+                raise UserError(f"{name} is {each}; expected a finite number {bounds_in_words(*bounds)}".rstrip())

@@ -22,9 +22,11 @@ from serving.shelf import next_version
 from serving.stores.objects import ObjectStore, read
 from serving.version_manifest import (
     MANIFEST,
+    MODEL_CARD,
     SAVED_MODEL,
     VersionFile,
     VersionManifest,
+    content_of,
     differences,
     digest_of,
     version_number,
@@ -177,7 +179,8 @@ class BucketShelf:
         names = [name.removeprefix(prefix) for name in self._store.sizes(prefix)]
         chunks: Callable[[str], Iterable[bytes]] = self._store.chunks
         files = [digest_of(name, chunks(prefix + name)) for name in names if name and name != MANIFEST]
-        return VersionManifest(tuple(sorted(files, key=lambda file: file.path)))
+        content = content_of(read(self._store, prefix + MODEL_CARD)) if MODEL_CARD in names else ""
+        return VersionManifest(tuple(sorted(files, key=lambda file: file.path)), content=content)
 
     def _remove(self, prefix: str) -> None:
         """Deletes the file that a loader opens first before all others, and last what says that the rest is ours."""

@@ -125,7 +125,9 @@ class PushConfig:
         minimum=2,
     )
     protect_versions: tuple[int, ...] = option(
-        (), "versions, of either flavour, that stay whatever their age: those that a server is told to hold by number"
+        (),
+        "versions, of either flavour, that stay whatever their age: those that a server is told to hold by number",
+        minimum=1,
     )
 
 

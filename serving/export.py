@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from preprocessing.backend import tf
-from preprocessing.read import ItemTable, read_items
+from preprocessing.read import read_items
 from serving.config import PushConfig, ServingConfig
 from serving.flavours import SCANN, STOCK, base_of
 from serving.index import IndexPlan, plan_index
@@ -22,15 +21,14 @@ from serving.local_shelf import staged
 from serving.push import Pushed, push
 from serving.retriever import RetrievalDefaults, Retriever
 from serving.serving_module import ServingModule
+from serving.version_content import VersionContent
+from serving.version_manifest import CONTENT, MODEL_CARD, WEIGHTS
 from serving.warmup import write_warmup
-from trainer.artefact import DialPoint, ModelDescription, load_model
-from trainer.catalogue import Catalogue
-from trainer.model import ItemVectors, MTMHModel
+from trainer.artefact import DialPoint, ModelDescription, load_model, weights_digest
 from trainer.names import QUOTA
 
 logger = logging.getLogger("mtmh.serving")
 
-MODEL_CARD: Final = "assets.extra/mtmh.json"
 _ALL_STAY: Final = PushConfig(keep_versions=None)
 
 
@@ -56,27 +54,6 @@ class ExportResult:
     def flavours(self) -> "tuple[ExportResult, ...]":
         """This one, and that of the stock flavour."""
         return (self, self.stock) if self.stock else (self,)
-
-
-@dataclasses.dataclass(frozen=True)
-class VersionContent:
-    """What a version is built of.
-
-    Attributes:
-      items: the N items that it answers with.
-      vectors: of these.
-      triggers: rows of these that the index is measured with.
-      model: the trained model, which encodes items that are asked for by their words.
-      catalogue: the catalogue that it was trained on.
-      description: of the model.
-    """
-
-    items: ItemTable
-    vectors: ItemVectors
-    triggers: NDArray[np.int64]
-    model: MTMHModel
-    catalogue: Catalogue
-    description: ModelDescription
 
 
 def export(
@@ -105,18 +82,19 @@ def export(
             check_index_floor(each.index_recall, each.plan, config)
         # The main one last: once it is there, all is.
         published = [
-            dataclasses.replace(each, directory=Path(publish(each.directory, base, each.plan.flavour, retention).path))
-            for each in reversed(built.flavours)
+            (publish(each.directory, base, each.plan.flavour, retention), each) for each in reversed(built.flavours)
         ]
-    for each in published:
+    for pushed, each in published:
         logger.info(
-            "published %s: index recall@%d at least %.3f, default relevance weight %.2f",
-            each.directory,
+            "%s %s: index recall@%d at least %.3f, default relevance weight %.2f",
+            "published" if pushed.new else "as it is already in",
+            pushed.path,
             GATE_K,
             min(each.index_recall.values()),
             each.relevance_weight,
         )
-    return dataclasses.replace(published[-1], stock=published[0] if built.stock else None)
+    results = [dataclasses.replace(each, directory=Path(pushed.path)) for pushed, each in published]
+    return dataclasses.replace(results[-1], stock=results[0] if built.stock else None)
 
 
 def publish(version: Path, base: Path, flavour: str, retention: PushConfig) -> Pushed:
@@ -143,7 +121,8 @@ def build_version(
     items = read_items(str(examples))
     model, catalogue, description = load_model(model_directory, items)
     triggers = gate_triggers(examples, len(items.ids), config.seed)
-    content = VersionContent(items, model.embed_catalogue(), triggers, model, catalogue, description)
+    weights = weights_digest(model_directory)
+    content = VersionContent(items, model.embed_catalogue(), triggers, model, catalogue, description, weights)
     return write_version(content, version, name, config)
 
 
@@ -212,7 +191,8 @@ def _write_flavour(
         description.content_dimension,
         [items.categories[row] for row in popular],
     )
-    card = _model_card(items, description, plan, defaults, index_recall)
+    card = _model_card(content, plan, defaults, index_recall)
+    card[CONTENT] = content.digest(config, defaults.relevance_weight, flavour)
     (version / MODEL_CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     return ExportResult(version, plan, index_recall, defaults.relevance_weight)
 
@@ -256,19 +236,17 @@ def dial_by_rule(dial: tuple[DialPoint, ...], recall_kept: float) -> float:
 
 
 def _model_card(
-    items: ItemTable,
-    description: ModelDescription,
-    plan: IndexPlan,
-    defaults: RetrievalDefaults,
-    index_recall: dict[float, float],
+    content: VersionContent, plan: IndexPlan, defaults: RetrievalDefaults, index_recall: dict[float, float]
 ) -> dict[str, Any]:
+    description = content.description
     return {
-        "items": len(items.ids),
+        "items": len(content.items.ids),
         "dimension": description.model.dimension,
         "content_dimension": description.content_dimension,
         "model": dataclasses.asdict(description.model),
         "epochs": description.epochs,
         "refit": description.refit,
+        WEIGHTS: content.weights,
         "index": dataclasses.asdict(plan),
         "index_recall": {str(weight): value for weight, value in index_recall.items()},
         "defaults": dataclasses.asdict(defaults),

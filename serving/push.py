@@ -23,7 +23,7 @@ class Pushed:
       version: its number.
       path: its directory, or URL in a bucket.
       new: whether it was published by this call; False where the highest version has that content already.
-      digest: SHA-256 of its content.
+      digest: names its content, see `serving.version_manifest.VersionManifest.digest`.
       rollback_of: the version whose content a rollback repeated.
     """
 
@@ -58,7 +58,8 @@ def push(
 ) -> Pushed:
     """Publishes a SavedModel as the highest version below ``base``, all of it or nothing.
 
-    Where the highest version has the same content, that one is the result.
+    Where the highest version has the same content, that one is the result: the same files, or others that were built of
+    the same weights, items, options and code.
 
     Args:
       source: the directory that holds ``saved_model.pb``.
@@ -81,7 +82,7 @@ def push(
         if latest is not None:
             version, manifest = latest
             withdrawn = manifest.withdrawn
-            if manifest.digest == content.digest:
+            if manifest.digest == content.digest and _stands(shelf, version, manifest, content):
                 logger.info("%s is already version %d", source, version)
                 return Pushed(version, shelf.path(version), False, content.digest, manifest.rollback_of)
         if content.digest in withdrawn:
@@ -203,6 +204,16 @@ def _latest(shelf: Shelf) -> tuple[int, VersionManifest] | None:
     except ValueError as error:
         logger.warning("the manifest of %s is damaged (%s): read anew from its files", shelf.path(found[-1]), error)
         return found[-1], shelf.found(found[-1])
+
+
+def _stands(shelf: Shelf, version: int, manifest: VersionManifest, content: VersionManifest) -> bool:
+    """Whether a version of this content stays as it is; files that were built anew mend one that is damaged."""
+    if manifest.files == content.files:
+        return True
+    wrong = differences(manifest, shelf.found(version))
+    if wrong:
+        logger.warning("%s is damaged (%s): its content is pushed again", shelf.path(version), wrong[0])
+    return not wrong
 
 
 def _digest(shelf: Shelf, version: int) -> str | None:

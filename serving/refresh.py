@@ -9,9 +9,10 @@ import numpy as np
 from preprocessing.errors import UserError
 from preprocessing.read import ItemTable, read_items
 from serving.config import RefreshConfig, ServingConfig
-from serving.export import ExportResult, VersionContent, write_version
+from serving.export import ExportResult, write_version
 from serving.index_gate import gate_triggers
-from trainer.artefact import load_model
+from serving.version_content import VersionContent
+from trainer.artefact import load_model, weights_digest
 from trainer.model import ItemVectors
 from trainer.other_catalogue import embed_other_catalogue
 
@@ -104,6 +105,7 @@ def build_refreshed(
     place = {item_id: row for row, item_id in enumerate(items.ids)}
     rows = np.array([place.get(item_id, -1) for item_id in trained_on.ids], dtype=np.int64)
     triggers = gate_triggers(examples, len(items.ids), config.seed, rows)
-    content = VersionContent(items, vectors, triggers, model, catalogue, description)
+    weights = weights_digest(model_directory)
+    content = VersionContent(items, vectors, triggers, model, catalogue, description, weights)
     built = write_version(content, version, name, config)
     return Refreshed(built, items, vectors, model.has_engagement and model.has_relevance)

@@ -12,6 +12,12 @@ from typing import Any, Final
 SAVED_MODEL: Final = "saved_model.pb"
 """The file that a loader opens first: a directory without it is no version yet."""
 MANIFEST: Final = "assets.extra/mtmh-manifest.json"
+MODEL_CARD: Final = "assets.extra/mtmh.json"
+"""What a version was made of and what its index finds, as the export has written it."""
+CONTENT: Final = "content"
+"""Of the model card: a digest of all that decides the answers, see `serving.version_content`."""
+WEIGHTS: Final = "weights"
+"""Of the model card: the digest of the trained weights, see `trainer.artefact.weights_digest`."""
 FORMAT_VERSION: Final = 1
 _CHUNK: Final = 1 << 22
 _WITHDRAWN_KEPT: Final = 100
@@ -35,16 +41,23 @@ class VersionManifest:
       pushed: when, ISO 8601 in UTC; empty for a version that was made without a manifest.
       rollback_of: the version whose content a rollback repeated here.
       withdrawn: digests of contents that rollbacks have taken out of service and that no retry may bring back.
+      content: digest of what it was made of, from its model card; empty where none is named.
     """
 
     files: tuple[VersionFile, ...]
     pushed: str = ""
     rollback_of: int | None = None
     withdrawn: tuple[str, ...] = ()
+    content: str = ""
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the content: equal for equal files under equal names."""
+        """Names the content: equal for versions made of the same, or where none says of what, of equal files."""
+        return self.content or self.files_digest
+
+    @property
+    def files_digest(self) -> str:
+        """SHA-256 of the files: equal for equal files under equal names."""
         lines = "".join(f"{file.sha256} {file.path}\n" for file in self.files)
         return hashlib.sha256(lines.encode("utf-8")).hexdigest()
 
@@ -56,11 +69,12 @@ class VersionManifest:
     def stamped(self, rollback_of: int | None = None, withdrawn: Iterable[str] = ()) -> "VersionManifest":
         """The same content, pushed now."""
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-        return VersionManifest(self.files, now, rollback_of, tuple(withdrawn)[-_WITHDRAWN_KEPT:])
+        left = tuple(withdrawn)[-_WITHDRAWN_KEPT:]
+        return dataclasses.replace(self, pushed=now, rollback_of=rollback_of, withdrawn=left)
 
     def to_json(self) -> str:
         """As it is kept."""
-        document = {"format_version": FORMAT_VERSION, "digest": self.digest, **dataclasses.asdict(self)}
+        document = {"format_version": FORMAT_VERSION, "digest": self.files_digest, **dataclasses.asdict(self)}
         return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
@@ -79,9 +93,13 @@ class VersionManifest:
             )
             of = document["rollback_of"]
             found = cls(
-                files, str(document["pushed"]), None if of is None else int(of), tuple(map(str, document["withdrawn"]))
+                files,
+                str(document["pushed"]),
+                None if of is None else int(of),
+                tuple(map(str, document["withdrawn"])),
+                str(document.get("content", "")),
             )
-            if found.digest != document["digest"]:
+            if found.files_digest != document["digest"]:
                 raise ValueError("a manifest whose own digest is another")
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a manifest: {error!r}") from error
@@ -95,7 +113,18 @@ def describe(directory: Path) -> VersionManifest:
         name = path.relative_to(directory).as_posix()
         if name != MANIFEST:
             files.append(digest_of_file(path, name))
-    return VersionManifest(tuple(sorted(files, key=lambda file: file.path)))
+    card = directory / MODEL_CARD
+    content = content_of(card.read_bytes()) if card.is_file() else ""
+    return VersionManifest(tuple(sorted(files, key=lambda file: file.path)), content=content)
+
+
+def content_of(card: bytes) -> str:
+    """The digest of what a version was made of, from its model card; empty where that names none."""
+    try:
+        document: Any = json.loads(card)
+    except ValueError:
+        return ""
+    return str(document.get(CONTENT, "")) if isinstance(document, dict) else ""
 
 
 def digest_of_file(path: Path, name: str) -> VersionFile:

@@ -6,18 +6,17 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
 
 from preprocessing.errors import UserError
 
 logger = logging.getLogger("mtmh.run")
 
-_LOCK: Final = "lock"
-
 
 @contextmanager
 def alone(directory: Path, work: str) -> Iterator[None]:
     """Holds a directory for this process, and makes it; a kill lets go of it.
+
+    The lock is a file beside the directory, so that it holds for whatever takes the directory's place.
 
     Args:
       directory: where the work is done.
@@ -27,7 +26,7 @@ def alone(directory: Path, work: str) -> Iterator[None]:
       UserError: another process holds it.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(directory / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(directory.with_name(f".{directory.name}.lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

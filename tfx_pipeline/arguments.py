@@ -112,14 +112,14 @@ def tune_arguments(parser: argparse.ArgumentParser) -> None:
     step_arguments(parser)
     parser.add_argument(
         "--trials",
-        type=_positive,
+        type=positive,
         default=DEFAULT_TRIALS,
         metavar="N",
         help="finished trials wanted, those of earlier runs included (%(default)s)",
     )
     parser.add_argument(
         "--timeout-seconds",
-        type=_seconds,
+        type=seconds,
         metavar="S",
         help="stop after this time; the same command goes on from there",
     )
@@ -163,7 +163,7 @@ def query_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--title", default="", help="title of an item that the model never saw")
     parser.add_argument("--description", default="", help="its description")
     parser.add_argument("--category", action="append", default=[], help="one of its categories; may be repeated")
-    parser.add_argument("--k", type=_positive, metavar="K", help="answers wanted; by default as exported")
+    parser.add_argument("--k", type=positive, metavar="K", help="answers wanted; by default as exported")
     parser.add_argument(
         "--relevance-weight",
         type=_weight,
@@ -194,7 +194,7 @@ def query_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tls-ca", type=Path, metavar="PEM", help="authority of the server's certificate")
     parser.add_argument("--tls-certificate", type=Path, metavar="PEM", help="your own certificate, for mutual TLS")
     parser.add_argument("--tls-key", type=Path, metavar="PEM", help="its key")
-    parser.add_argument("--timeout", type=_seconds, default=10.0, metavar="S", help="seconds to wait (%(default)s)")
+    parser.add_argument("--timeout", type=seconds, default=10.0, metavar="S", help="seconds to wait (%(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
 
 
@@ -226,24 +226,26 @@ def _weight(text: str) -> float:
 _weight.__name__ = "number"
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """A whole number from 1 on, of a command line."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not at least 1")
     return value
 
 
-_positive.__name__ = "whole number"
+positive.__name__ = "whole number"
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """So many seconds, of a command line: above 0, and at most a day."""
     value = float(text)
     if not 0.0 < value <= _LONGEST_SECONDS:
         raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most {_LONGEST_SECONDS:g}")
     return value
 
 
-_seconds.__name__ = "number"
+seconds.__name__ = "number"
 
 
 def _address(text: str) -> str:

@@ -12,13 +12,14 @@ One directory a pushed version below the store::
 A baseline is such a directory, or an empty one where nothing was blessed before.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,19 +39,71 @@ MODEL: Final = "model"
 SNAPSHOT: Final = "snapshot"
 STATISTICS: Final = "statistics"
 _KEPT: Final = 5
+"""The newest records, which stay whether their versions do or not."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Lineage:
+    """Which versions led to what is served.
+
+    Attributes:
+      newest: the highest version; None where nothing is served, and then every record counts.
+      left: spans of versions that rollbacks have left, each the version gone back to and the rollback itself.
+      withdrawn: digests of contents that rollbacks have taken out of service, also those that are removed since.
+      standing: versions that are there, and those whose content a rollback among them repeats.
+    """
+
+    newest: int | None = None
+    left: tuple[tuple[int, int], ...] = ()
+    withdrawn: tuple[str, ...] = ()
+    standing: frozenset[int] = frozenset()
+
+    def __contains__(self, version: int) -> bool:
+        """Whether a version is, or was, served and was not rolled back."""
+        return self.newest is None or (
+            version <= self.newest and not any(start < version < end for start, end in self.left)
+        )
+
+
+def lineage(base: str | Path) -> Lineage:
+    """The lineage of what is served from a directory of versions, or a bucket's URL of them."""
+    from serving.push import history
+
+    states = [state for state in reversed(history(base)) if state.status != "incomplete"]
+    manifest = states[0].manifest if states else None
+    repeated = (state.manifest.rollback_of for state in states if state.manifest)
+    found = Lineage(
+        states[0].version if states else None,
+        withdrawn=manifest.withdrawn if manifest else (),
+        standing=frozenset({state.version for state in states} | {each for each in repeated if each is not None}),
+    )
+    for state in states:
+        back = state.manifest.rollback_of if state.manifest else None
+        if back is not None and state.version in found:
+            found = dataclasses.replace(found, left=(*found.left, (back, state.version)))
+    return found
 
 
 def record(
-    store: str | Path, version: int, identity: Mapping[str, str], parts: Mapping[str, Path], digest: str = ""
+    store: str | Path,
+    version: int,
+    identity: Mapping[str, str],
+    parts: Mapping[str, Path],
+    *,
+    served: Lineage,
+    digest: str = "",
 ) -> None:
     """Keeps what was pushed as a version; an earlier record of the version is replaced.
+
+    Old records are removed: of what stands, and of what it was compared with, they stay.
 
     Args:
       store: the directory of records, or ``s3://bucket/path`` or ``gs://bucket/path``.
       version: as pushed.
       identity: names what its ``data`` and its ``model`` were made of; see `find_baseline`.
       parts: directories and files by their path below the record.
-      digest: SHA-256 of the version's content; empty where it is not known.
+      served: the lineage that the version is the newest of.
+      digest: names the version's content; empty where it is not known.
     """
     store = str(store)
     if is_bucket(store):
@@ -58,8 +111,10 @@ def record(
             _fill(Path(scratch), version, identity, parts, digest)
             put_tree(Path(scratch), f"{store}/{version}", last=IDENTITY)
         point_latest(store, version)
+        # Runs on a cluster compare with the latest alone, which is a copy.
         for number in sorted(_bucket_versions(store))[:-_KEPT]:
-            delete_tree(f"{store}/{number}", first=IDENTITY)
+            if number not in served.standing:
+                delete_tree(f"{store}/{number}", first=IDENTITY)
         return
     root = Path(store)
     root.mkdir(parents=True, exist_ok=True)
@@ -71,8 +126,23 @@ def record(
     target = root / str(version)
     shutil.rmtree(target, ignore_errors=True)
     os.rename(staging, target)
-    for number in sorted(_versions(root))[:-_KEPT]:
+    for number in _old(root, {version, *served.standing}, served):
         shutil.rmtree(root / str(number), ignore_errors=True)
+
+
+def _old(store: Path, standing: Collection[int], served: Lineage) -> list[int]:
+    """Records of what does not stand, nor was what a run that made something that stands is compared with.
+
+    By what such a run is compared with it finds its own results in the cache, also when refreshes were published since.
+    """
+    numbers = sorted(_versions(store))
+    stay: set[int | None] = {*numbers[-_KEPT:], *standing}
+    for number in standing:
+        with contextlib.suppress(UserError):
+            identity = identity_of(store / str(number))
+            then = dataclasses.replace(served, newest=number)
+            stay |= {_before(store, part, name, then) for part, name in identity.items()}
+    return [number for number in numbers if number not in stay]
 
 
 def _fill(directory: Path, version: int, identity: Mapping[str, str], parts: Mapping[str, Path], digest: str) -> None:
@@ -109,41 +179,6 @@ def identity_of(directory: Path) -> dict[str, str]:
         raise UserError(f"{directory} holds no usable record of a push ({error}); remove it") from error
 
 
-@dataclasses.dataclass(frozen=True)
-class Lineage:
-    """Which versions led to what is served.
-
-    Attributes:
-      newest: the highest version; None where nothing is served, and then every record counts.
-      left: spans of versions that rollbacks have left, each the version gone back to and the rollback itself.
-      withdrawn: digests of contents that rollbacks have taken out of service, also those that are removed since.
-    """
-
-    newest: int | None = None
-    left: tuple[tuple[int, int], ...] = ()
-    withdrawn: tuple[str, ...] = ()
-
-    def __contains__(self, version: int) -> bool:
-        """Whether a version is, or was, served and was not rolled back."""
-        return self.newest is None or (
-            version <= self.newest and not any(start < version < end for start, end in self.left)
-        )
-
-
-def lineage(base: str | Path) -> Lineage:
-    """The lineage of what is served from a directory of versions."""
-    from serving.push import history
-
-    states = [state for state in reversed(history(base)) if state.status != "incomplete"]
-    manifest = states[0].manifest if states else None
-    found = Lineage(states[0].version if states else None, withdrawn=manifest.withdrawn if manifest else ())
-    for state in states:
-        back = state.manifest.rollback_of if state.manifest else None
-        if back is not None and state.version in found:
-            found = dataclasses.replace(found, left=(*found.left, (back, state.version)))
-    return found
-
-
 def find_baseline(store: Path, part: str, identity: str, served: Lineage) -> Path:
     """The record that a run compares with: the newest of another identity that led to what is served.
 
@@ -160,6 +195,15 @@ def find_baseline(store: Path, part: str, identity: str, served: Lineage) -> Pat
     Returns:
       The directory of the record, or an empty one.
     """
+    version = _before(store, part, identity, served)
+    if version is not None:
+        return store / str(version)
+    none = store / NONE
+    none.mkdir(parents=True, exist_ok=True)
+    return none
+
+
+def _before(store: Path, part: str, identity: str, served: Lineage) -> int | None:
     for version in sorted(_versions(store), reverse=True):
         if version not in served:
             continue
@@ -170,10 +214,8 @@ def find_baseline(store: Path, part: str, identity: str, served: Lineage) -> Pat
             continue
         # A record of before they named their content counts by its version alone.
         if other != identity and document.get("digest", "") not in served.withdrawn:
-            return store / str(version)
-    none = store / NONE
-    none.mkdir(parents=True, exist_ok=True)
-    return none
+            return version
+    return None
 
 
 def warm_start_base(baseline: Path) -> Base | None:

@@ -5,6 +5,7 @@ its inputs: these it sees as new artifacts.
 """
 
 from preprocessing.sources_hash import code_version
+from serving.sources import SERVING_SOURCES
 from trainer.sources import TRAINER_SOURCES
 
 _WRAPPERS = "tfx_pipeline.components"
@@ -23,9 +24,7 @@ class CodeVersions:
         self.data_gate = _version("data_gate", "tfx_pipeline.data_gate", "tfx_pipeline.blessed")
         self.transform = code_version("tfx_pipeline.item_features", "preprocessing.transform")
         self.trainer = _version("trainer", *TRAINER_SOURCES)
-        self.index_builder = _version(
-            "index_builder", "serving", "trainer.artefact", "trainer.model", "trainer.encoder", "trainer.heads"
-        )
+        self.index_builder = _version("index_builder", *SERVING_SOURCES)
         self.evaluator = _version(
             "retrieval_evaluator",
             "tfx_pipeline.evaluation",

@@ -98,7 +98,8 @@ def _verdict(checks: "Sequence[Check]", blessed: "Snapshot | None") -> Verdict:
 
 def _index_recall(version: Path) -> Mapping[float, float]:
     """What the exporter has measured, from the version's card; of two flavours the lesser."""
-    from serving.export import MODEL_CARD, stock_place
+    from serving.export import stock_place
+    from serving.version_manifest import MODEL_CARD
 
     least: dict[float, float] = {}
     for place in (version, stock_place(version)):

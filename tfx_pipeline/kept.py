@@ -34,7 +34,7 @@ class Place:
     Attributes:
       base: the directory of versions, or its URL in a bucket.
       version: its number.
-      digest: SHA-256 of its content.
+      digest: names its content, see `serving.version_manifest.VersionManifest.digest`.
     """
 
     base: str
@@ -74,10 +74,10 @@ def forget(root: Path) -> None:
         shutil.rmtree(left)
     for marker in list(root.glob(_REFUSED)):
         if not _figures(marker.parent).get(UNSEEN):
-            _remove(marker.parent)
+            remove(marker.parent)
     for file in list(root.glob(f"Pusher/pushed_model/*/{_PLACES}")):
         if not _stands(file.parent):
-            _remove(file.parent)
+            remove(file.parent)
 
 
 def _stands(directory: Path) -> bool:
@@ -89,7 +89,7 @@ def _stands(directory: Path) -> bool:
     return all(place.stands() for place in places)
 
 
-def _remove(directory: Path) -> None:
+def remove(directory: Path) -> None:
     """Removes an artifact in one step to the cache, which takes a directory with any files left in it for whole."""
     gone = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}{_GONE}")
     directory.rename(gone)

@@ -1,7 +1,9 @@
 """Starts runs of a compiled pipeline on a cluster: one now, or one by schedule."""
 
 import contextlib
+import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +16,8 @@ TOKEN: Final = "KFP_TOKEN"  # noqa: S105 the variable's name
 """The environment variable with a bearer token, where the cluster asks for one."""
 NAME: Final = "mtmh"
 _CRON_FIELDS: Final = 6
+_LONGEST_CAUSE: Final = 200
+_OBJECT: Final = re.compile(r"<[^<>]* object at 0x[0-9a-f]+>(: )?")
 
 
 def submit(
@@ -90,7 +94,7 @@ def schedule(
 @contextlib.contextmanager
 def _client(host: str) -> Iterator[Any]:
     """The API's client; its failures are told in one line."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _without_retries_told():
         warnings.simplefilter("ignore")
         import kfp
         import kfp_server_api
@@ -104,5 +108,23 @@ def _client(host: str) -> Iterator[Any]:
             ) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise UserError(
-                f"{host} does not answer as Kubeflow Pipelines ({' '.join(str(error).split())[:200]}); check --submit"
+                f"{host} does not answer as Kubeflow Pipelines ({_cause(error)}); check --submit"
             ) from error
+
+
+@contextlib.contextmanager
+def _without_retries_told() -> Iterator[None]:
+    """Keeps urllib3's lines on each try to itself: the last one's failure is told."""
+    library = logging.getLogger("urllib3.connectionpool")
+    before = library.level
+    library.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        library.setLevel(before)
+
+
+def _cause(error: Exception) -> str:
+    """What went wrong at last, without the objects of the client that it happened to."""
+    words = " ".join(str(getattr(error, "reason", None) or error).split())
+    return _OBJECT.sub("", words)[:_LONGEST_CAUSE]

@@ -3,6 +3,7 @@
 Metadata are in SQLite. A step whose inputs, parameters and code are those of an earlier execution is taken from there.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import logging
@@ -20,6 +21,8 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.portable import data_types, launcher, runtime_parameter_utils
 from tfx.orchestration.portable.mlmd import execution_lib
 
+from preprocessing.errors import UserError
+from tfx_pipeline.kept import remove
 from tfx_pipeline.metadata_faults import explained
 from tfx_pipeline.run_reasons import reasons
 
@@ -37,12 +40,13 @@ _KEPT: Final = 3
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """What became of a step: ``ran`` or was kept, how long it took, what it left."""
+    """What became of a step: ``ran`` or was kept, how long it took, what it left; ``silent`` ones are not told of."""
 
     node: str
     ran: bool
     seconds: float
     outputs: Outputs
+    silent: bool = False
 
 
 class LocalRunner(LocalDagRunner):
@@ -70,6 +74,7 @@ class LocalRunner(LocalDagRunner):
         root = Path(pipeline.runtime_spec.pipeline_root.field_value.string_value)
         with explained(root):
             with metadata.Metadata(connection) as handle:
+                _require_own(handle.store, root)
                 _sweep(handle.store, root)
             try:
                 for node in pipeline.nodes:
@@ -100,7 +105,8 @@ class LocalRunner(LocalDagRunner):
             logger.info("%s: kept, nothing that it depends on has changed", name)
         with metadata.Metadata(connection) as handle:
             found = execution_lib.get_output_artifacts(handle, info.execution_id)
-        return Step(name, launched.ran, seconds, {key: artifacts[0] for key, artifacts in found.items() if artifacts})
+        outputs = {key: artifacts[0] for key, artifacts in found.items() if artifacts}
+        return Step(name, launched.ran, seconds, outputs, _is_silent(node))
 
 
 class _TellingLauncher(launcher.Launcher):
@@ -145,6 +151,22 @@ def _ids(artifacts: Mapping[str, Any]) -> dict[str, list[int]]:
     return {name: [int(artifact.id) for artifact in found] for name, found in artifacts.items()}
 
 
+def _require_own(store: Any, root: Path) -> None:
+    """Checks that the metadata, which know outputs by their full paths, tell of those below ``root``.
+
+    Raises:
+      UserError: the directory is a copy of another, whose outputs would be taken, and in time removed.
+    """
+    outputs = (each for each in store.get_artifacts() if not each.custom_properties["is_external"].int_value)
+    for output in outputs:
+        made_in = Path(output.uri).parents[2]  # below it step, channel and execution
+        if made_in.exists() and not made_in.samefile(root):
+            raise UserError(
+                f"{root} is a copy of {made_in}, and its metadata tell of what is there: remove {root} and run again; "
+                "the cache is gone then, what is served and blessed stays"
+            )
+
+
 def _sweep(store: Any, root: Path) -> None:
     """Closes what runs that were killed have left open, and removes their outputs; nobody else runs here now."""
     left = [
@@ -169,4 +191,5 @@ def _prune(root: Path, steps: list[Step]) -> None:
             numbers = sorted((int(path.name) for path in channel.glob("*") if path.name.isdigit()), reverse=True)
             for number in numbers[_KEPT:]:
                 if str(channel / str(number)) not in used:
-                    shutil.rmtree(channel / str(number), ignore_errors=True)
+                    with contextlib.suppress(OSError):
+                        remove(channel / str(number))

@@ -6,6 +6,7 @@ is served stays.
 """
 
 import dataclasses
+import json
 import logging
 import tempfile
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from preprocessing.manifest import load_manifest, manifest_digest
 from preprocessing.schema import MANIFEST
 from tfx_pipeline import blessed
 from tfx_pipeline.config import RunConfig
+from tfx_pipeline.kept import served_at
 from tfx_pipeline.verdict import Verdict
 from tfx_pipeline.workdir import Workdir
 
@@ -98,21 +100,26 @@ def refresh_step(workdir: Workdir, config: RunConfig, items: Sequence[str]) -> "
 
 
 def find_served(workdir: Workdir, config: RunConfig) -> Served:
-    """The weights of the version that is served, through rollbacks; those of the last training without a record.
+    """The weights of the version that is served, through rollbacks: of its record, or those of the last training.
 
     Raises:
-      UserError: nothing is served, or what the weights were trained on is gone.
+      UserError: nothing is served, its weights are not there any more, or what they were trained on is gone.
     """
     from serving.push import origin
-    from trainer.artefact import load_description
+    from trainer.artefact import load_description, weights_digest
 
-    version = origin(workdir.serving)
-    if version is None:
+    version, current = origin(workdir.serving), served_at(str(workdir.serving))
+    if version is None or current is None:
         raise UserError(f"{workdir.serving} holds no version to refresh; `mtmh run` publishes one")
     record = workdir.blessed / str(version)
     kept = (record / blessed.MODEL).is_dir()
     model = record / blessed.MODEL if kept else workdir.model(config.model.name)
     digest = load_description(model).examples_digest
+    if weights_digest(model) != _weights_of(Path(current.path)):
+        raise UserError(
+            f"the weights in {model} are not those of {current.path}, which is served: `mtmh export` publishes these, "
+            "`mtmh run` with the new catalogue trains and pushes"
+        )
     places = [workdir.examples, *sorted(workdir.pipeline.glob("Preprocess/examples/*"), reverse=True)]
     for place in places:
         if (place / MANIFEST).is_file() and manifest_digest(place) == digest:
@@ -121,6 +128,17 @@ def find_served(workdir: Workdir, config: RunConfig) -> Served:
         f"the examples that version {version} was trained on are not in {workdir.root} any more, and without them new "
         "items cannot be encoded as it has learnt to; `mtmh run` with the new catalogue trains and pushes"
     )
+
+
+def _weights_of(version: Path) -> str | None:
+    """The digest of the weights that a version was built of; None where it names none."""
+    from serving.version_manifest import MODEL_CARD, WEIGHTS
+
+    try:
+        card = json.loads((version / MODEL_CARD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return str(card[WEIGHTS]) if WEIGHTS in card else None
 
 
 def index_gate(refreshed: "Refreshed", served: Served, config: RunConfig) -> Verdict:
@@ -230,4 +248,5 @@ def _record(workdir: Workdir, config: RunConfig, served: Served, refreshed: "Ref
         names = (blessed.MODEL, f"{blessed.STATISTICS}/items", f"{blessed.STATISTICS}/pairs", MANIFEST)
         parts = {name: served.record / name for name in names if (served.record / name).exists()}
         parts[blessed.SNAPSHOT] = Path(scratch)
-        blessed.record(workdir.blessed, pushed.version, identity, parts, pushed.digest)
+        lineage = blessed.lineage(workdir.serving)
+        blessed.record(workdir.blessed, pushed.version, identity, parts, served=lineage, digest=pushed.digest)

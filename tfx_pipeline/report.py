@@ -181,8 +181,8 @@ def read_index(workdir: Workdir, config: RunConfig) -> Index:
     Raises:
       UserError: nothing is published, or the card cannot be read.
     """
-    from serving.export import MODEL_CARD
     from serving.push import versions
+    from serving.version_manifest import MODEL_CARD
 
     published = versions(workdir.serving) if workdir.serving.is_dir() else []
     if not published:

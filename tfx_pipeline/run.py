@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import logging
@@ -19,6 +18,7 @@ from typing import Any, Final
 
 from preprocessing.errors import UserError
 from preprocessing.schema import MANIFEST
+from tfx_pipeline.alone import alone
 from tfx_pipeline.config import RunConfig
 from tfx_pipeline.kept import forget, load_places, served_at
 from tfx_pipeline.quiet import only_our_lines
@@ -43,14 +43,16 @@ class RunResult:
 
     Attributes:
       version: the pushed version's directory; None where a gate refused.
+      new: whether this run has published it.
       instead: what is served in its place, where something was published after an earlier run had pushed it.
       verdicts: of the gates.
       metrics: the candidate's scores as JSON gives them.
-      ran, kept: names of steps.
+      ran, kept: names of steps, of those that are told of.
       seconds: of the whole run.
     """
 
     version: Path | None
+    new: bool
     instead: Path | None
     verdicts: tuple[Verdict, ...]
     metrics: list[dict[str, Any]]
@@ -81,20 +83,22 @@ def run_pipeline(workdir: Workdir, config: RunConfig, inputs: Inputs, beam_args:
     started = time.monotonic()
     workdir.require_plain_path()
     workdir.prepare()
-    with _alone(workdir), _interruptible(), only_our_lines(workdir.pipeline / "libraries.log"):
+    with alone(workdir.pipeline, "`mtmh run`"), _interruptible(), only_our_lines(workdir.pipeline / "libraries.log"):
         settings = _settings(workdir, config, inputs, beam_args)
         workdir.store_config(config)
         from preprocessing.backend import tf  # noqa: F401 before TFX imports TensorFlow in a flavour of its own
+        from serving.push import versions
         from tfx_pipeline.local_runner import LocalRunner, Step
         from tfx_pipeline.pipeline import create_pipeline
 
         def shown(step: Step) -> None:
             _show(workdir, config.model.name, step)
 
+        before = versions(workdir.serving)
         forget(workdir.pipeline)
         runner = LocalRunner(shown)
         runner.run(create_pipeline(settings))
-        return _result(runner.steps, time.monotonic() - started)
+        return _result(runner.steps, before, time.monotonic() - started)
 
 
 def print_result(console: Any, result: RunResult, workdir: Workdir, config: RunConfig) -> None:
@@ -117,7 +121,7 @@ def print_result(console: Any, result: RunResult, workdir: Workdir, config: RunC
             soft_wrap=True,
         )
     elif result.version is not None:
-        console.print(f"published {result.version}", soft_wrap=True)
+        console.print(f"{'published' if result.new else 'served already:'} {result.version}", soft_wrap=True)
         console.print(f"serve it: mtmh serve --model-base-path {workdir.serving}", soft_wrap=True)
 
 
@@ -189,15 +193,34 @@ def _show(workdir: Workdir, model: str, step: Any) -> None:
     elif step.node == "Trainer":
         parts = {MODEL: outputs["model"] / MODEL}
         parts |= {name: outputs["model_run"] / name for name in (LOGS, CHECKPOINTS)}
-        _place(workdir.training(model), f"{MODEL}/model.json", parts)
+        with _at_rest(workdir.training(model)) as at_rest:
+            if at_rest:
+                _place(workdir.training(model), f"{MODEL}/model.json", parts)
+            else:
+                message = "a training is at work in %s, which stays as it is: the run's own model is in %s"
+                logger.warning(message, workdir.training(model), outputs["model"])
     elif step.node == "RetrievalEvaluator":
         target = workdir.metrics(model)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
         shutil.copy2(outputs["evaluation"] / METRICS, target)
         logs = workdir.training(model) / LOGS / "evaluation"
-        shutil.rmtree(logs, ignore_errors=True)
-        shutil.copytree(outputs["evaluation"] / LOGS / "evaluation", logs)
+        with _at_rest(workdir.training(model)) as at_rest:
+            if at_rest:
+                shutil.rmtree(logs, ignore_errors=True)
+                shutil.copytree(outputs["evaluation"] / LOGS / "evaluation", logs)
+
+
+@contextlib.contextmanager
+def _at_rest(directory: Path) -> Iterator[bool]:
+    """Whether no training is at work in a directory; within the block none begins there."""
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(alone(directory, "training"))
+        except UserError:
+            yield False
+        else:
+            yield True
 
 
 def _place(target: Path, marker: str, parts: dict[str, Path]) -> bool:
@@ -231,7 +254,7 @@ def _place(target: Path, marker: str, parts: dict[str, Path]) -> bool:
     return True
 
 
-def _result(steps: Sequence[Any], seconds: float) -> RunResult:
+def _result(steps: Sequence[Any], before: Sequence[int], seconds: float) -> RunResult:
     from tfx_pipeline.artifacts import METRICS
     from tfx_pipeline.components.blessing import verdict_of
 
@@ -240,11 +263,12 @@ def _result(steps: Sequence[Any], seconds: float) -> RunResult:
     evaluation = Path(by_node["RetrievalEvaluator"].outputs["evaluation"].uri)
     return RunResult(
         version=version,
+        new=version is not None and int(version.name) not in before,
         instead=instead,
         verdicts=tuple(verdict_of(gate, by_node[gate].outputs["blessing"]) for gate in _GATES if gate in by_node),
         metrics=json.loads((evaluation / METRICS).read_text(encoding="utf-8")),
-        ran=tuple(step.node for step in steps if step.ran),
-        kept=tuple(step.node for step in steps if not step.ran),
+        ran=tuple(step.node for step in steps if step.ran and not step.silent),
+        kept=tuple(step.node for step in steps if not step.ran and not step.silent),
         seconds=seconds,
     )
 
@@ -257,23 +281,6 @@ def _pushed(artifact: Path) -> tuple[Path | None, Path | None]:
             return Path(served.path), None
         return Path(place.base) / str(place.version), Path(served.path) if served else None
     return None, None
-
-
-@contextlib.contextmanager
-def _alone(workdir: Workdir) -> Iterator[None]:
-    """One run at a time uses a work directory; the lock ends with the process, however that ends."""
-    workdir.pipeline.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(workdir.pipeline / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f"another `mtmh run` is using {workdir.root}: wait for it, or name another directory with --workdir"
-            ) from None
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -53,10 +53,13 @@ class Key:
         return f"{words} {bounds}".strip() + (", or null" if self.optional else "")
 
     def admits(self, value: Any) -> bool:
-        """Whether a value of the right kind is also among the choices and within the bounds."""
+        """Whether a value of the right kind, or each of a list, is also among the choices and within the bounds."""
         if self.choices:
             return value in self.choices
-        return self.kind not in (int, float) or within(value, self.minimum, self.above, self.maximum)
+        values = value if self.kind is tuple else (value,)
+        return self.member not in (int, float) or all(
+            within(each, self.minimum, self.above, self.maximum) for each in values
+        )
 
 
 @functools.cache

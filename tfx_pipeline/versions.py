@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from preprocessing.errors import UserError
 from serving.stores.objects import is_bucket
+from tfx_pipeline.arguments import positive, seconds
 
 if TYPE_CHECKING:
     from serving.push import Pushed, VersionState
@@ -59,7 +60,7 @@ def mirror_arguments(parser: argparse.ArgumentParser) -> None:
         "--source", required=True, metavar="URL", help="s3://BUCKET/PATH or gs://BUCKET/PATH of versions"
     )
     parser.add_argument("--model-base-path", required=True, type=Path, metavar="DIR", help="the server's directory")
-    parser.add_argument("--keep", type=int, default=2, metavar="N", help="versions that stay there (%(default)s)")
+    parser.add_argument("--keep", type=positive, default=2, metavar="N", help="versions that stay there (%(default)s)")
     parser.add_argument(
         "--version",
         type=int,
@@ -69,7 +70,10 @@ def mirror_arguments(parser: argparse.ArgumentParser) -> None:
         help="brought beside the highest, and stays whatever its age: what the server holds by number; repeatable",
     )
     parser.add_argument(
-        "--every", type=float, metavar="S", help="look again after so many seconds, until it is stopped; default: once"
+        "--every",
+        type=seconds,
+        metavar="S",
+        help="look again after so many seconds, until it is stopped; default: once",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress lines")
 

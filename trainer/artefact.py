@@ -29,7 +29,7 @@ from preprocessing.read import ItemTable
 from trainer import metrics
 from trainer.base import DESCRIPTION
 from trainer.catalogue import Catalogue, build_catalogue
-from trainer.checkpoint import read_checkpoint
+from trainer.checkpoint import checkpoint_digest, read_checkpoint
 from trainer.config import LossConfig, ModelConfig, TrainerConfig
 from trainer.evaluate import Scores
 from trainer.model import MTMHModel
@@ -177,6 +177,18 @@ def catalogue_digest(items: ItemTable) -> str:
     digest = hashlib.sha256("\n".join(items.ids).encode("utf-8"))
     digest.update(np.ascontiguousarray(items.content_vectors, dtype="<f4").tobytes())
     return digest.hexdigest()
+
+
+def weights_digest(directory: Path) -> str:
+    """SHA-256 of the weights of a trained model, by their values.
+
+    Raises:
+      UserError: they are missing or damaged.
+    """
+    try:
+        return checkpoint_digest(directory / WEIGHTS)
+    except ValueError as error:
+        raise UserError(f"the weights in {directory} cannot be read ({error}); train the model again") from None
 
 
 def load_description(directory: Path) -> ModelDescription:

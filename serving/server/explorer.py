@@ -28,12 +28,12 @@ from serving.server.servable import Servable
 from serving.server.title_search import TitleSearch
 from serving.signatures import DESCRIBE
 from serving.tensors import STRING, Plain
+from serving.version_manifest import MODEL_CARD
 
 _log = logging.getLogger("mtmh.serving")
 
 PATH: Final = "/explorer"
 _PAGE: Final = Path(__file__).with_name("explorer_page")
-_MODEL_CARD: Final = "assets.extra/mtmh.json"
 _ID_FILES: Final = "assets/item_ids*"
 _DESCRIBED_AT_ONCE: Final = 20_000
 _MOST_HITS: Final = 20
@@ -135,7 +135,7 @@ class Explorer:
     def _card(self, version: int) -> dict[str, Any]:
         path = find_versions(self._base).get(version)
         try:
-            card = json.loads((path / _MODEL_CARD).read_bytes()) if path else {}
+            card = json.loads((path / MODEL_CARD).read_bytes()) if path else {}
         except (OSError, ValueError):
             # A model of another maker, or a version whose directory is gone: served all the same.
             return {}

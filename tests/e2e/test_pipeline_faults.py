@@ -196,6 +196,14 @@ def test_what_is_not_served_any_more_is_pushed_again_and_what_was_withdrawn_is_n
     assert withdrawn.returncode == 2
     assert "is what a rollback has withdrawn" in withdrawn.stderr.splitlines()[-1]
     assert "published" not in withdrawn.stdout
+    shutil.rmtree(finished / "pipeline" / "IndexBuilder")  # nor does it come back by being built again
+    rebuilt = run(shop, finished, "retrieval.k=6")
+    assert "IndexBuilder: runs, for what it made is gone" in rebuilt.stderr
+    assert rebuilt.returncode == 2
+    assert "is what a rollback has withdrawn" in rebuilt.stderr.splitlines()[-1]
+    known = run(shop, finished)  # the model gone back to
+    assert known.returncode == 0, known.stderr
+    assert f"served already: {finished / 'serving' / 'mtmh'}/{versions(finished)[-1]}" in known.stdout
     assert len(versions(finished)) == 3
 
 
@@ -269,11 +277,11 @@ def test_two_runs_do_not_share_a_work_directory(shop, tmp_path):
     )
     try:
         end = time.monotonic() + 60.0
-        while not (Path(tmp_path) / "pipeline" / "lock").exists() and time.monotonic() < end:
+        while not (tmp_path / ".pipeline.lock").exists() and time.monotonic() < end:
             time.sleep(0.1)
         result = run(shop, tmp_path)
     finally:
         os.killpg(first.pid, signal.SIGKILL)
         first.wait()
     assert result.returncode == 2
-    assert "another `mtmh run` is using" in result.stderr
+    assert "another `mtmh run` is at work in" in result.stderr

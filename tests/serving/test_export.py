@@ -17,15 +17,16 @@ from preprocessing.errors import UserError
 from serving import export as export_module
 from serving.client import Client
 from serving.config import ExportConfig, IndexConfig, RetrievalConfig, ServingConfig
-from serving.export import MODEL_CARD, _warn_of_a_silent_head, default_weight, dial_by_rule, export
+from serving.export import _warn_of_a_silent_head, build_version, default_weight, dial_by_rule, export
 from serving.index_gate import GATE_DIAL
 from serving.push import versions
 from serving.signatures import DESCRIBE, EMBED, RETRIEVE, RETRIEVE_BY_CONTENT, SERVING_DEFAULT, SIGNATURES
+from serving.version_manifest import MODEL_CARD, describe
 from serving.warmup import WARMUP_FILE
 from tests.serving.conftest import CONFIG, ODD_IDS
 from tests.serving.naive import Row, Shelf, without_scan
 from tests.serving.server.server_process import ServerProcess
-from trainer.artefact import DialPoint, load_description, load_model
+from trainer.artefact import DialPoint, load_description, load_model, weights_digest
 from trainer.evaluate import DIAL
 from trainer.model import ItemVectors
 from trainer.names import QUOTA
@@ -189,6 +190,28 @@ def test_a_quota_is_exported(trained, reference, questions, tmp_path, kind):
     content = call(loaded, *asked["content"])
     assert content["count"].tolist() == [5]
     assert len(set(content["item_id"][0])) == 5
+
+
+def test_a_version_that_is_built_again_names_the_same_content(trained, exported_tree, tmp_path):
+    """Its files are others each time; what it is made of is not."""
+    name = exported_tree.base.name
+
+    def card_of(directory):
+        return json.loads((directory / MODEL_CARD).read_text(encoding="utf-8"))
+
+    once = card_of(exported_tree.directory)
+    alone = dataclasses.replace(exported_tree.config, export=ExportConfig())
+    other = dataclasses.replace(alone, retrieval=dataclasses.replace(alone.retrieval, k=9))
+    again, another = (
+        card_of(build_version(trained.examples, trained.model, tmp_path / f"v{place}", name, config).directory)
+        for place, config in enumerate((alone, other))
+    )
+    assert again["content"] == once["content"] != another["content"]
+    assert again["weights"] == another["weights"] == weights_digest(trained.model)
+    assert describe(tmp_path / "v0").digest == once["content"]
+    assert describe(tmp_path / "v0").files != describe(exported_tree.directory).files
+    stock = exported_tree.result.stock
+    assert card_of(stock.directory)["content"] not in (once["content"], another["content"])
 
 
 def test_describe(loaded, trained):
@@ -381,12 +404,15 @@ def quick_save(monkeypatch):
     monkeypatch.setattr(export_module.ServingModule, "signatures", lambda self: {})
 
 
-def test_two_exports_in_a_second(trained, tmp_path, monkeypatch):
+def test_two_exports_in_a_second_and_the_last_once_more(trained, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "mtmh")
     quick_save(monkeypatch)
     monkeypatch.setattr("serving.shelf.time.time", lambda: 1000.0)
-    for _ in range(2):
-        export(trained.examples, trained.model, tmp_path, CONFIG)
+    other = dataclasses.replace(CONFIG, retrieval=dataclasses.replace(CONFIG.retrieval, k=9))
+    done = [export(trained.examples, trained.model, tmp_path, config).directory for config in (CONFIG, other, other)]
     assert versions(tmp_path) == [1000, 1001]
+    assert [int(directory.name) for directory in done] == [1000, 1001, 1001]
+    assert [f"{word} {done[1]}: index" in caplog.text for word in ("published", "as it is already in")] == [True, True]
 
 
 def test_failure_in_the_middle_leaves_the_old_versions(trained, tmp_path, monkeypatch):

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from preprocessing.backend import tf
-from serving.export import MODEL_CARD
 from serving.flavours import SCANN, STOCK
 from serving.push import versions
 from serving.signatures import RETRIEVE, SIGNATURES
+from serving.version_manifest import MODEL_CARD
 from tests.serving.naive import Row
 from tests.serving.test_export import retrieve_inputs
 

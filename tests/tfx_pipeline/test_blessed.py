@@ -24,9 +24,9 @@ def store(tmp_path):
     return tmp_path / "blessed"
 
 
-def keep(store, version, data, model, *digest):
+def keep(store, version, data, model, digest="", served=None):
     parts = {"model": store.parent / "model", "manifest.json": store.parent / "manifest.json"}
-    return record(store, version, {"data": data, "model": model}, parts, *digest)
+    record(store, version, {"data": data, "model": model}, parts, served=served or Lineage(version), digest=digest)
 
 
 def test_on_the_first_run_there_is_nothing_to_compare_with(store):
@@ -52,7 +52,13 @@ def test_a_training_begins_with_the_newest_record_of_another_training(store):
     keep(store, 10, "monday", "monday")  # as records were before they named their training
     base = warm_start_base(find_baseline(store, "training", "tuesday", Lineage(10)))
     assert (base.directory, base.name) == (store / "10" / "model", "version 10")
-    record(store, 20, {"data": "d", "model": "m", "training": "tuesday"}, {"model": store.parent / "model"})
+    record(
+        store,
+        20,
+        {"data": "d", "model": "m", "training": "tuesday"},
+        {"model": store.parent / "model"},
+        served=Lineage(20),
+    )
     assert (
         find_baseline(store, "training", "tuesday", Lineage(20)).name == "10"
     )  # an unchanged run finds itself in the cache
@@ -72,12 +78,14 @@ def test_what_was_rolled_back_is_no_baseline(store):
 def shelf(store, tmp_path):
     """Pushes and records a model under a name, which names its data too; the version."""
 
-    def publish(name, versions_kept=None):
+    def publish(name, versions_kept=None, identity=None, protect=()):
         source = tmp_path / name
         source.mkdir(exist_ok=True)
         (source / "saved_model.pb").write_text(name)
-        pushed = push(source, tmp_path / "serving", versions_kept)
-        keep(store, pushed.version, name, name, pushed.digest)
+        base = tmp_path / "serving"
+        pushed = push(source, base, versions_kept, protect=protect)
+        identity = identity or name
+        keep(store, pushed.version, identity, identity, pushed.digest, lineage(base))
         return pushed.version
 
     return publish
@@ -123,3 +131,25 @@ def test_damaged_records_are_passed_over_and_old_ones_removed(store):
     keep(store, 8, "day 8", "day 8")
     assert find_baseline(store, "data", "today", Lineage(8)).name == "8"
     assert not list(store.glob(".staging-*"))
+
+
+def test_records_of_what_stands_stay_whatever_their_age(store, shelf, tmp_path):
+    base = tmp_path / "serving"
+    held, _ = shelf("held", 3), shelf("left", 3)
+    back = rollback(base, held).version
+    nights = [shelf(f"night {night}", 3, protect=(back,)) for night in range(8)]
+    assert versions(base) == [back, *nights[-3:]]
+    assert sorted(int(path.name) for path in store.iterdir()) == [held, *nights[-5:]]
+    rollback(base, back)
+    assert find_baseline(store, "model", "tomorrow", lineage(base)).name == str(held)
+
+
+def test_what_a_run_was_compared_with_stays_through_refreshes(store, shelf, tmp_path):
+    """So that the same run again finds its gates in the cache, and leaves what was published after it."""
+    monday = shelf("monday", 2)
+    shelf("tuesday", 2)
+    for refresh in range(8):
+        shelf(f"refresh {refresh}", 2, identity="tuesday")
+    for part in ("data", "model"):
+        assert find_baseline(store, part, "tuesday", lineage(tmp_path / "serving")).name == str(monday)
+    assert len([path for path in store.iterdir() if path.name.isdigit()]) == 6

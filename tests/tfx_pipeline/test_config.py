@@ -151,6 +151,7 @@ def test_overrides_are_read_by_the_kind_of_the_option(override: str, value: Any)
         ("pairs.window=true", ["a whole number"]),
         ("pairs.window=0", ["'0'", "at least 1"]),
         ("pairs.window=", ["`pairs.window` is ''"]),
+        ("push.protect_versions=[3, -1]", ["a list of whole numbers at least 1"]),
         ("pairs.window=null", ["a whole number"]),
         ("pairs.window=[5]", ["a list or mapping"]),
         ("pairs.window=" + "9" * 5000, ["a whole number"]),
@@ -233,9 +234,8 @@ def values(key: typed_yaml.Key) -> st.SearchStrategy[Any]:
     elif key.kind is float:
         plain = st.floats(key.minimum or 0.0, key.maximum or 1e12).filter(key.admits)
     else:
-        plain = (
-            texts if key.kind is str else st.lists(st.integers() if key.member is int else texts, max_size=3).map(tuple)
-        )
+        numbers = st.integers(None if key.minimum is None else int(key.minimum))
+        plain = texts if key.kind is str else st.lists(numbers if key.member is int else texts, max_size=3).map(tuple)
     return plain | st.none() if key.optional else plain
 
 

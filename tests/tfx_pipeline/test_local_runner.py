@@ -1,6 +1,8 @@
 """The runner on this machine: what it leaves on the disk, and what it says of metadata that it can't use."""
 
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 from ml_metadata import errors
@@ -79,3 +81,33 @@ def test_other_faults_stay_what_they_are(tmp_path):
     for fault in (RuntimeError("the disk is full of holes"), errors.NotFoundError("no such context")):
         with pytest.raises(type(fault)), explained(tmp_path):
             raise fault
+
+
+def test_outputs_whose_removal_is_cut_off_are_no_results_any_more(tmp_path, monkeypatch):
+    """As a kill after the first file: what is left is not taken for the whole."""
+    nights = [schema(f"night{night}") for night in range(4)]
+
+    def cut_off(directory, **_):
+        next(Path(directory).iterdir()).unlink()
+        raise KeyboardInterrupt
+
+    for night in nights[:3]:
+        run(tmp_path, night, schema("b"))
+    with monkeypatch.context() as killed:
+        killed.setattr(shutil, "rmtree", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, nights[3], schema("b"))
+    assert run(tmp_path, nights[0], schema("b"))["First"]
+
+
+def test_a_copied_directory_does_not_work_on_the_originals_outputs(tmp_path):
+    original, copy, moved = (tmp_path / name for name in ("original", "copy", "moved"))
+    original.mkdir()
+    run(original, schema("a"), schema("b"))
+    shutil.copytree(original, copy)
+    with pytest.raises(UserError, match=f"{copy} is a copy of {original}.*remove {copy}"):
+        run(copy, schema("a"), schema("b"))
+    assert run(original, schema("a"), schema("b")) == {"First": False, "Second": False}
+    original.rename(moved)  # what the metadata name is not there any more
+    assert run(moved, schema("a"), schema("b")) == {"First": True, "Second": True}
+    assert run(moved, schema("a"), schema("b")) == {"First": False, "Second": False}

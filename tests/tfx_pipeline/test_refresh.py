@@ -65,7 +65,14 @@ def keep_record(workdir, config, version):
         blessed.SNAPSHOT: frozen,
         "manifest.json": workdir.examples / "manifest.json",
     }
-    blessed.record(workdir.blessed, version, {"data": "d", "model": "m"}, parts)
+    blessed.record(
+        workdir.blessed, version, {"data": "d", "model": "m"}, parts, served=blessed.lineage(workdir.serving)
+    )
+
+
+def say_of(version, **what):
+    card = version / "assets.extra" / "mtmh.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | what))
 
 
 def today(tmp_path, *, without=(), extra=(NEW,)):
@@ -150,7 +157,7 @@ def test_the_weights_are_those_that_are_served_through_rollbacks(workdir, config
     first = versions(copied.serving)[0]
     other = tmp_path / "other"
     shutil.copytree(copied.serving / str(first), other)
-    (other / "marker").write_text("another model")
+    say_of(other, content="another model")
     second = push(other, copied.serving).version
     keep_record(copied, config, second)
     assert find_served(copied, config).record == copied.blessed / str(second)
@@ -164,6 +171,24 @@ def test_the_weights_are_those_that_are_served_through_rollbacks(workdir, config
     assert find_served(copied, config).examples == copied.pipeline / "Preprocess" / "examples" / "7"
     shutil.rmtree(copied.pipeline)
     with pytest.raises(UserError, match=r"examples.*not in.*any more.*`mtmh run`"):
+        find_served(copied, config)
+
+
+def test_weights_that_are_not_those_of_what_is_served_are_refused(workdir, config, tmp_path):
+    """An experiment that was trained since in the same directory, where no record holds the weights that are served."""
+    copied = Workdir(tmp_path / "work")
+    shutil.copytree(workdir.root, copied.root)
+    shutil.rmtree(copied.blessed)
+    assert find_served(copied, config).model == copied.model(config.model.name)
+    train_step(copied, dataclasses.replace(config, seed=5))
+    before = versions(copied.serving)
+    with pytest.raises(UserError, match=rf"{before[-1]}, which is served: `mtmh export`.*`mtmh run`"):
+        refresh_step(copied, config, today(tmp_path))
+    assert versions(copied.serving) == before
+    exported = export_step(copied, config).directory
+    assert find_served(copied, config).record is None
+    say_of(exported, weights="0" * 64)
+    with pytest.raises(UserError, match="not those of"):
         find_served(copied, config)
 
 

@@ -141,7 +141,7 @@ def test_refusals(tuned, tmp_path, capsys):
     ):
         assert tune(workdir, *arguments) == (2, "")
         assert said in capsys.readouterr().err
-    with (workdir.tuning / "lock").open() as lock:
+    with workdir.tuning.with_name(f".{workdir.tuning.name}.lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert tune(workdir, "--trials", "2") == (2, "")
         assert "another `mtmh tune` is at work" in capsys.readouterr().err
@@ -200,4 +200,4 @@ def test_what_is_said_of_the_best(scores, said):
 
 def test_files_of_a_tuning(tuned):
     names = {path.name for path in tuned[0].tuning.iterdir()}
-    assert names == {TRIALS, BEST, "lock", "trial-0000", "trial-0001"}
+    assert names == {TRIALS, BEST, "trial-0000", "trial-0001"}

@@ -21,6 +21,7 @@ from trainer.artefact import (
     load_description,
     load_model,
     save_model,
+    weights_digest,
 )
 from trainer.model import MTMHModel
 
@@ -63,6 +64,20 @@ def saved(tmp_path_factory):
 @pytest.fixture
 def copy(saved, tmp_path):
     return Path(shutil.copytree(saved[0], tmp_path / "model"))
+
+
+def test_weights_are_named_by_their_values(saved, copy, tmp_path):
+    directory, _, description = saved
+    other, _ = built()  # of the same seed
+    save_model(tmp_path / "again", other, description, ITEMS)
+    assert weights_digest(tmp_path / "again") == weights_digest(directory)
+    variable = other.variables[0]
+    variable.assign_add(tf.ones_like(variable))
+    save_model(tmp_path / "again", other, description, ITEMS)
+    assert weights_digest(tmp_path / "again") != weights_digest(directory)
+    (copy / "weights.index").unlink()
+    with pytest.raises(UserError, match=r"weights in .* cannot be read.*train the model again"):
+        weights_digest(copy)
 
 
 def test_a_fresh_process_gives_the_same_vectors(saved, tmp_path):

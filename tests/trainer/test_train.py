@@ -26,7 +26,7 @@ from tests.trainer.toys import (
 )
 from tests.trainer.trainings import ONE_STEP, same, vectors_of
 from trainer import loop as loop_module, metrics
-from trainer.artefact import load_model
+from trainer.artefact import load_model, weights_digest
 from trainer.config import EvaluateConfig
 from trainer.density import MOST_ID_DROPOUT
 from trainer.exact import retrieve_exact
@@ -71,6 +71,7 @@ def test_same_seed_gives_the_same_model(trained, board, tmp_path):
     assert again.epochs == trained.result.epochs
     first = vectors_of(trained.output, board)
     assert same(first, vectors_of(tmp_path / "again", board))
+    assert weights_digest(tmp_path / "again" / "model") == weights_digest(trained.output / "model")
 
 
 def test_description_tells_the_dial_of_the_kept_weights(trained):

@@ -106,7 +106,8 @@ class Executor(BaseExecutor):
                     f"{blessed.STATISTICS}/pairs": pairs,
                     MANIFEST: manifest / MANIFEST,
                 },
-                digest,
+                served=blessed.lineage(exec_properties["destination"]),
+                digest=digest,
             )
 
 

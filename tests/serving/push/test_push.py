@@ -11,7 +11,7 @@ import pytest
 from preprocessing.errors import UserError
 from serving import shelf as shelves
 from serving.push import history, origin, push, rollback, versions
-from serving.version_manifest import MANIFEST, VersionManifest, describe
+from serving.version_manifest import MANIFEST, MODEL_CARD, VersionManifest, describe
 from tests.serving.push.places import Place, model
 from tfx_pipeline import cli
 
@@ -49,6 +49,32 @@ def test_the_same_content_is_the_same_version(place, one, two):
     assert second.version > first.version
     assert push(two, place.base).version == second.version
     assert versions(place.base) == [first.version, second.version]
+
+
+def built(directory, files, content):
+    """Files that say what they were built of: others each time, of the same model."""
+    built = model(directory, files)
+    (built / MODEL_CARD).write_text(json.dumps({"content": content}))
+    return built
+
+
+def test_what_is_built_again_of_the_same_is_the_same_content(place, tmp_path, caplog):
+    first = push(built(tmp_path / "first", "first build", "monday"), place.base)
+    again = push(built(tmp_path / "again", "second build", "monday"), place.base)
+    assert (again.version, again.new, again.digest) == (first.version, False, "monday")
+    tuesday = push(built(tmp_path / "tuesday", "first build", "tuesday"), place.base)
+    assert tuesday.new
+    assert rollback(place.base).rollback_of == first.version
+    # On neither way does what was withdrawn come back by a build of its own.
+    with pytest.raises(UserError, match=f"withdrawn.*--to {tuesday.version}"):
+        push(built(tmp_path / "rebuilt", "other bytes", "tuesday"), place.base)
+    assert [state.status for state in history(place.base, verify=True)] == ["kept", "withdrawn", "served"]
+    back = rollback(place.base, tuesday.version)
+    place.write(f"{back.version}/variables/part-1", b"damaged")
+    mended = push(built(tmp_path / "mended", "yet other bytes", "tuesday"), place.base)
+    assert mended.new
+    assert place.content(mended.version) == "yet other bytes"
+    assert f"{back.path} is damaged (variables/part-1" in caplog.text
 
 
 def test_no_model_is_no_push(place, tmp_path):

@@ -53,7 +53,7 @@ def api():
         server.server_close()
 
 
-def test_submission(package, spec, monkeypatch):
+def test_submission(package, spec, monkeypatch, caplog):
     monkeypatch.setenv("no_proxy", "*")
     config = load_config(None, CLUSTER)
     with api() as host:
@@ -65,8 +65,11 @@ def test_submission(package, spec, monkeypatch):
     assert run["runtime_config"]["pipeline_root"] == "s3://mlpipeline/mtmh"
     sent = run["pipeline_spec"]
     assert sent.get("pipeline_spec", sent)["root"]["dag"]["tasks"].keys() == spec["root"]["dag"]["tasks"].keys()
-    with pytest.raises(UserError, match="does not answer as Kubeflow Pipelines"):
+    with pytest.raises(UserError, match="does not answer as Kubeflow Pipelines") as dead:
         kubeflow_submit.submit(package, host, config.kubeflow, {}, None)
+    assert "Connection refused); check --submit" in str(dead.value)
+    assert "object at" not in str(dead.value)
+    assert not [each for each in caplog.records if each.name.startswith("urllib3")]
 
 
 def test_a_schedule_is_a_recurring_run_that_reads_what_is_there(package, spec, monkeypatch, tmp_path, capsys):
