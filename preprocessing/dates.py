@@ -63,7 +63,7 @@ class DateWatch:
         Raises:
           UserError: too many times look like dates for that to be chance.
         """
-        if self._rows < _LEAST_ROWS or _SHARE * self._dates < self._rows:
+        if not self._example or self._rows < _LEAST_ROWS or _SHARE * self._dates < self._rows:
             return
         digits = f"{self._example:.0f}"
         year = datetime.datetime.fromtimestamp(self._example, datetime.timezone.utc).year

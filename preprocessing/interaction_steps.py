@@ -97,8 +97,8 @@ class FindSplit(beam.DoFn):
         dates.check("the interactions")
         if len(times[0]) == 1:
             raise UserError(
-                f"all timestamps of the interactions lie within one second, {times[0][0]:.0f}, so none comes before "
-                "another; they are read as unix seconds: bring them to that scale"
+                f"all timestamps of the interactions lie within one second, {times[0][0]:.0f} in unix seconds, so none "
+                "comes before another; give them with their time of day, or bring other units to seconds"
             )
         yield find_split(times, self._job.config.split)
 

@@ -15,6 +15,7 @@ from preprocessing.texts import TEXT_ROLES, length_fault
 _DELIMITERS: Final = (",", ";", "\t", "|")
 _SURE_LINES: Final = 50
 """A record of more lines may be a quote that nobody meant: then most of its lines are records themselves."""
+_NEARLY_ALL: Final = 0.9
 _UNCLOSED: Final = "unexpected end of data"
 _TELLING_ROLES: Final = ("timestamp", "grade")
 """What no line of a text holds: where a table has one of these, a line of a text does not pass for a row."""
@@ -117,6 +118,9 @@ class _Parser:
         self._max_field_bytes = max_field_bytes
         self._waiting: list[bytes] = []
         self._waiting_first = 0
+        self._first = 0
+        self._given_up = 0
+        """The line up to which an opening quote was last looked after in vain."""
 
     def feed(self, first: int, data: bytes) -> RawBatch:
         """Rows of the lines in ``data``, of which the first is line ``first``."""
@@ -176,6 +180,7 @@ class _Parser:
         bad: list[BadRow] = []
         blank = 0
         at = 0
+        self._first = first
         while at < len(lines):
             line = lines[at].removesuffix(b"\r")
             number = first + at
@@ -229,18 +234,19 @@ class _Parser:
     def _extended(self, lines: list[bytes], at: int, text: str, *, final: bool) -> tuple[list[str], str, str, int]:
         """A record that goes on over the following lines.
 
-        A long one may be rows between two quotes that nobody meant. Where no line of a text passes for a row, its lines
-        are tried one by one. Elsewhere it is a record, unless its first and last lines look like rows too: then nobody
-        can tell, and all of its lines are bad.
+        A long one half of whose lines look like rows may be rows between two quotes that nobody meant. They are tried
+        one by one where no line of a text passes for a row, or where nearly all look like rows of three fields or more.
+        Elsewhere nobody can tell, and all of them are bad.
         """
         unclosed: tuple[list[str], str, str, int] = ([], "unclosed_quote", "a quoted field is never closed", 1)
         reader = csv.reader(self._following(lines, at, text), delimiter=self._delimiter, strict=True)
         try:
             fields = next(reader)
-        except csv.Error as error:
+        except (csv.Error, ValueError) as error:
             # At the end of the lines that are there, the reader finds no other fault.
-            return ([], "", "", 0) if str(error) == _UNCLOSED and not final else unclosed
-        except ValueError:
+            if str(error) == _UNCLOSED and not final:
+                return [], "", "", 0
+            self._given_up = max(self._given_up, self._first + at + reader.line_num)
             return unclosed
         if len(fields) != self._width or any("\n" in fields[column] for column in self._one_line):
             return unclosed
@@ -249,17 +255,20 @@ class _Parser:
             delimiter = self._delimiter.encode("utf-8")
             like_rows = [line.count(delimiter) == self._width - 1 for line in lines[at : at + used]]
             if 2 * sum(like_rows) >= used:
-                if self._tells:
+                if self._tells or (self._width > 2 and sum(like_rows[1:-1]) >= _NEARLY_ALL * (used - 2)):
                     return unclosed
-                if like_rows[0] and like_rows[-1]:
-                    return [], "unclosed_quote", "a quoted field holds what looks like rows, or is never closed", used
+                return [], "unclosed_quote", "a quoted field holds what looks like rows, or is never closed", used
         return *self._checked(fields), used
 
     def _following(self, lines: list[bytes], at: int, text: str) -> Iterator[str]:
         """Yields a record's first line and those that may belong to it; raises ``ValueError`` when they do not."""
         yield text + "\n"
         size = len(text)
+        # Where a long way was gone in vain none is gone again, so that the work grows with the lines.
+        longest = _SURE_LINES if self._first + at < self._given_up else len(lines)
         for place in range(at + 1, len(lines)):
+            if place - at > longest:
+                raise ValueError("no record")
             line = lines[place]
             size += len(line) + 1
             if size > MAX_LINE_BYTES or b"\0" in line:

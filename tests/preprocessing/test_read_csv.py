@@ -1,5 +1,6 @@
 import csv
 import io
+import time
 
 import numpy as np
 import pytest
@@ -118,15 +119,34 @@ def test_a_record_may_not_grow_without_bound(tmp_path):
     assert len(bad) == 1026
 
 
-def test_lines_of_a_text_are_never_rows(tmp_path):
+@pytest.mark.parametrize(("begins", "ends"), [("First, second, ", ""), ("First\n", "i2,19")])
+def test_between_quotes_that_may_be_meant_or_not_nothing_is_a_row_nor_lost_without_a_trace(tmp_path, begins, ends):
     text = lines_of("Step 1, then wait", 80)
-    rows, bad, _, _ = read(write(tmp_path, f'item_id,text\ni1,"First, second, {text}"\ni2,b\n'))
-    assert [values["item_id"] for _, values in rows] == ["i1", "i2"]
-    assert bad == []
-    # Between quotes that may be meant or not, nothing is taken for a row, and nothing goes without a trace.
-    rows, bad, _, _ = read(write(tmp_path, f'item_id,text\ni1,"First\n{text}i2,19"\ni3,b\n'))
+    body = f'i1,"{begins}{text}{ends}"\n'
+    rows, bad, _, _ = read(write(tmp_path, f"item_id,text\n{body}i3,b\n"))
     assert [values["item_id"] for _, values in rows] == ["i3"]
-    assert bad == [(line, "unclosed_quote") for line in range(2, 84)]
+    assert bad == [(line, "unclosed_quote") for line in range(2, 2 + body.count("\n"))]
+
+
+@pytest.mark.parametrize("block_bytes", [64, 1 << 20])
+def test_rows_go_with_no_quote_that_lost_its_fellow(tmp_path, monkeypatch, block_bytes):
+    monkeypatch.setattr(lines, "BLOCK_BYTES", block_bytes)
+    body = ['i0,"Foo, bar,d,c', *(f"i{i},a,b,c" for i in range(1, 300)), 'i300,TV 42",d,c', "i301,a,b,c"]
+    rows, bad, _, _ = read(write(tmp_path, "\n".join(["item_id,title,text,kind", *body])))
+    assert [values["item_id"] for _, values in rows] == [f"i{i}" for i in range(1, 302)]
+    assert bad == [(2, "unclosed_quote")]
+
+
+def test_the_look_for_closing_quotes_grows_with_the_lines(tmp_path):
+    def seconds(count):
+        path = write(tmp_path, "item_id,title,text,kind\n" + lines_of('i,tv 42",great,"unbelievable', count))
+        started = time.process_time()
+        _, bad, _, _ = read(path)
+        assert len(bad) == count
+        return time.process_time() - started
+
+    seconds(100)
+    assert seconds(16_000) < 8 * seconds(4_000)
 
 
 def test_rows_that_show_what_they_are_go_with_no_quote_that_nobody_meant(tmp_path):
