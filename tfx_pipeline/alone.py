@@ -13,20 +13,22 @@ logger = logging.getLogger("mtmh.run")
 
 
 @contextmanager
-def alone(directory: Path, work: str) -> Iterator[None]:
+def alone(directory: Path, work: str, lock: Path | None = None) -> Iterator[None]:
     """Holds a directory for this process, and makes it; a kill lets go of it.
 
-    The lock is a file beside the directory, so that it holds for whatever takes the directory's place.
+    The lock is a file, by default beside the directory, so that it holds for whatever takes the directory's place.
 
     Args:
       directory: where the work is done.
       work: what it is, for the one that finds another at it.
+      lock: the file, for a directory whose place nothing takes and beside which nobody need be allowed to write.
 
     Raises:
       UserError: another process holds it.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(directory.with_name(f".{directory.name}.lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+    lock = lock or directory.with_name(f".{directory.name}.lock")
+    descriptor = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

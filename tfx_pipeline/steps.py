@@ -40,7 +40,7 @@ def preprocess_step(
     Raises:
       UserError: what `preprocessing.pipeline.preprocess` raises; or another process makes examples here.
     """
-    with alone(workdir.root, "preprocessing"):
+    with alone(workdir.root, "preprocessing", workdir.preprocessing_lock):
         workdir.store_config(config)
         _make_examples(workdir, config, inputs, beam_args, resume=resume)
 

@@ -48,6 +48,11 @@ class Workdir:
         return self.root / "examples.inputs.json"
 
     @property
+    def preprocessing_lock(self) -> Path:
+        """Held while examples are made; inside, as nobody need be allowed to write beside a work directory."""
+        return self.root / ".preprocessing.lock"
+
+    @property
     def serving(self) -> Path:
         """Versions of the exported model."""
         return self.root / "serving" / "mtmh"

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -203,12 +204,22 @@ def test_one_preprocessing_at_a_time_in_a_work_directory(tmp_path):
     log, items = write_csv(tmp_path / "log.csv", shop_interactions()), write_csv(tmp_path / "items.csv", shop_items())
     workdir = Workdir(tmp_path / "work")
     with (
-        alone(workdir.root, "preprocessing"),
+        alone(workdir.root, "preprocessing", workdir.preprocessing_lock),
         pytest.raises(UserError, match=r"another preprocessing is at work in .*work; wait"),
     ):
         preprocess_step(workdir, RunConfig(), Inputs((log,), (items,)))
     # The other's configuration stays what it was.
     assert not workdir.config.exists()
+
+
+def test_a_work_directory_may_be_the_current_one_and_nothing_is_written_beside_it(tmp_path, monkeypatch):
+    log, items = write_csv(tmp_path / "log.csv", shop_interactions()), write_csv(tmp_path / "items.csv", shop_items())
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    beside = set(tmp_path.iterdir())
+    assert cli.main(["preprocess", "--interactions", log, "--items", items, "--workdir", "."]) == 0
+    assert Path("examples/manifest.json").is_file()
+    assert set(tmp_path.iterdir()) == beside
 
 
 def test_other_annotations_make_other_examples(tmp_path):
