@@ -192,7 +192,7 @@ def _write_flavour(
         [items.categories[row] for row in popular],
     )
     card = _model_card(content, plan, defaults, index_recall)
-    card[CONTENT] = content.digest(config, defaults.relevance_weight, flavour)
+    card[CONTENT] = content.digest(config, defaults.relevance_weight)
     (version / MODEL_CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     return ExportResult(version, plan, index_recall, defaults.relevance_weight)
 

@@ -82,13 +82,14 @@ def push(
         if latest is not None:
             version, manifest = latest
             withdrawn = manifest.withdrawn
-            if manifest.digest == content.digest and _stands(shelf, version, manifest, content):
-                logger.info("%s is already version %d", source, version)
+            same_files = manifest.files == content.files
+            if manifest.digest == content.digest and (same_files or _is_whole(shelf, version, manifest)):
+                logger.info("%s has this content already", shelf.path(version))
                 return Pushed(version, shelf.path(version), False, content.digest, manifest.rollback_of)
         if content.digest in withdrawn:
             earlier = [number for number in shelf.versions() if _digest(shelf, number) == content.digest]
             how = f" or bring it back with `mtmh rollback --to {earlier[-1]}`" if earlier else ""
-            raise UserError(f"{source} is what a rollback has withdrawn from {shelf.base}; push another model{how}")
+            raise UserError(f"a rollback has withdrawn this content from {shelf.base}; push another model{how}")
         version = shelf.put(source, content.stamped(withdrawn=withdrawn), move=move)
         retire(shelf, keep, {version, *protect})
     return Pushed(version, shelf.path(version), True, content.digest)
@@ -112,11 +113,13 @@ def rollback(base: str | Path, to: int | None = None) -> Pushed:
     with _alone(base):
         current, manifest, target = _way_back(shelf, to)
         wanted = _whole(shelf, target)
-        if wanted.digest == manifest.digest:
+        if wanted.digest == manifest.digest and _is_whole(shelf, current, manifest):
             return Pushed(current, shelf.path(current), False, wanted.digest, manifest.rollback_of)
         shelf.sweep()
-        withdrawn = [digest for digest in manifest.withdrawn if digest not in (wanted.digest, manifest.digest)]
-        version = shelf.repeat(target, wanted.stamped(target, [*withdrawn, manifest.digest]))
+        # The content that is left comes last; where a damaged copy is left, it is the one that is wanted.
+        withdrawn = [digest for digest in manifest.withdrawn if digest != manifest.digest] + [manifest.digest]
+        left = [digest for digest in withdrawn if digest != wanted.digest]
+        version = shelf.repeat(target, wanted.stamped(target, left))
     return Pushed(version, shelf.path(version), True, wanted.digest, target)
 
 
@@ -126,6 +129,13 @@ def way_back(base: str | Path, to: int | None = None) -> int:
     _, _, target = _way_back(shelf, to)
     _whole(shelf, target)
     return target
+
+
+def same_content(base: str | Path, other: str | Path, version: int) -> list[int]:
+    """The versions below ``base`` made of the same as a version below ``other``, ascending."""
+    wanted = _digest(open_shelf(other), version)
+    shelf = open_shelf(base)
+    return [number for number in shelf.versions() if wanted and _digest(shelf, number) == wanted]
 
 
 def history(base: str | Path, *, verify: bool = False) -> list[VersionState]:
@@ -206,13 +216,11 @@ def _latest(shelf: Shelf) -> tuple[int, VersionManifest] | None:
         return found[-1], shelf.found(found[-1])
 
 
-def _stands(shelf: Shelf, version: int, manifest: VersionManifest, content: VersionManifest) -> bool:
-    """Whether a version of this content stays as it is; files that were built anew mend one that is damaged."""
-    if manifest.files == content.files:
-        return True
+def _is_whole(shelf: Shelf, version: int, manifest: VersionManifest) -> bool:
+    """Whether the highest version stays where its content is wanted: a damaged one is published anew."""
     wrong = differences(manifest, shelf.found(version))
     if wrong:
-        logger.warning("%s is damaged (%s): its content is pushed again", shelf.path(version), wrong[0])
+        logger.warning("%s is damaged (%s): its content is published again", shelf.path(version), wrong[0])
     return not wrong
 
 

@@ -43,16 +43,15 @@ class VersionContent:
     description: ModelDescription
     weights: str
 
-    def digest(self, config: ServingConfig, relevance_weight: float, flavour: str) -> str:
+    def digest(self, config: ServingConfig, relevance_weight: float) -> str:
         """SHA-256 of all that decides how a version answers: weights, items, options and code.
 
-        The files of a SavedModel are others each time that it is saved; this is the same, also for weights that were
-        trained again to the same values.
+        Both flavours have the same. The files of a SavedModel are others each time that it is saved; this is not, also
+        for weights that were trained again to the same values.
 
         Args:
           config: options; whether the other flavour is built too is none of a version's.
           relevance_weight: the exported default, which may come by a rule.
-          flavour: of the version.
         """
         made_of = {
             "weights": self.weights,
@@ -63,7 +62,6 @@ class VersionContent:
             "items": _items_digest(self.items),
             "options": {**dataclasses.asdict(config), "export": {**dataclasses.asdict(config.export), "stock": None}},
             "relevance_weight": relevance_weight,
-            "flavour": flavour,
             "code": code_version(*SERVING_SOURCES),
             "tensorflow": tf.__version__,
         }
@@ -76,8 +74,8 @@ def _items_digest(items: ItemTable) -> str:
     for column in (items.ids, items.titles, items.descriptions, items.categories):
         for rows in _in_parts(column):
             digest.update(json.dumps(rows).encode())
-    digest.update(np.ascontiguousarray(items.content_vectors, dtype="<f4").tobytes())
-    digest.update(np.ascontiguousarray(items.interaction_count, dtype="<i8").tobytes())
+    digest.update(np.ascontiguousarray(items.content_vectors, dtype="<f4").data)
+    digest.update(np.ascontiguousarray(items.interaction_count, dtype="<i8").data)
     return digest.hexdigest()
 
 

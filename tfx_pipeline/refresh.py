@@ -115,7 +115,13 @@ def find_served(workdir: Workdir, config: RunConfig) -> Served:
     kept = (record / blessed.MODEL).is_dir()
     model = record / blessed.MODEL if kept else workdir.model(config.model.name)
     digest = load_description(model).examples_digest
-    if weights_digest(model) != _weights_of(Path(current.path)):
+    weights = _weights_of(Path(current.path))
+    if weights is None:
+        raise UserError(
+            f"{current.path}, which is served, does not tell of which weights it was built, as what this code exports "
+            "does: `mtmh export` publishes one that does, `mtmh run` with the new catalogue trains and pushes"
+        )
+    if weights_digest(model) != weights:
         raise UserError(
             f"the weights in {model} are not those of {current.path}, which is served: `mtmh export` publishes these, "
             "`mtmh run` with the new catalogue trains and pushes"

@@ -136,20 +136,19 @@ def rollback_verb(arguments: argparse.Namespace) -> int:
 def _rollback_stock(base: str, target: int) -> "Pushed | None":
     """Goes back in the stock flavour to what stood beside a version of the main one; None where there is no stock.
 
-    Versions of the flavours are counted on their own, by seconds, and the stock one is pushed first: so it is the
-    highest that is not above. It goes back first, too: killed after it, the same command goes on. A damaged copy of it
-    does not keep the main flavour from going back.
+    Versions of the flavours are counted on their own: what belongs together has the same content. The stock one goes
+    back first: killed after it, the same command goes on. A damaged copy of it does not keep the main one from it.
     """
     from serving import flavours
-    from serving.push import rollback, versions
+    from serving.push import rollback, same_content, versions
 
     stock = flavours.base_of(flavours.STOCK, base)
     there = versions(stock)
     if not there:
         return None
-    beside = [version for version in there if version <= target]
+    beside = same_content(stock, base, target)
     if not beside:
-        logger.warning("%s holds nothing as old as version %d: it stays at version %d", stock, target, there[-1])
+        logger.warning("%s holds nothing that goes with version %d: it stays at version %d", stock, target, there[-1])
         return None
     try:
         return rollback(stock, beside[-1])

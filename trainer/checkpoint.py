@@ -60,7 +60,8 @@ def checkpoint_digest(path: Path) -> str:
             if name != _GRAPH:
                 value = reader.get_tensor(name)
                 digest.update(f"{name} {value.dtype} {value.shape}\n".encode())
-                digest.update(np.ascontiguousarray(value).tobytes())
+                # A buffer, not bytes: a table of ids is not to be in memory twice.
+                digest.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

@@ -1,18 +1,19 @@
 """Where versions are pushed to, and what stands for them."""
 
+import json
 import os
 from pathlib import Path
 
 from serving.stores.objects import open_store, read
 
 
-def model(directory: Path, content: str, parts: int = 3) -> Path:
-    """Something that stands for a SavedModel."""
+def model(directory: Path, content: str, parts: int = 3, made_of: str = "") -> Path:
+    """Something that stands for a SavedModel, and the name of what it was made of."""
     (directory / "variables").mkdir(parents=True)
     (directory / "assets.extra").mkdir()
     for part in range(parts):
         (directory / "variables" / f"part-{part}").write_text(f"{content}-{part}" * 500)
-    (directory / "assets.extra" / "mtmh.json").write_text("{}")
+    (directory / "assets.extra" / "mtmh.json").write_text(json.dumps({"content": made_of} if made_of else {}))
     (directory / "saved_model.pb").write_text(content)
     return directory
 

@@ -117,7 +117,7 @@ def test_rollback_and_forward(place, one, two, tmp_path):
 
 
 def test_a_work_directory_goes_back_in_both_flavours(tmp_path, capsys, caplog, monkeypatch):
-    """The stock flavour is pushed first, and its numbers are its own."""
+    """Their numbers are their own."""
     bases = {"stock": tmp_path / "serving" / "mtmh-stock", "main": tmp_path / "serving" / "mtmh"}
     seconds = iter(range(1000, 2000))
     monkeypatch.setattr(shelves.time, "time", lambda: next(seconds))
@@ -133,7 +133,7 @@ def test_a_work_directory_goes_back_in_both_flavours(tmp_path, capsys, caplog, m
     pushed = {}
     for name in ("one", "two", "three"):
         for flavour, base in bases.items():
-            pushed[name, flavour] = push(model(tmp_path / name / flavour, f"{name}-{flavour}"), base)
+            pushed[name, flavour] = push(model(tmp_path / name / flavour, f"{name}-{flavour}", made_of=name), base)
     status, said = go_back("--to", "7")
     assert (status, served()) == (2, ["three-stock", "three-main"])
     assert "no version 7" in said.err
@@ -154,11 +154,37 @@ def test_a_work_directory_goes_back_in_both_flavours(tmp_path, capsys, caplog, m
     assert "it stays at version" in caplog.text
 
 
+def test_the_flavours_of_a_model_go_back_together_also_where_one_was_pushed_later(tmp_path):
+    main, stock = tmp_path / "serving" / "mtmh", tmp_path / "serving" / "mtmh-stock"
+    push(model(tmp_path / "main", "one-main", made_of="one"), main)
+    push(model(tmp_path / "stock", "one-stock", made_of="one"), stock)
+    assert not push(model(tmp_path / "again", "one-main, built again", made_of="one"), main).new
+    for base in (stock, main):
+        push(model(tmp_path / f"two-{base.name}", "two", made_of="two"), base)
+    assert cli.main(["rollback", "--workdir", str(tmp_path)]) == 0
+    served = [(base / str(versions(base)[-1]) / "saved_model.pb").read_text() for base in (main, stock)]
+    assert served == ["one-main", "one-stock"]
+
+
+def test_a_rollback_mends_a_damaged_version_of_the_same_content(place, tmp_path):
+    first = push(model(tmp_path / "a", "a", made_of="a"), place.base)
+    push(model(tmp_path / "b", "b", made_of="b"), place.base)
+    rollback(place.base)
+    damaged = versions(place.base)[-1]
+    place.write(f"{damaged}/variables/part-1", b"x")
+    mended = rollback(place.base, first.version)
+    assert mended.new
+    assert [state.status for state in history(place.base, verify=True)][-2:] == ["damaged", "served"]
+    assert rollback(place.base, first.version).new is False
+    with pytest.raises(UserError, match="withdrawn"):
+        push(model(tmp_path / "b, built again", "b'", made_of="b"), place.base)
+
+
 def test_a_damaged_stock_version_does_not_keep_the_main_one_from_going_back(tmp_path, capsys, caplog):
     main, stock = tmp_path / "serving" / "mtmh", tmp_path / "serving" / "mtmh-stock"
     for name in ("one", "two"):
-        beside = push(model(tmp_path / name / "stock", f"{name}-stock"), stock)
-        push(model(tmp_path / name / "main", f"{name}-main"), main)
+        beside = push(model(tmp_path / name / "stock", f"{name}-stock", made_of=name), stock)
+        push(model(tmp_path / name / "main", f"{name}-main", made_of=name), main)
     damaged = versions(stock)[0]
     (stock / str(damaged) / "variables" / "part-1").write_bytes(b"x")
     assert cli.main(["rollback", "--workdir", str(tmp_path)]) == 0
