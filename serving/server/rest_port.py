@@ -83,24 +83,25 @@ class RestPort:
         context = self._tls.context() if self._tls else None
         await self._runner.setup()
         server = await self._serve(context, host=host, port=port)
-        if sys.platform == "linux":
-            # Of each connection that comes: what it does not take for so long is not held for it.
-            server.sockets[0].setsockopt(
-                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, math.ceil(self._silence_seconds * 1000)
-            )
         self._listening = [server]
         if self._tls and renewed:
             self._renewal = asyncio.create_task(self._renew(self._tls, renewed))
         return int(server.sockets[0].getsockname()[1])
 
     async def _serve(self, context: ssl.SSLContext | None, **where: Any) -> asyncio.Server:
-        return await asyncio.get_running_loop().create_server(
+        server = await asyncio.get_running_loop().create_server(
             self._runner.server,  # type: ignore[arg-type]  # set up, it is not None
             ssl=context,
             ssl_handshake_timeout=self._silence_seconds if context else None,
             backlog=_BACKLOG,
             **where,
         )
+        if sys.platform == "linux":
+            # Of each connection that comes: what it does not take for so long is not held for it.
+            patience = math.ceil(self._silence_seconds * 1000)
+            for listening in server.sockets:
+                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience)
+        return server
 
     async def _renew(self, tls: TlsFiles, renewed: Callable[[], bool]) -> None:
         waiting = False
