@@ -210,8 +210,8 @@ def test_a_version_that_is_built_again_names_the_same_content(trained, exported_
     assert again["weights"] == another["weights"] == weights_digest(trained.model)
     assert describe(tmp_path / "v0").digest == once["content"]
     assert describe(tmp_path / "v0").files != describe(exported_tree.directory).files
-    stock = exported_tree.result.stock
-    assert card_of(stock.directory)["content"] not in (once["content"], another["content"])
+    # By it the flavours of a model are found together.
+    assert card_of(exported_tree.result.stock.directory)["content"] == once["content"]
 
 
 def test_describe(loaded, trained):
