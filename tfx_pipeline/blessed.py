@@ -166,6 +166,12 @@ def point_latest(store: str, version: int) -> None:
         raise UserError(f"{store} holds no record of version {version}: nothing to compare the next run with")
 
 
+def with_models(store: Path, first: int) -> list[Path]:
+    """The records that hold a model: that of version ``first``, where it is there, then the others, newest first."""
+    numbers = sorted(_versions(store), key=lambda number: (number == first, number), reverse=True)
+    return [store / str(number) for number in numbers if (store / str(number) / MODEL).is_dir()]
+
+
 def identity_of(directory: Path) -> dict[str, str]:
     """What a record was made of.
 

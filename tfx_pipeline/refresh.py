@@ -111,16 +111,19 @@ def find_served(workdir: Workdir, config: RunConfig) -> Served:
     version, current = origin(workdir.serving), served_at(str(workdir.serving))
     if version is None or current is None:
         raise UserError(f"{workdir.serving} holds no version to refresh; `mtmh run` publishes one")
-    record = workdir.blessed / str(version)
-    kept = (record / blessed.MODEL).is_dir()
-    model = record / blessed.MODEL if kept else workdir.model(config.model.name)
-    digest = load_description(model).examples_digest
     weights = _weights_of(Path(current.path))
     if weights is None:
         raise UserError(
             f"{current.path}, which is served, does not tell of which weights it was built, as what this code exports "
             "does: `mtmh export` publishes one that does, `mtmh run` with the new catalogue trains and pushes"
         )
+    # What `mtmh export` has published since a run has no record of its own, but may have that run's weights.
+    record = next(
+        (each for each in blessed.with_models(workdir.blessed, first=version) if _has(each / blessed.MODEL, weights)),
+        None,
+    )
+    model = record / blessed.MODEL if record else workdir.model(config.model.name)
+    digest = load_description(model).examples_digest
     if weights_digest(model) != weights:
         raise UserError(
             f"the weights in {model} are not those of {current.path}, which is served: `mtmh export` publishes these, "
@@ -129,11 +132,20 @@ def find_served(workdir: Workdir, config: RunConfig) -> Served:
     places = [workdir.examples, *sorted(workdir.pipeline.glob("Preprocess/examples/*"), reverse=True)]
     for place in places:
         if (place / MANIFEST).is_file() and manifest_digest(place) == digest:
-            return Served(model, place, record if kept else None)
+            return Served(model, place, record)
     raise UserError(
         f"the examples that version {version} was trained on are not in {workdir.root} any more, and without them new "
         "items cannot be encoded as it has learnt to; `mtmh run` with the new catalogue trains and pushes"
     )
+
+
+def _has(model: Path, weights: str) -> bool:
+    from trainer.artefact import weights_digest
+
+    try:
+        return weights_digest(model) == weights
+    except UserError:
+        return False
 
 
 def _weights_of(version: Path) -> str | None:

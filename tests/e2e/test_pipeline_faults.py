@@ -99,7 +99,7 @@ def test_what_changes_runs_again_and_nothing_else(shop, finished, tmp_path):
     assert "relevance was 0.5, is 0.4" in changed.stderr
     grown = write_shop(tmp_path)
     with (grown / "log.csv").open("a") as file:
-        file.write("u1,i001,1605100000\n")
+        file.write("u1,i001,1602000000\n")
     appended = run(grown, finished, "loss.relevance=0.4")
     assert appended.returncode == 0, appended.stderr
     assert {"Preprocess", "ItemsStatisticsGen", "PairsStatisticsGen", "DataGate", "Transform", "Trainer"} <= ran(
