@@ -194,13 +194,13 @@ def test_what_is_not_served_any_more_is_pushed_again_and_what_was_withdrawn_is_n
     assert mtmh("rollback", "--workdir", str(finished)).returncode == 0
     withdrawn = run(shop, finished, "retrieval.k=6")
     assert withdrawn.returncode == 2
-    assert "is what a rollback has withdrawn" in withdrawn.stderr.splitlines()[-1]
+    assert "a rollback has withdrawn this content" in withdrawn.stderr.splitlines()[-1]
     assert "published" not in withdrawn.stdout
     shutil.rmtree(finished / "pipeline" / "IndexBuilder")  # nor does it come back by being built again
     rebuilt = run(shop, finished, "retrieval.k=6")
     assert "IndexBuilder: runs, for what it made is gone" in rebuilt.stderr
     assert rebuilt.returncode == 2
-    assert "is what a rollback has withdrawn" in rebuilt.stderr.splitlines()[-1]
+    assert "a rollback has withdrawn this content" in rebuilt.stderr.splitlines()[-1]
     known = run(shop, finished)  # the model gone back to
     assert known.returncode == 0, known.stderr
     assert f"served already: {finished / 'serving' / 'mtmh'}/{versions(finished)[-1]}" in known.stdout
