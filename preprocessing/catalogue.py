@@ -5,7 +5,6 @@ import dataclasses
 import decimal
 import json
 import math
-import pickle
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -21,6 +20,7 @@ from preprocessing.texts import is_whole, text_of
 MAX_DIMENSION: Final = 65_536
 _LARGEST: Final = 3e38
 _FLOAT: Final = 4
+_ANY_TEXT: Final = "surrogatepass"
 _SEPARATORS: Final = re.compile(r"[\s,;|]+")
 _NAME: Final = r"""(?:'[^'\\]*(?:\\.[^'\\]*)*'|"[^"\\]*(?:\\.[^"\\]*)*"|-?[0-9]{1,20}|None)"""
 _PRINTED_NAME: Final = re.compile(_NAME)
@@ -45,29 +45,34 @@ class ItemRow(NamedTuple):
     Attributes:
       file, line: where it stands.
       item_id: its id.
-      dimension: of the vector that it brings, 0 without one.
-      packed: the rest of the item.
+      texts: title, description and categories, as JSON.
+      vector: that it brings, float32; empty without one.
     """
 
     file: int
     line: int
     item_id: str
-    dimension: int
-    packed: bytes
+    texts: bytes
+    vector: bytes
 
     @classmethod
     def of(cls, file: int, line: int, item: Item) -> "ItemRow":
         """Packs an item."""
-        numbers = b"" if item.embedding is None else item.embedding.tobytes()
-        packed = pickle.dumps((item.title, item.description, item.categories, numbers), pickle.HIGHEST_PROTOCOL)
-        return cls(file, line, item.item_id, len(numbers) // _FLOAT, packed)
+        texts = json.dumps((item.title, item.description, item.categories), ensure_ascii=False)
+        vector = b"" if item.embedding is None else item.embedding.tobytes()
+        return cls(file, line, item.item_id, texts.encode("utf-8", _ANY_TEXT), vector)
+
+    @property
+    def dimension(self) -> int:
+        """Of the vector that it brings, 0 without one."""
+        return len(self.vector) // _FLOAT
 
     @property
     def item(self) -> Item:
         """The item."""
-        title, description, categories, numbers = pickle.loads(self.packed)  # noqa: S301 it is our own
-        embedding = np.frombuffer(numbers, np.float32) if numbers else None
-        return Item(self.item_id, title, description, categories, embedding)
+        title, description, categories = json.loads(self.texts.decode("utf-8", _ANY_TEXT))
+        embedding = np.frombuffer(self.vector, np.float32) if self.vector else None
+        return Item(self.item_id, title, description, tuple(categories), embedding)
 
 
 class Items(Sequence[Item]):
